@@ -1,0 +1,46 @@
+# The commands of this project. `make help` lists them; each makes its environment first if that is missing or out of date.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt bench prove
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CODE := $(wildcard service tests bench migrations)
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: $(STAMP) ## make .venv with the hash-pinned requirements (done once, and again when they change)
+
+$(STAMP): requirements/all.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is not on PATH. Python 3.11 or newer is needed; name another with PYTHON=/path/to/python3.11."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, %s is %d.%d. Name another with PYTHON=/path/to/python3.11." % (sys.executable, *sys.version_info[:2]) or 0)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python cannot make environments: its venv module is missing (Debian: apt install python3-venv)."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## play a month of orders and one payout run, then leave the service running (DEMO_EXIT=1 ends it)
+	DEMO_EXIT=$(DEMO_EXIT) $(BIN)/python -m bench.demo
+
+test: $(STAMP) ## run every test; ARGS= goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, formatting, types, import contract
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+fmt: $(STAMP) ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: $(STAMP) ## measure: WHAT=orders or redirect, N= how many
+	$(BIN)/python -m bench $(WHAT) $(if $(N),--n $(N))
+
+prove: $(STAMP) ## prove a property on real orders: WHAT=books, N= how many
+	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N))
