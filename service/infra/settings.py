@@ -1,0 +1,166 @@
+"""What an operator sets: environment variables, read once. Each field's name with KOC_ in front is its variable."""
+
+import base64
+import binascii
+import contextlib
+import logging
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Purpose = Literal["secret-encryption", "click-signing", "ip-hashing"]
+"""What keys are derived for. A purpose's name is part of its key: renaming one makes what it protected unreadable."""
+
+BATCHERS = 2
+"""Units of work that run beside the admitted requests: one batcher for orders, one for clicks."""
+
+_log = logging.getLogger(__name__)
+
+
+class SettingsError(RuntimeError):
+    """A variable is missing or makes no sense; the message names it and never holds its value."""
+
+
+def _driver(url: str) -> str:
+    """Return the address with our driver named, however the operator wrote the scheme."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise ValueError("must begin with postgresql://")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _key(text: str) -> str:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != 32:
+        raise ValueError("must be 32 random bytes in base64, as `openssl rand -base64 32` prints them")
+    return text
+
+
+def _address(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return url.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_address)]
+
+
+class Settings(BaseSettings):
+    """All settings of one process. Made by `load`; a test may make one directly."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KOC_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True, populate_by_name=True
+    )
+
+    database_url: Annotated[str, AfterValidator(_driver)] | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url"), repr=False
+    )
+    """DATABASE_URL (without KOC_): any PostgreSQL from version 15. Unset: the embedded one is started in data_dir."""
+    data_dir: Path = Path(".koc-data")
+    """Where the embedded database and its secrets live; relative to the folder the service is started in."""
+    secret_key: Annotated[str, AfterValidator(_key)] = Field(repr=False)
+    """32 random bytes in base64, the root of every other key. Losing it loses merchants' stored secrets."""
+    public_url: HttpUrl = "http://127.0.0.1:8000"
+    """How the world reaches the service; short links and QR codes begin with it."""
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """The TCP port to listen on."""
+    stripe_secret_key: str | None = Field(default=None, repr=False)
+    """Key of the platform's Stripe account. Unset: the rail stripe_connect cannot be chosen."""
+    stripe_api_base: HttpUrl = "https://api.stripe.com"
+    """Where Stripe's API is; a test double has another address."""
+    db_pool_size: Annotated[int, Field(ge=BATCHERS + 2, le=200)] = 16
+    """Connections each process may hold."""
+    db_admission: Annotated[int, Field(ge=1)] = 12
+    """Requests that may use the database at once, per process; the batchers' connections must be left over."""
+    batch_max: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Most orders, or clicks, in one unit of work."""
+    queue_max: Annotated[int, Field(ge=1)] = 2048
+    """Most orders, or clicks, that wait for a unit of work; one more is answered 503."""
+    body_bytes_max: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
+    """Most bytes of a request's body; a longer one is answered 413."""
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    """How log lines look; auto is pretty on a terminal, else JSON."""
+
+    @model_validator(mode="after")
+    def _leave_connections_to_batchers(self) -> Self:
+        if self.db_admission > self.db_pool_size - BATCHERS:
+            raise ValueError(f"KOC_DB_ADMISSION must be at least {BATCHERS} less than KOC_DB_POOL_SIZE")
+        return self
+
+    def derived_key(self, purpose: Purpose) -> bytes:
+        """Return 32 bytes for one purpose; nothing about them tells the secret key or another purpose's."""
+        return _derive(self.secret_key, purpose)
+
+    def environment(self) -> dict[str, str]:
+        """Return variables from which another process loads the same settings. They hold secrets."""
+        given = self.model_dump(mode="json", exclude_none=True)
+        given["data_dir"] = str(self.data_dir.absolute())
+        url = given.pop("database_url", None)
+        return {f"KOC_{name.upper()}": str(value) for name, value in given.items()} | (
+            {} if url is None else {"DATABASE_URL": url}
+        )
+
+
+@cache
+def _derive(secret_key: str, purpose: Purpose) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"koc/" + purpose.encode()).derive(
+        base64.b64decode(secret_key)
+    )
+
+
+def load() -> Settings:
+    """Return the settings of the environment.
+
+    Without DATABASE_URL a missing secret key is made once, in a file of data_dir that only we can read, and said so.
+    Raises SettingsError naming each variable that is missing or wrong.
+    """
+    variables = os.environ
+    try:
+        if variables.get("DATABASE_URL") or variables.get("KOC_SECRET_KEY"):
+            return Settings()
+        data_dir = Path(variables.get("KOC_DATA_DIR") or Settings.model_fields["data_dir"].default)
+        return Settings(secret_key=_own_secret_key(data_dir))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(one["loc"], one["msg"]) for one in error.errors())) from None
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    if not location:
+        return message.removeprefix("Value error, ")
+    name = str(location[0])
+    variable = "DATABASE_URL" if name.lower() == "database_url" else f"KOC_{name.upper()}"
+    if message == "Field required":
+        return f"{variable} is not set; with DATABASE_URL it must be (make one with `openssl rand -base64 32`)"
+    return f"{variable} {message.removeprefix('Value error, ')}"
+
+
+def _own_secret_key(data_dir: Path) -> str:
+    """Return the key kept beside the embedded data, made now if it is absent."""
+    path = data_dir / "secret_key"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    if not data_dir.is_dir():
+        # Passable when root starts the server as someone else; what lies in it is closed by its own mode.
+        data_dir.mkdir(parents=True)
+        data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    # Written aside and linked into place: of two processes that start together one makes the key, and both read it whole.
+    aside = data_dir / f"secret_key.{secrets.token_hex(4)}"
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(base64.b64encode(secrets.token_bytes(32)).decode())
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(aside)
+        _log.info("Made a secret key in %s. Keep it with every copy of the data.", path.absolute())
+    aside.unlink()
+    return path.read_text().strip()
