@@ -21,8 +21,8 @@ _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 _LOCK_TIMEOUT, _CANCELLED = "55P03", "57014"
 _RESOURCES = "53"
 """Class of conditions such as a full disk or no free connection."""
-_AWAY = ("08", "57P", "25006")
-"""Connection lost, server shutting down or starting up, or a standby that cannot be written to."""
+_AWAY = ("08", "57P")
+"""Connection lost, or a server that is shutting down or starting up."""
 
 
 class DatabaseBusy(Unavailable):

@@ -1,0 +1,32 @@
+"""Bring a database to a revision of its tables, up or down."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Apply the revisions up to this one. Safe to repeat. Raises what the database raises; each revision is whole or absent."""
+    command.upgrade(_config(url), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Undo the revisions after this one; "base" undoes all, with their data."""
+    command.downgrade(_config(url), revision)
+
+
+def revisions() -> list[str]:
+    """Return all revisions, oldest first."""
+    scripts = ScriptDirectory.from_config(_config(""))
+    return [script.revision for script in scripts.walk_revisions()][::-1]
+
+
+def _config(url: str) -> Config:
+    config = Config(_ROOT / "alembic.ini")
+    # Not through the ini file, which would read the % of an encoded password as its own.
+    config.attributes["url"] = url
+    return config

@@ -1,0 +1,91 @@
+"""What every test may ask for: a clean database (`database_url`, `engine`, `new_database`) and a closed network."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import hypothesis
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from service.infra.db import make_engine
+from tests.support import databases, network
+
+DATABASE_FIXTURES = {"database_url", "engine", "new_database"}
+
+_server = pytest.StashKey[databases.Server]()
+
+hypothesis.settings.register_profile("koc", deadline=None)
+hypothesis.settings.load_profile("koc")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    network.close()
+    # The settings of whoever runs the tests are not the tests'.
+    for name in [name for name in os.environ if name.startswith("KOC_") and not name.startswith("KOC_TEST_")]:
+        del os.environ[name]
+    os.environ.pop("DATABASE_URL", None)
+    if not hasattr(config, "workerinput"):
+        config.stash[_server] = databases.Server()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _server in config.stash:
+        config.stash[_server].stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any(DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())) for item in items):
+        databases.want_server()
+        if _server in config.stash:
+            config.stash[_server].start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: object) -> None:
+    """Start PostgreSQL in the controller, in its main thread, before the first test is handed out."""
+    config: pytest.Config = node.config  # type: ignore[attr-defined] # xdist's node has no public type
+    if databases.server_is_wanted():
+        config.stash[_server].start()
+
+
+@pytest.fixture(scope="session")
+def _worker_database() -> Iterator[str]:
+    with databases.new_database(migrated=True) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _broom(_worker_database: str) -> Iterator[psycopg.Connection]:
+    with databases.connect(_worker_database) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def _worker_engine(_worker_database: str) -> Iterator[Engine]:
+    engine = make_engine(_worker_database, application_name="koc tests")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def database_url(_worker_database: str, _broom: psycopg.Connection) -> str:
+    """Return the address of a migrated database without rows, which no other test uses meanwhile."""
+    databases.wipe(_broom)
+    return _worker_database
+
+
+@pytest.fixture
+def engine(database_url: str, _worker_engine: Engine) -> Iterator[Engine]:
+    """Yield an engine on `database_url`. The test must give back every connection."""
+    yield _worker_engine
+    status = _worker_engine.pool.status()
+    assert "Current Checked out connections: 0" in status, f"The test kept a connection: {status}"
+
+
+@pytest.fixture
+def new_database() -> Callable[..., AbstractContextManager[str]]:
+    """Return a maker of further databases: `with new_database(migrated=False) as url: ...`."""
+    return databases.new_database
