@@ -1,0 +1,430 @@
+"""What every payee should have earned from one order, from all facts known so far, with the receipt that explains it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, assert_never
+from uuid import UUID
+
+from service.domain.attribution import Attribution, Identities, attribute
+from service.domain.errors import InvariantBroken
+from service.domain.money import round_half_away
+from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, net_lines
+from service.domain.program import (
+    DatedInputs,
+    FlatRule,
+    PercentRule,
+    ProgramVersion,
+    Rule,
+    percent_of,
+    versions_for,
+)
+from service.domain.settlement import Approval, FrozenReason, frozen_reason, settles_at
+
+JsonObject = dict[str, Any]
+
+
+class CommissionStatus(StrEnum):
+    REJECTED = "rejected"
+    REVERSED = "reversed"
+    HELD = "held"
+    PENDING = "pending"
+    """Earned; a demanded approval is missing."""
+    APPROVED = "approved"
+    """Earned; only the clock is waited for."""
+    PAYABLE = "payable"
+    IN_PAYOUT = "in_payout"
+    PAID = "paid"
+
+
+class CommissionReason(StrEnum):
+    """Why a commission stands where it stands. A closed list; codes are never renamed."""
+
+    EARNED = "earned"
+    REJECTED = "rejected_by_merchant"
+    CANCELLED = "order_cancelled"
+    REFUNDED = "fully_refunded"
+    NOT_ATTRIBUTED = "attributed_elsewhere"
+    CURRENCY_CHANGED = "order_currency_changed"
+    NO_RULE = "no_rule_matches"
+    DISPUTE = "dispute_open"
+    HOLD = "hold_open"
+    REFUND_CURRENCY = "refund_currency"
+    CONFLICTING_VERSION = "conflicting_version"
+    AWAITING_MILESTONE = "awaiting_milestone"
+    AWAITING_APPROVAL = "awaiting_approval"
+    ABOVE_APPROVAL = "above_approved_amount"
+    IN_HOLD_PERIOD = "in_hold_period"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one payee should have earned on one order in one currency.
+
+    target_minor: zero or more. approved_minor: the most that may be settled; None when no approval is demanded.
+    settles_at: when it may become payable; None while a milestone or a demanded approval is missing.
+    receipt: how target_minor came about; recomputes exactly.
+    """
+
+    payee_id: UUID
+    currency: str
+    target_minor: int
+    reason: CommissionReason
+    program_id: UUID | None = None
+    program_version: int | None = None
+    approved_minor: int | None = None
+    settles_at: datetime | None = None
+    receipt: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The whole answer for one order. targets: one per payee and currency, every known commission included."""
+
+    attribution: Attribution
+    targets: tuple[Target, ...]
+    frozen: FrozenReason | None
+    net_minor: int
+
+    @property
+    def trace(self) -> list[JsonObject]:
+        return [candidate.as_json() for candidate in self.attribution.candidates]
+
+
+def assess(
+    facts: OrderFacts,
+    inputs: DatedInputs,
+    *,
+    identities: Identities,
+    known: Iterable[tuple[UUID, str]] = (),
+) -> Assessment:
+    """Compute an order's targets from everything known about it.
+
+    facts: may lack the snapshot; then nothing is earned yet. identities: matches stored with the order before.
+    known: (payee, currency) of commissions that exist; those no longer earned come back with target 0.
+    Pure: the order in which facts arrived, and when, is not an argument.
+    """
+    attribution = attribute(facts, inputs, identities)
+    frozen = frozen_reason(facts)
+    lines = net_lines(facts.snapshot, facts.all_refunds()) if facts.snapshot else []
+    earned: dict[tuple[UUID, str], Target] = {}
+    if facts.snapshot and attribution.affiliate_id and attribution.program_id:
+        target = _target(
+            facts, inputs, lines, payee_id=attribution.affiliate_id, program_id=attribution.program_id, frozen=frozen
+        )
+        if target is not None:
+            earned[(target.payee_id, target.currency)] = target
+    for payee_id, currency in known:
+        if (payee_id, currency) not in earned:
+            earned[(payee_id, currency)] = Target(payee_id, currency, 0, _why_nothing(attribution, payee_id))
+    targets = tuple(sorted(earned.values(), key=lambda target: (target.payee_id.int, target.currency)))
+    return Assessment(attribution, targets, frozen, sum(line.net_minor for line in lines))
+
+
+def _why_nothing(attribution: Attribution, payee_id: UUID) -> CommissionReason:
+    if attribution.affiliate_id != payee_id:
+        return CommissionReason.NOT_ATTRIBUTED
+    return CommissionReason.CURRENCY_CHANGED
+
+
+def _target(
+    facts: OrderFacts,
+    inputs: DatedInputs,
+    lines: list[NetLine],
+    *,
+    payee_id: UUID,
+    program_id: UUID,
+    frozen: FrozenReason | None,
+) -> Target | None:
+    snapshot = facts.snapshot
+    assert snapshot is not None
+    enrolled_at = inputs.enrolled_since(program_id, payee_id, snapshot.placed_at) or snapshot.placed_at
+    versions = versions_for(inputs.versions.get(program_id, ()), placed_at=snapshot.placed_at, enrolled_at=enrolled_at)
+    if not versions:
+        return None
+    quotes = [quote(version, lines, snapshot.currency) for version in versions]
+    # max keeps the first of equals: the version in force, then the protected one superseded last.
+    best = max(quotes, key=lambda quoted: quoted.total_minor)
+    verdict = facts.decisions.get(f"verdict:{payee_id}:{snapshot.currency}")
+    settlement = best.version.terms.settlement
+    approved = verdict is not None and verdict.kind is DecisionKind.APPROVE
+    demanded = settlement.approval is Approval.MANUAL
+    approved_minor = verdict.amount_minor if verdict is not None and approved else (0 if demanded else None)
+    payable_from = settles_at(facts, settlement, approved=approved)
+    voided = snapshot.cancelled or (verdict is not None and verdict.kind is DecisionKind.REJECT)
+    target_minor = 0 if voided else best.total_minor
+    return Target(
+        payee_id=payee_id,
+        currency=snapshot.currency,
+        target_minor=target_minor,
+        reason=_reason(
+            facts,
+            verdict,
+            best,
+            target_minor=target_minor,
+            frozen=frozen,
+            approved_minor=approved_minor,
+            payable_from=payable_from,
+        ),
+        program_id=program_id,
+        program_version=best.version.number,
+        approved_minor=approved_minor,
+        settles_at=payable_from,
+        receipt=best.receipt(considered=quotes, voided=voided, payable=target_minor),
+    )
+
+
+def _reason(
+    facts: OrderFacts,
+    verdict: DecisionFact | None,
+    best: "Quote",
+    *,
+    target_minor: int,
+    frozen: FrozenReason | None,
+    approved_minor: int | None,
+    payable_from: datetime | None,
+) -> CommissionReason:
+    """The first reason that is true, in the order a reader would ask."""
+    assert facts.snapshot is not None
+    if verdict is not None and verdict.kind is DecisionKind.REJECT:
+        return CommissionReason.REJECTED
+    if facts.snapshot.cancelled:
+        return CommissionReason.CANCELLED
+    if target_minor == 0:
+        refunded = any(line.line.net_minor and not line.net_minor for line in best.lines)
+        return CommissionReason.REFUNDED if refunded else CommissionReason.NO_RULE
+    if frozen is not None:
+        return CommissionReason(frozen.value)
+    if approved_minor == 0:
+        return CommissionReason.AWAITING_APPROVAL
+    if payable_from is None:
+        return CommissionReason.AWAITING_MILESTONE
+    if approved_minor is not None and approved_minor < target_minor:
+        return CommissionReason.ABOVE_APPROVAL
+    return CommissionReason.IN_HOLD_PERIOD
+
+
+@dataclass(frozen=True, slots=True)
+class LineShare:
+    """What one line earns. rule_index: place in the version's rules, None where no rule matches."""
+
+    line: NetLine
+    rule_index: int | None
+    exact: Fraction
+    commission_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What one version of the terms gives for one order."""
+
+    version: ProgramVersion
+    lines: list[NetLine]
+    shares: list[LineShare]
+    currency: str
+    cap_minor: int | None
+
+    @property
+    def uncapped_minor(self) -> int:
+        return sum(share.commission_minor for share in self.shares)
+
+    @property
+    def total_minor(self) -> int:
+        return self.uncapped_minor if self.cap_minor is None else min(self.uncapped_minor, self.cap_minor)
+
+    def receipt(self, *, considered: "list[Quote]", voided: bool, payable: int) -> JsonObject:
+        """Everything needed to recompute the amount by hand."""
+        return {
+            "program_version": self.version.number,
+            "versions_considered": [
+                {
+                    "version": quoted.version.number,
+                    "standing": "in_force" if index == 0 else "protected",
+                    "total_minor": quoted.total_minor,
+                }
+                for index, quoted in enumerate(considered)
+            ],
+            "currency": self.currency,
+            "base": self.version.terms.base.value,
+            "rounding": "line_half_away_from_zero",
+            "lines": [self._line_receipt(share) for share in self.shares],
+            "sum_of_lines_minor": self.uncapped_minor,
+            "cap_minor": self.cap_minor,
+            "voided": voided,
+            "target_minor": payable,
+        }
+
+    def _line_receipt(self, share: LineShare) -> JsonObject:
+        rule = None if share.rule_index is None else self.version.terms.rules[share.rule_index]
+        rate = percent_of(rule.rate) if isinstance(rule, PercentRule) else None
+        flat = rule.amount_minor(self.currency) if isinstance(rule, FlatRule) else None
+        return {
+            "line_id": share.line.line.id,
+            "sku": share.line.line.sku,
+            "ordered_minor": share.line.line.net_minor,
+            "refunded_minor": share.line.refunded_minor,
+            "base_minor": share.line.net_minor,
+            "rule": share.rule_index,
+            "rate": rate,
+            "flat_minor": flat,
+            "exact_minor": str(share.exact),
+            "commission_minor": share.commission_minor,
+        }
+
+
+def quote(version: ProgramVersion, lines: list[NetLine], currency: str) -> Quote:
+    """Apply one version's rules to net goods lines: each line is rounded once, then the order is capped."""
+    shares = []
+    for line in lines:
+        found = version.terms.rule_for(line.line)
+        exact = Fraction(0) if found is None else earned(line.net_minor, found[1], currency)
+        shares.append(LineShare(line, found[0] if found else None, exact, round_half_away(exact)))
+    return Quote(version, lines, shares, currency, version.terms.cap_minor(currency))
+
+
+def earned(base_minor: int, rule: Rule, currency: str) -> Fraction:
+    """Exact commission on one line in minor units, before rounding; between 0 and base_minor."""
+    if base_minor <= 0:
+        return Fraction(0)
+    match rule:
+        case PercentRule(rate=rate):
+            return base_minor * rate
+        case FlatRule():
+            return Fraction(min(rule.amount_minor(currency), base_minor))
+        case _:
+            assert_never(rule)
+
+
+class EntryKind(StrEnum):
+    """What a commission entry did; each has one debit and one credit place."""
+
+    ACCRUE = "accrue"
+    REDUCE = "reduce"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+    SETTLE = "settle"
+
+
+class Place(StrEnum):
+    """Where a part of a commission stands. EXPENSE is outside: not earned (any more)."""
+
+    EXPENSE = "commission_expense"
+    PENDING = "pending"
+    HELD = "held"
+    PAYABLE = "payable"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An amount above zero that goes from one place to another."""
+
+    kind: EntryKind
+    source: Place
+    destination: Place
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a commission's posted amount stands; the three add up to what is posted.
+
+    settled_minor counts everything that reached payable and was not taken back, wherever it went from there. None of
+    the three is ever below zero; what a payee owes shows in its payable balance, not here.
+    """
+
+    pending_minor: int = 0
+    held_minor: int = 0
+    settled_minor: int = 0
+
+    @property
+    def posted_minor(self) -> int:
+        return self.pending_minor + self.held_minor + self.settled_minor
+
+    def after(self, moves: Iterable[Move]) -> "Places":
+        amount = {Place.PENDING: self.pending_minor, Place.HELD: self.held_minor, Place.PAYABLE: self.settled_minor}
+        for move in moves:
+            if move.source in amount:
+                amount[move.source] -= move.amount_minor
+            if move.destination in amount:
+                amount[move.destination] += move.amount_minor
+        result = Places(amount[Place.PENDING], amount[Place.HELD], amount[Place.PAYABLE])
+        if min(amount.values()) < 0:
+            raise InvariantBroken(f"a commission's place fell below zero: {result}")
+        return result
+
+
+def difference(now: Places, *, target_minor: int, frozen: bool, freezable_minor: int) -> list[Move]:
+    """The moves from what is posted to what should be, each amount and where it stands.
+
+    freezable_minor: settled money not yet handed to a rail; it goes to held while frozen. Payable may fall below zero
+    by it; the reserved payout item is then dropped when it is planned. Zero or more.
+    Less earned is taken from pending, then held, then settled, so money still here goes before money that is gone.
+    """
+    moves: list[Move] = []
+
+    def move(kind: EntryKind, source: Place, destination: Place, amount_minor: int) -> None:
+        if amount_minor > 0:
+            moves.append(Move(kind, source, destination, amount_minor))
+
+    change = target_minor - now.posted_minor
+    if change > 0:
+        move(EntryKind.ACCRUE, Place.EXPENSE, Place.HELD if frozen else Place.PENDING, change)
+    else:
+        rest = -change
+        for place, available in (
+            (Place.PENDING, now.pending_minor),
+            (Place.HELD, now.held_minor),
+            (Place.PAYABLE, now.settled_minor),
+        ):
+            taken = min(rest, available)
+            move(EntryKind.REDUCE, place, Place.EXPENSE, taken)
+            rest -= taken
+        if rest:
+            raise InvariantBroken(f"posted {now} cannot fall to {target_minor}")
+    after = now.after(moves)
+    if frozen:
+        left = max(0, freezable_minor - (now.settled_minor - after.settled_minor))
+        move(EntryKind.FREEZE, Place.PENDING, Place.HELD, after.pending_minor)
+        move(EntryKind.FREEZE, Place.PAYABLE, Place.HELD, min(left, after.settled_minor))
+    else:
+        move(EntryKind.UNFREEZE, Place.HELD, Place.PENDING, after.held_minor)
+    return moves
+
+
+def settleable(now: Places, *, approved_minor: int | None) -> int:
+    """How much of pending a due settlement moves: all of it, as far as settled stays within the approved amount."""
+    if approved_minor is None:
+        return now.pending_minor
+    return max(0, min(now.pending_minor, approved_minor - now.settled_minor))
+
+
+def settle_move(amount_minor: int) -> Move:
+    return Move(EntryKind.SETTLE, Place.PENDING, Place.PAYABLE, amount_minor)
+
+
+def status_of(
+    *,
+    target_minor: int,
+    places: Places,
+    reason: CommissionReason,
+    approved_minor: int | None,
+    in_item_minor: int,
+    paid_minor: int,
+) -> CommissionStatus:
+    """The status shown for a commission: the first line of the table in docs/money.md that is true.
+
+    in_item_minor, paid_minor: how much of the settled amount stands in payout items not yet accepted, and accepted.
+    """
+    if target_minor == 0:
+        rejected = reason is CommissionReason.REJECTED
+        return CommissionStatus.REJECTED if rejected else CommissionStatus.REVERSED
+    if places.held_minor:
+        return CommissionStatus.HELD
+    if places.pending_minor:
+        waiting = approved_minor is not None and approved_minor <= places.settled_minor
+        return CommissionStatus.PENDING if waiting else CommissionStatus.APPROVED
+    if places.settled_minor - in_item_minor - paid_minor:
+        return CommissionStatus.PAYABLE
+    return CommissionStatus.IN_PAYOUT if in_item_minor else CommissionStatus.PAID

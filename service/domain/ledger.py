@@ -1,0 +1,120 @@
+"""Accounts and postings: every movement of money is one amount from one debit account to one credit account."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from service.domain.commission import Move, Place
+
+
+@dataclass(frozen=True, slots=True)
+class MerchantTime:
+    """A merchant's present moment and time zone, as every verb that books something is given them."""
+
+    now: datetime
+    time_zone: str
+
+    @property
+    def day(self) -> date:
+        """The booking day."""
+        return booking_day(self.now, self.time_zone)
+
+
+SLOTS = 16
+"""Booking rows per merchant and day: enough that processes do not queue for one, few enough to seal a day at once."""
+
+
+class AccountKind(StrEnum):
+    COMMISSION_EXPENSE = "commission_expense"
+    """Owner: the merchant. What the programme costs."""
+    PENDING = "pending"
+    """Owner: the payee, as of all below. Earned, not settled."""
+    HELD = "held"
+    """Earned, frozen."""
+    PAYABLE = "payable"
+    """Settled, before tax. The only kept balance that may be below zero: then the payee owes."""
+    RESERVED = "reserved"
+    """In a payout run, not handed to a rail."""
+    IN_TRANSIT = "in_transit"
+    """Handed to a rail, answer unknown."""
+    PAID = "paid"
+    TAXED_CARRY = "taxed_carry"
+    """Deductions done, still to be sent: rail remainders, and what a rail gave back."""
+
+
+MERCHANT_ACCOUNTS = frozenset({AccountKind.COMMISSION_EXPENSE})
+"""Accounts without a kept balance; they are summed from the daily slots."""
+
+MAY_BE_NEGATIVE = frozenset({AccountKind.PAYABLE})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Account:
+    """One account of one merchant in one currency. owner_id: the payee, or the merchant itself."""
+
+    merchant_id: UUID
+    owner_id: UUID
+    kind: AccountKind
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """An amount moved for ever.
+
+    event, seq: unique per merchant, made from what happened, so a unit of work run again cannot post twice.
+    amount_minor: above zero; the other direction swaps the accounts.
+    """
+
+    id: UUID
+    event: str
+    seq: int
+    debit: Account
+    credit: Account
+    amount_minor: int
+
+    def __post_init__(self) -> None:
+        assert self.debit.merchant_id == self.credit.merchant_id, self
+        assert self.debit.currency == self.credit.currency, self
+        assert self.debit != self.credit, self
+        assert self.amount_minor > 0, self
+
+    @property
+    def merchant_id(self) -> UUID:
+        return self.debit.merchant_id
+
+
+_ACCOUNT_OF = {
+    Place.EXPENSE: AccountKind.COMMISSION_EXPENSE,
+    Place.PENDING: AccountKind.PENDING,
+    Place.HELD: AccountKind.HELD,
+    Place.PAYABLE: AccountKind.PAYABLE,
+}
+
+
+def account_of(place: Place, *, merchant_id: UUID, payee_id: UUID, currency: str) -> Account:
+    """The account a place of a commission stands on."""
+    kind = _ACCOUNT_OF[place]
+    return Account(merchant_id, merchant_id if kind in MERCHANT_ACCOUNTS else payee_id, kind, currency)
+
+
+def touches_payable(move: Move) -> bool:
+    return Place.PAYABLE in (move.source, move.destination)
+
+
+def payable_change(move: Move) -> int:
+    """By how much a move changes payable, with its sign."""
+    if move.destination is Place.PAYABLE:
+        return move.amount_minor
+    return -move.amount_minor if move.source is Place.PAYABLE else 0
+
+
+def booking_day(at: datetime, time_zone: str) -> date:
+    """The merchant's calendar day of a moment."""
+    return at.astimezone(ZoneInfo(time_zone)).date()
+
+
+def next_day(day: date) -> date:
+    return day + timedelta(days=1)

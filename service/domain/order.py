@@ -1,0 +1,516 @@
+"""What shops and people told us about an order: facts, how two versions of a fact merge, and what they add up to.
+
+Every fact may come twice, late and in any order. Merging is a join: commutative, associative, idempotent.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+from service.domain.money import spread
+
+JsonObject = dict[str, Any]
+
+
+class FactKind(StrEnum):
+    ORDER = "order"
+    """The newest snapshot of the order as the shop shows it."""
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    HOLD = "hold"
+    MILESTONE = "milestone"
+    """paid, fulfilled, delivered or completed; the earliest time counts."""
+    DECISION = "decision"
+    """What a person at the merchant's desk decided."""
+
+
+class Milestone(StrEnum):
+    PAID = "paid"
+    FULFILLED = "fulfilled"
+    DELIVERED = "delivered"
+    COMPLETED = "completed"
+
+
+class DecisionKind(StrEnum):
+    APPROVE = "approve"
+    """Pay up to an amount; anything above waits for another approval."""
+    REJECT = "reject"
+    """Pay nothing."""
+    ATTRIBUTE = "attribute"
+    """This affiliate, or nobody, brought the order; wins over every touch."""
+
+
+class TouchKind(StrEnum):
+    CLICK = "click"
+    COUPON = "coupon"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line as ordered, before any refund.
+
+    id: unique within its order. net_minor: what the buyer pays for it after every discount, without tax and shipping.
+    goods: False for carriage, fees, tips and gift cards, which earn nothing. quantity: a decimal string, shown only.
+    """
+
+    id: str
+    sku: str
+    net_minor: int
+    quantity: str = "1"
+    category: str = ""
+    goods: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Something the order carries that may earn it.
+
+    ref: the click id or the coupon code without case. link_id, at: read from a click id whose signature is ours;
+    both None where it is not. at of a coupon is None: it was used when the order was placed.
+    """
+
+    kind: TouchKind
+    ref: str
+    link_id: UUID | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSnapshot:
+    """The order as the shop showed it at `version_at`.
+
+    touches: in the order the shop listed them. customer: keyed hashes by kind ("email", "phone", "id"), never the
+    values. shipping_minor, tax_minor, discount_minor, total_minor: shown to people, no commission depends on them.
+    """
+
+    placed_at: datetime
+    currency: str
+    lines: tuple[Line, ...]
+    cancelled: bool = False
+    touches: tuple[Touch, ...] = ()
+    customer: tuple[tuple[str, str], ...] = ()
+    number: str = ""
+    total_minor: int = 0
+    shipping_minor: int = 0
+    tax_minor: int = 0
+    discount_minor: int = 0
+
+    @property
+    def goods_minor(self) -> int:
+        """Goods as ordered, after discounts, before tax, shipping and refunds."""
+        return sum(line.net_minor for line in self.lines if line.goods)
+
+    def as_json(self) -> JsonObject:
+        return {
+            "placed_at": self.placed_at.isoformat(),
+            "currency": self.currency,
+            "lines": [
+                [line.id, line.sku, line.net_minor, line.quantity, line.category, line.goods] for line in self.lines
+            ],
+            "cancelled": self.cancelled,
+            "touches": [
+                [
+                    touch.kind,
+                    touch.ref,
+                    str(touch.link_id) if touch.link_id else None,
+                    touch.at.isoformat() if touch.at else None,
+                ]
+                for touch in self.touches
+            ],
+            "customer": dict(self.customer),
+            "number": self.number,
+            "total_minor": self.total_minor,
+            "shipping_minor": self.shipping_minor,
+            "tax_minor": self.tax_minor,
+            "discount_minor": self.discount_minor,
+        }
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        return cls(
+            placed_at=datetime.fromisoformat(stored["placed_at"]),
+            currency=stored["currency"],
+            lines=tuple(Line(*line) for line in stored["lines"]),
+            cancelled=stored["cancelled"],
+            touches=tuple(
+                Touch(
+                    TouchKind(kind),
+                    ref,
+                    UUID(link_id) if link_id else None,
+                    datetime.fromisoformat(at) if at else None,
+                )
+                for kind, ref, link_id, at in stored["touches"]
+            ),
+            customer=tuple(sorted(stored["customer"].items())),
+            number=stored["number"],
+            total_minor=stored["total_minor"],
+            shipping_minor=stored["shipping_minor"],
+            tax_minor=stored["tax_minor"],
+            discount_minor=stored["discount_minor"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFact:
+    """Goods given back. The id is the fact's key.
+
+    lines: (line id, goods value in minor units) as far as the shop named lines. unallocated_minor: goods value it did
+    not put on a line; spread over the goods lines by what remains of them. Both zero or more, without tax and shipping.
+    """
+
+    currency: str
+    refunded_at: datetime
+    lines: tuple[tuple[str, int], ...] = ()
+    unallocated_minor: int = 0
+
+    @property
+    def goods_minor(self) -> int:
+        return sum(amount for _, amount in self.lines) + self.unallocated_minor
+
+    def as_json(self) -> JsonObject:
+        return {
+            "currency": self.currency,
+            "refunded_at": self.refunded_at.isoformat(),
+            "lines": [list(line) for line in self.lines],
+            "unallocated_minor": self.unallocated_minor,
+        }
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        return cls(
+            currency=stored["currency"],
+            refunded_at=datetime.fromisoformat(stored["refunded_at"]),
+            lines=tuple((line_id, amount) for line_id, amount in stored["lines"]),
+            unallocated_minor=stored["unallocated_minor"],
+        )
+
+
+class DisputeOutcome(StrEnum):
+    WON = "won"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeFact:
+    """A chargeback or complaint. Open until closed_at; lost, it counts as a refund of amount_minor."""
+
+    opened_at: datetime
+    currency: str
+    amount_minor: int
+    closed_at: datetime | None = None
+    outcome: DisputeOutcome | None = None
+
+    def as_json(self) -> JsonObject:
+        return {
+            "opened_at": self.opened_at.isoformat(),
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "closed_at": self.closed_at.isoformat() if self.closed_at else None,
+            "outcome": self.outcome,
+        }
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        return cls(
+            opened_at=datetime.fromisoformat(stored["opened_at"]),
+            currency=stored["currency"],
+            amount_minor=stored["amount_minor"],
+            closed_at=datetime.fromisoformat(stored["closed_at"]) if stored["closed_at"] else None,
+            outcome=DisputeOutcome(stored["outcome"]) if stored["outcome"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HoldFact:
+    """Somebody asked us to wait. Open until released_at."""
+
+    opened_at: datetime
+    reason_code: str
+    released_at: datetime | None = None
+
+    def as_json(self) -> JsonObject:
+        return {
+            "opened_at": self.opened_at.isoformat(),
+            "reason_code": self.reason_code,
+            "released_at": self.released_at.isoformat() if self.released_at else None,
+        }
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        return cls(
+            opened_at=datetime.fromisoformat(stored["opened_at"]),
+            reason_code=stored["reason_code"],
+            released_at=datetime.fromisoformat(stored["released_at"]) if stored["released_at"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MilestoneFact:
+    """The order reached a milestone; the key names which."""
+
+    at: datetime
+
+    def as_json(self) -> JsonObject:
+        return {"at": self.at.isoformat()}
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        return cls(at=datetime.fromisoformat(stored["at"]))
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFact:
+    """What a person decided. The newest per kind and payee counts; a new verdict replaces the earlier one.
+
+    payee_id: the affiliate approved, rejected or credited; None with ATTRIBUTE means nobody.
+    amount_minor: the most that an approval pays, None with other kinds. decided_by: the key that sent it.
+    """
+
+    kind: DecisionKind
+    decided_at: datetime
+    decided_by: str
+    reason_code: str
+    payee_id: UUID | None = None
+    currency: str = ""
+    amount_minor: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Approve and reject are one register per payee, since the newer verdict replaces the other."""
+        return "attribute" if self.kind is DecisionKind.ATTRIBUTE else f"verdict:{self.payee_id}:{self.currency}"
+
+    def as_json(self) -> JsonObject:
+        return {
+            "kind": self.kind,
+            "decided_at": self.decided_at.isoformat(),
+            "decided_by": self.decided_by,
+            "reason_code": self.reason_code,
+            "payee_id": str(self.payee_id) if self.payee_id else None,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+        }
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        return cls(
+            kind=DecisionKind(stored["kind"]),
+            decided_at=datetime.fromisoformat(stored["decided_at"]),
+            decided_by=stored["decided_by"],
+            reason_code=stored["reason_code"],
+            payee_id=UUID(stored["payee_id"]) if stored["payee_id"] else None,
+            currency=stored["currency"],
+            amount_minor=stored["amount_minor"],
+        )
+
+
+FactBody = OrderSnapshot | RefundFact | DisputeFact | HoldFact | MilestoneFact | DecisionFact
+
+_BODY: dict[FactKind, type[FactBody]] = {
+    FactKind.ORDER: OrderSnapshot,
+    FactKind.REFUND: RefundFact,
+    FactKind.DISPUTE: DisputeFact,
+    FactKind.HOLD: HoldFact,
+    FactKind.MILESTONE: MilestoneFact,
+    FactKind.DECISION: DecisionFact,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact with its key and version.
+
+    key: tells facts of one kind apart: the refund's, dispute's or hold's id, the milestone, the decision's register;
+    empty for the order. version_at: the source's own time of this version, never our time of receipt.
+    text: the translated body as canonical JSON; body_hash: its SHA-256, so a harmless re-serialisation by the shop is
+    the same body. conflicting: another body came under the same version.
+    """
+
+    kind: FactKind
+    key: str
+    version_at: datetime
+    version_amount: int
+    body: FactBody
+    text: str
+    body_hash: bytes
+    conflicting: bool = False
+
+    @classmethod
+    def of(
+        cls, kind: FactKind, body: FactBody, *, key: str = "", version_at: datetime, version_amount: int = 0
+    ) -> Self:
+        """A fact as an adapter or the desk makes it."""
+        text = json.dumps(body.as_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return cls(kind, key, version_at, version_amount, body, text, hashlib.sha256(text.encode()).digest())
+
+    @classmethod
+    def stored(
+        cls,
+        *,
+        kind: str,
+        key: str,
+        version_at: datetime,
+        version_amount: int,
+        payload: JsonObject,
+        body_hash: bytes,
+        conflicting: bool,
+    ) -> Self:
+        """A fact as read back from its row."""
+        body = _BODY[FactKind(kind)].of_json(payload)
+        return cls(FactKind(kind), key, version_at, version_amount, body, "", body_hash, conflicting)
+
+    @property
+    def version(self) -> tuple[datetime, int]:
+        return (self.version_at, self.version_amount)
+
+
+def order_fact(snapshot: OrderSnapshot, *, version_at: datetime) -> Fact:
+    return Fact.of(FactKind.ORDER, snapshot, version_at=version_at)
+
+
+def refund_fact(refund_id: str, refund: RefundFact, *, version_at: datetime) -> Fact:
+    """The version is the event's time, then the amount: of two totals told at one time the larger counts."""
+    return Fact.of(FactKind.REFUND, refund, key=refund_id, version_at=version_at, version_amount=refund.goods_minor)
+
+
+def dispute_fact(dispute_id: str, dispute: DisputeFact, *, version_at: datetime) -> Fact:
+    return Fact.of(
+        FactKind.DISPUTE, dispute, key=dispute_id, version_at=version_at, version_amount=dispute.amount_minor
+    )
+
+
+def hold_fact(hold_id: str, hold: HoldFact, *, version_at: datetime) -> Fact:
+    return Fact.of(FactKind.HOLD, hold, key=hold_id, version_at=version_at)
+
+
+def milestone_fact(milestone: Milestone, at: datetime) -> Fact:
+    return Fact.of(FactKind.MILESTONE, MilestoneFact(at), key=milestone, version_at=at)
+
+
+def decision_fact(decision: DecisionFact) -> Fact:
+    return Fact.of(FactKind.DECISION, decision, key=decision.key, version_at=decision.decided_at)
+
+
+def merge(old: Fact, new: Fact) -> Fact:
+    """The one of two facts under one key that counts. Argument order does not matter.
+
+    Milestones: the earliest. Everything else: the newest version; under one version the larger body hash, and for
+    order snapshots the mark that two bodies disagree. `ledger` facts in SQL follow the same rule (`commissions/facts`).
+    """
+    if old.kind is FactKind.MILESTONE:
+        return min(old, new, key=lambda fact: (fact.version_at, fact.body_hash))
+    if old.version != new.version:
+        return max(old, new, key=lambda fact: fact.version)
+    if old.body_hash == new.body_hash:
+        return old if old.conflicting else new
+    winner = max(old, new, key=lambda fact: fact.body_hash)
+    return _marked(winner) if winner.kind is FactKind.ORDER else winner
+
+
+def _marked(fact: Fact) -> Fact:
+    return Fact(
+        fact.kind,
+        fact.key,
+        fact.version_at,
+        fact.version_amount,
+        fact.body,
+        fact.text,
+        fact.body_hash,
+        conflicting=True,
+    )
+
+
+@dataclass(slots=True)
+class OrderFacts:
+    """Everything known about one order, each set by key. snapshot is None while only events about it have come."""
+
+    snapshot: OrderSnapshot | None = None
+    version_at: datetime | None = None
+    conflicting: bool = False
+    refunds: dict[str, RefundFact] = field(default_factory=dict)
+    disputes: dict[str, DisputeFact] = field(default_factory=dict)
+    holds: dict[str, HoldFact] = field(default_factory=dict)
+    milestones: dict[Milestone, datetime] = field(default_factory=dict)
+    decisions: dict[str, DecisionFact] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Iterable[Fact]) -> Self:
+        """Collect facts already merged by key."""
+        known = cls()
+        for fact in facts:
+            match fact.body:
+                case OrderSnapshot() as snapshot:
+                    known.snapshot, known.version_at = snapshot, fact.version_at
+                    known.conflicting = fact.conflicting
+                case RefundFact() as refund:
+                    known.refunds[fact.key] = refund
+                case DisputeFact() as dispute:
+                    known.disputes[fact.key] = dispute
+                case HoldFact() as hold:
+                    known.holds[fact.key] = hold
+                case MilestoneFact() as milestone:
+                    known.milestones[Milestone(fact.key)] = milestone.at
+                case DecisionFact() as decision:
+                    known.decisions[fact.key] = decision
+        return known
+
+    def all_refunds(self) -> dict[str, RefundFact]:
+        """Refunds by id, a lost dispute being one called `dispute:<id>`.
+
+        A refund the shop itself books for that dispute comes under the same id and takes its place: it is linked,
+        not added.
+        """
+        lost = {
+            f"dispute:{dispute_id}": RefundFact(
+                currency=dispute.currency,
+                refunded_at=dispute.closed_at or dispute.opened_at,
+                unallocated_minor=dispute.amount_minor,
+            )
+            for dispute_id, dispute in self.disputes.items()
+            if dispute.outcome is DisputeOutcome.LOST
+        }
+        return lost | self.refunds
+
+
+@dataclass(frozen=True, slots=True)
+class NetLine:
+    """A goods line with what came back of it. refunded_minor: at most the line; net_minor: the rest, zero or more."""
+
+    line: Line
+    refunded_minor: int
+
+    @property
+    def net_minor(self) -> int:
+        return self.line.net_minor - self.refunded_minor
+
+
+def net_lines(snapshot: OrderSnapshot, refunds: dict[str, RefundFact]) -> list[NetLine]:
+    """Goods lines after all refunds in the snapshot's currency, in the order's line order.
+
+    Named lines are summed first and each stops at its own value; what no line was named for, and what was named for
+    a line this snapshot does not have, is spread over the goods lines by remaining value. Order of refunds is nothing.
+    """
+    goods = [line for line in snapshot.lines if line.goods]
+    place = {line.id: index for index, line in enumerate(goods)}
+    other = {line.id for line in snapshot.lines if not line.goods}
+    back = [0] * len(goods)
+    loose = 0
+    for refund in refunds.values():
+        if refund.currency != snapshot.currency:
+            continue
+        loose += refund.unallocated_minor
+        for line_id, amount in refund.lines:
+            if line_id in place:
+                back[place[line_id]] += amount
+            elif line_id not in other:
+                loose += amount
+    back = [min(came, max(line.net_minor, 0)) for came, line in zip(back, goods, strict=True)]
+    if loose:
+        rest = [max(line.net_minor, 0) - came for came, line in zip(back, goods, strict=True)]
+        shares = spread(min(loose, sum(rest)), rest)
+        back = [came + share for came, share in zip(back, shares, strict=True)]
+    return [NetLine(line, came) for came, line in zip(back, goods, strict=True)]

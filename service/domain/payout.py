@@ -1,0 +1,263 @@
+"""Payouts: what an item drains, what its state is, where a settled amount stands, and how to read a rail's answer."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from service.domain.errors import InvariantBroken
+
+SEND_WINDOW = timedelta(hours=20)
+"""A key may be sent again this long after its first sending; Stripe may forget a key after 24 h (reliability, B9)."""
+
+ABSENCE_AFTER = timedelta(hours=25)
+"""Only after this long may complete, empty listings prove that a sending did nothing."""
+
+
+class RunState(StrEnum):
+    DRAFT = "draft"
+    SUBMITTED = "submitted"
+    """Frozen: the list of item hashes is fixed."""
+    APPROVED = "approved"
+    EXECUTING = "executing"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """What is known of one attempt to send an item."""
+
+    PLANNED = "planned"
+    IN_FLIGHT = "in_flight"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    ABSENT = "absent"
+    """Proven by complete listings that the provider never did it."""
+
+
+MAY_HAVE_PAID = frozenset({Outcome.PLANNED, Outcome.IN_FLIGHT, Outcome.UNKNOWN, Outcome.ACCEPTED})
+"""Outcomes under which no second attempt may exist."""
+
+
+class ItemState(StrEnum):
+    RESERVED = "reserved"
+    APPROVED = "approved"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+    SENT = "sent"
+    SETTLED = "settled"
+    PART_REVERSED = "part_reversed"
+    REVERSED = "reversed"
+    RETURNED = "returned"
+    RELEASED = "released"
+
+
+class FactKind(StrEnum):
+    """What a provider told us of a transfer; never deleted."""
+
+    ACCEPTED = "accepted"
+    REVERSED = "reversed"
+    """amount: all that came back so far."""
+    PAID = "paid"
+    FAILED = "failed"
+    RETURNED = "returned"
+
+
+NOT_HANDED_OVER = frozenset({ItemState.RESERVED, ItemState.APPROVED, ItemState.REFUSED})
+"""States in which the money is still here and a freeze may take it back."""
+
+GAVE_BACK_ALL = frozenset({ItemState.RELEASED, ItemState.REVERSED, ItemState.RETURNED})
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSays:
+    """Facts of one item folded: the most that was reversed, and whether it was booked or came back."""
+
+    sent_minor: int
+    reversed_minor: int = 0
+    booked: bool = False
+    returned: bool = False
+
+
+def item_state(*, released: bool, run: RunState, outcomes: Sequence[Outcome], says: ProviderSays) -> ItemState:
+    """The state of an item: the first line of reliability §4.1b that is true. outcomes: by attempt, oldest first."""
+    last = outcomes[-1] if outcomes else None
+    if released:
+        return ItemState.RELEASED
+    if last is None:
+        return ItemState.RESERVED if run in {RunState.DRAFT, RunState.SUBMITTED} else ItemState.APPROVED
+    match last:
+        case Outcome.PLANNED | Outcome.IN_FLIGHT:
+            return ItemState.SENDING
+        case Outcome.UNKNOWN:
+            return ItemState.UNKNOWN
+        case Outcome.REFUSED | Outcome.ABSENT:
+            return ItemState.REFUSED
+        case Outcome.ACCEPTED:
+            if says.returned:
+                return ItemState.RETURNED
+            if says.reversed_minor >= says.sent_minor:
+                return ItemState.REVERSED
+            if says.reversed_minor:
+                return ItemState.PART_REVERSED
+            return ItemState.SETTLED if says.booked else ItemState.SENT
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The versions (from, to] of a payee's payable account that an item owns.
+
+    gave_back_version: the payable version of the release that gave everything back, None while the item has kept
+    the money. handed_over: it was given to a rail, so a freeze cannot take it.
+    """
+
+    item_id: UUID
+    from_version: int
+    to_version: int
+    handed_over: bool
+    gave_back_version: int | None = None
+
+
+def holder(version: int, intervals: Sequence[Interval]) -> Interval | None:
+    """The item in which an amount settled at a payable version stands now; None: it stands in payable.
+
+    An item that gave its money back hands its versions on to the item that covers the giving-back posting.
+    """
+    seen: set[UUID] = set()
+    while True:
+        owner = next((item for item in intervals if item.from_version < version <= item.to_version), None)
+        if owner is None or owner.gave_back_version is None:
+            return owner
+        if owner.item_id in seen:
+            raise InvariantBroken(f"payout item {owner.item_id} hands its versions on to itself")
+        seen.add(owner.item_id)
+        version = owner.gave_back_version
+
+
+def freezable(entries: Iterable[tuple[int, int]], intervals: Sequence[Interval]) -> int:
+    """How much of a commission's settled amount has not been handed to a rail; zero or more.
+
+    entries: (payable version, signed change of payable) of the commission's entries that touched payable.
+    """
+    here = 0
+    for version, change in entries:
+        item = holder(version, intervals)
+        if item is None or not item.handed_over:
+            here += change
+    return max(0, here)
+
+
+def split_for_rail(amount_minor: int, *, step_minor: int) -> tuple[int, int]:
+    """(what a rail can pay now, what is carried forward); the first is a multiple of step_minor, both add up.
+
+    step_minor: the smallest amount the rail pays, in minor units; 100 for TWD and HUF at Stripe.
+    """
+    carry = amount_minor % step_minor
+    return amount_minor - carry, carry
+
+
+def item_hash(
+    *,
+    item_id: UUID,
+    payee_id: UUID,
+    currency: str,
+    gross_minor: int,
+    carried_minor: int,
+    net_minor: int,
+    tax_minor: int,
+    tax_rule: str,
+    rail: str,
+    destination_fingerprint: str,
+    pay_on: date,
+    from_version: int,
+    to_version: int,
+) -> str:
+    """SHA-256 of all that a second person approves about an item; recomputed before anything is sent."""
+    content = {
+        "item": str(item_id),
+        "payee": str(payee_id),
+        "currency": currency,
+        "gross": gross_minor,
+        "carried": carried_minor,
+        "net": net_minor,
+        "tax": tax_minor,
+        "tax_rule": tax_rule,
+        "rail": rail,
+        "destination": destination_fingerprint,
+        "pay_on": pay_on.isoformat(),
+        "versions": [from_version, to_version],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def run_hash(item_hashes: Iterable[str]) -> str:
+    """SHA-256 over the sorted item hashes: what an approval approves."""
+    return hashlib.sha256("\n".join(sorted(item_hashes)).encode()).hexdigest()
+
+
+class AnswerKind(StrEnum):
+    """A rail's answer, as its adapter read it; what it means for the attempt is decided by `outcome_of`."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """A code from the rail's closed list of definite refusals."""
+    MISMATCHED_KEY = "mismatched_key"
+    """The same key with other parameters: our bug; the item is frozen."""
+    STOPPED = "stopped"
+    """Our credentials were refused: the whole rail stops, nothing is known of the attempt."""
+    UNKNOWN = "unknown"
+    """Time-out, reset, 5xx, 409, 429, anything unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a rail said. reference: the provider's id when accepted. code: the provider's word, for people."""
+
+    kind: AnswerKind
+    reference: str = ""
+    code: str = ""
+    amount_minor: int | None = None
+    currency: str = ""
+    destination: str = ""
+
+
+def outcome_of(answer: Answer, *, sends: int, found_elsewhere: bool) -> Outcome:
+    """What one answer proves (reliability §4.3).
+
+    sends: how often this attempt has been sent, this one included. A refusal of a second sending proves nothing while
+    the first may still be travelling. found_elsewhere: a look-up after the refusal found the transfer all the same.
+    """
+    match answer.kind:
+        case AnswerKind.ACCEPTED:
+            return Outcome.ACCEPTED
+        case AnswerKind.REFUSED if sends == 1 and not found_elsewhere:
+            return Outcome.REFUSED
+        case _:
+            return Outcome.UNKNOWN
+
+
+def may_send(*, now: datetime, first_sent_at: datetime | None) -> bool:
+    """Whether a key is young enough to be sent (again)."""
+    return first_sent_at is None or now < first_sent_at + SEND_WINDOW
+
+
+RESEND_AFTER = (
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=15),
+    timedelta(hours=1),
+    timedelta(hours=4),
+    timedelta(hours=12),
+)
+"""Waits before an unknown attempt is looked up and sent again with the same key, by number of sendings."""
+
+
+def lowest_minimum(minimums: Iterable[Mapping[str, int]], currency: str) -> int:
+    """Smallest balance paid out to somebody in several programmes: the lowest any of them promises, else 1."""
+    promised = [minimum[currency] for minimum in minimums if currency in minimum]
+    return max(1, min(promised, default=1))

@@ -1,0 +1,342 @@
+"""Programmes: typed terms in numbered, immutable versions, and which versions speak for an order."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Self, assert_never
+from uuid import UUID
+
+from service.domain.errors import BackDated, InvalidTerms
+from service.domain.money import AMOUNT_MAX_MINOR, exponent
+from service.domain.order import Line, Milestone
+from service.domain.settlement import Approval, RollingSettlement
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far a shop's clock may run ahead of ours. Dated inputs begin at least this much after they are recorded, so that
+the version in force when an order was placed is known before any webhook about it can arrive."""
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which goods lines a rule speaks for: any of the SKUs or any of the categories; with neither, all."""
+
+    skus: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
+
+    def holds(self, line: Line) -> bool:
+        if not self.skus and not self.categories:
+            return True
+        return line.sku in self.skus or line.category in self.categories
+
+
+@dataclass(frozen=True, slots=True)
+class PercentRule:
+    """A share of each line's base. rate: Fraction(1, 8) for "12.5" percent."""
+
+    rate: Fraction
+    match: Match = Match()
+
+
+@dataclass(frozen=True, slots=True)
+class FlatRule:
+    """A fixed amount for each line with something left of it, never more than what is left.
+
+    amounts_minor: by currency; a line in another currency earns nothing by this rule.
+    """
+
+    amounts_minor: tuple[tuple[str, int], ...]
+    match: Match = Match()
+
+    def amount_minor(self, currency: str) -> int:
+        return dict(self.amounts_minor).get(currency, 0)
+
+
+Rule = PercentRule | FlatRule
+
+
+class Base(StrEnum):
+    NET = "net"
+    """Goods after discounts, without tax and shipping, less what was refunded."""
+
+
+class Model(StrEnum):
+    LAST = "last"
+    FIRST = "first"
+
+
+class Precedence(StrEnum):
+    COUPON = "coupon"
+    """A coupon beats every click."""
+    CLICK = "click"
+    """A click beats every coupon."""
+    LATEST = "time"
+    """Only time decides; a coupon counts as used when the order was placed."""
+
+
+class SelfPurchase(StrEnum):
+    REJECT = "reject"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionTerms:
+    """Who may have brought an order. window_days: longest time from click to order that still counts."""
+
+    window_days: int = 30
+    model: Model = Model.LAST
+    precedence: Precedence = Precedence.COUPON
+    self_purchase: SelfPurchase = SelfPurchase.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a programme promises.
+
+    rules: the first that matches a line pays it. caps_minor: the most one order earns, by currency.
+    payout_minimums_minor: smallest balance that is paid out, by currency. notice_days: how long an enrolled
+    affiliate keeps these terms after worse ones replace them.
+    """
+
+    rules: tuple[Rule, ...]
+    base: Base = Base.NET
+    caps_minor: tuple[tuple[str, int], ...] = ()
+    attribution: AttributionTerms = field(default_factory=AttributionTerms)
+    settlement: RollingSettlement = field(default_factory=lambda: RollingSettlement(Milestone.PAID, 14))
+    payout_minimums_minor: tuple[tuple[str, int], ...] = ()
+    notice_days: int = 30
+
+    def cap_minor(self, currency: str) -> int | None:
+        return dict(self.caps_minor).get(currency)
+
+    def rule_for(self, line: Line) -> tuple[int, Rule] | None:
+        """(place in `rules`, rule) of the first rule that speaks for a line."""
+        return next(((index, rule) for index, rule in enumerate(self.rules) if rule.match.holds(line)), None)
+
+    def as_json(self) -> JsonObject:
+        """The terms as the API shows them and the database keeps them."""
+        return {
+            "rules": [_rule_json(rule) for rule in self.rules],
+            "base": self.base.value,
+            "cap_per_order": _amounts_json(self.caps_minor),
+            "attribution": {
+                "window_days": self.attribution.window_days,
+                "model": self.attribution.model.value,
+                "precedence": self.attribution.precedence.value,
+                "self_purchase": self.attribution.self_purchase.value,
+            },
+            "settlement": {
+                "kind": "rolling",
+                "start": self.settlement.start.value,
+                "hold_days": self.settlement.hold_days,
+                "approval": self.settlement.approval.value,
+            },
+            "payout_minimums": _amounts_json(self.payout_minimums_minor),
+            "notice_days": self.notice_days,
+        }
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        """Terms from `as_json`. Raises InvalidTerms, UnknownCurrency when a person wrote something else."""
+        attribution, settlement = stored["attribution"], stored["settlement"]
+        terms = cls(
+            rules=tuple(_rule_of(rule) for rule in stored["rules"]),
+            base=Base(stored["base"]),
+            caps_minor=_amounts_of(stored["cap_per_order"]),
+            attribution=AttributionTerms(
+                window_days=attribution["window_days"],
+                model=Model(attribution["model"]),
+                precedence=Precedence(attribution["precedence"]),
+                self_purchase=SelfPurchase(attribution["self_purchase"]),
+            ),
+            settlement=RollingSettlement(
+                start=Milestone(settlement["start"]),
+                hold_days=settlement["hold_days"],
+                approval=Approval(settlement["approval"]),
+            ),
+            payout_minimums_minor=_amounts_of(stored["payout_minimums"]),
+            notice_days=stored["notice_days"],
+        )
+        if not terms.rules:
+            raise InvalidTerms("A programme needs at least one rule; a rule without match speaks for every line.")
+        return terms
+
+
+_RATE = re.compile(r"(100|[0-9]{1,2})(\.[0-9]{1,6})?")
+
+
+def rate_of(percent: str) -> Fraction:
+    """Fraction from percent in decimal notation: rate_of("12.5") is 1/8. Raises InvalidTerms outside 0 to 100."""
+    if not _RATE.fullmatch(percent) or Decimal(percent) > 100:
+        raise InvalidTerms(
+            f"{percent[:20]!r} is not a rate: percent from 0 to 100, at most six decimals, such as 12.5."
+        )
+    return Fraction(percent) / Fraction(100)
+
+
+def percent_of(rate: Fraction) -> str:
+    """The shortest decimal notation of a rate in percent."""
+    percent = rate * Fraction(100)
+    written = format(Decimal(percent.numerator) / Decimal(percent.denominator), "f")
+    return written.rstrip("0").rstrip(".") if "." in written else written
+
+
+def _rule_json(rule: Rule) -> JsonObject:
+    match = {"skus": sorted(rule.match.skus), "categories": sorted(rule.match.categories)}
+    match rule:
+        case PercentRule(rate=rate):
+            return {"kind": "percent", "rate": percent_of(rate), "match": match}
+        case FlatRule(amounts_minor=amounts):
+            return {"kind": "flat", "amounts": _amounts_json(amounts), "match": match}
+        case _:
+            assert_never(rule)
+
+
+def _rule_of(stored: JsonObject) -> Rule:
+    match = Match(frozenset(stored["match"]["skus"]), frozenset(stored["match"]["categories"]))
+    match stored["kind"]:
+        case "percent":
+            return PercentRule(rate_of(stored["rate"]), match)
+        case "flat":
+            amounts = _amounts_of(stored["amounts"])
+            if not amounts:
+                raise InvalidTerms("A flat rule needs an amount in at least one currency.")
+            return FlatRule(amounts, match)
+        case other:
+            raise InvalidTerms(f"{other!r} is not a rule kind; use percent or flat.")
+
+
+def _amounts_json(amounts: tuple[tuple[str, int], ...]) -> list[JsonObject]:
+    return [{"amount_minor": amount, "currency": currency} for currency, amount in amounts]
+
+
+def _amounts_of(stored: Sequence[JsonObject]) -> tuple[tuple[str, int], ...]:
+    amounts: dict[str, int] = {}
+    for entry in stored:
+        currency, amount = entry["currency"], entry["amount_minor"]
+        exponent(currency)
+        if currency in amounts:
+            raise InvalidTerms(f"{currency} is named twice in one list of amounts.")
+        if not 0 <= amount <= AMOUNT_MAX_MINOR:
+            raise InvalidTerms(f"{amount} is not an amount between 0 and the largest accepted.")
+        amounts[currency] = amount
+    return tuple(sorted(amounts.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramVersion:
+    """Terms in force from `valid_from` until the next version of the same programme begins."""
+
+    program_id: UUID
+    number: int
+    valid_from: datetime
+    terms: Terms
+
+
+def in_force(versions: Sequence[ProgramVersion], at: datetime) -> ProgramVersion | None:
+    """The version in force at a moment, of versions sorted by valid_from; None before the first."""
+    begun = [version for version in versions if version.valid_from <= at]
+    return begun[-1] if begun else None
+
+
+def versions_for(
+    versions: Sequence[ProgramVersion], *, placed_at: datetime, enrolled_at: datetime
+) -> list[ProgramVersion]:
+    """Versions of which the affiliate may claim the best for an order: the one in force, then the protected ones.
+
+    Protected is each version that was in force after the affiliate enrolled and was superseded less than its own
+    notice period before the order was placed. So a cut waits, a rise does not, and a newcomer gets the new terms.
+    """
+    current = in_force(versions, placed_at)
+    if current is None:
+        return []
+    protected = [
+        version
+        for version, successor in pairwise(versions)
+        if successor.valid_from <= placed_at
+        and successor.valid_from > enrolled_at
+        and placed_at - successor.valid_from < timedelta(days=version.terms.notice_days)
+    ]
+    return [current, *reversed(protected)]
+
+
+def check_start(valid_from: datetime, *, recorded_at: datetime, may_reach_back: bool) -> None:
+    """Refuse a dated input that could change what an order already received has earned.
+
+    may_reach_back: it is the first of its kind and the merchant has no order yet. Raises BackDated.
+    """
+    if not may_reach_back and valid_from < recorded_at + CLOCK_TOLERANCE:
+        raise BackDated(
+            f"valid_from must be at least {CLOCK_TOLERANCE.seconds // 60} minutes ahead, "
+            f"at or after {(recorded_at + CLOCK_TOLERANCE).isoformat()}: orders may already have used the terms before."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a link or coupon belongs to from a moment on."""
+
+    valid_from: datetime
+    affiliate_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """A yes or no that holds from a moment on: enrolled or not, approved or not."""
+
+    valid_from: datetime
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Traceable:
+    """A link or coupon: its programme and its owners, oldest first."""
+
+    id: UUID
+    program_id: UUID
+    owners: tuple[Owner, ...]
+
+    def owner_at(self, at: datetime) -> UUID | None:
+        begun = [owner.affiliate_id for owner in self.owners if owner.valid_from <= at]
+        return begun[-1] if begun else None
+
+
+@dataclass(slots=True)
+class DatedInputs:
+    """What one merchant had set up, each with the time from which it holds; all lists oldest first.
+
+    Append-only and never back-dated, so an order assessed years later reads the same. coupons: by code without case.
+    enrollments: by (programme, affiliate). approvals: by affiliate, whether it may earn.
+    identities: by affiliate, keyed hashes by kind as in `OrderSnapshot.customer`, read only where the order has no
+    stored match yet.
+    """
+
+    versions: dict[UUID, tuple[ProgramVersion, ...]] = field(default_factory=dict)
+    links: dict[UUID, Traceable] = field(default_factory=dict)
+    coupons: dict[str, Traceable] = field(default_factory=dict)
+    enrollments: dict[tuple[UUID, UUID], tuple[Since, ...]] = field(default_factory=dict)
+    approvals: dict[UUID, tuple[Since, ...]] = field(default_factory=dict)
+    identities: dict[UUID, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+
+    def is_approved(self, affiliate_id: UUID, at: datetime) -> bool:
+        return _holds(self.approvals.get(affiliate_id, ()), at)
+
+    def enrolled_since(self, program_id: UUID, affiliate_id: UUID, at: datetime) -> datetime | None:
+        """Since when the affiliate has been in the programme without a break, as of `at`; None if it is not."""
+        since: datetime | None = None
+        for state in self.enrollments.get((program_id, affiliate_id), ()):
+            if state.valid_from > at:
+                break
+            since = (since or state.valid_from) if state.holds else None
+        return since
+
+
+def _holds(states: Sequence[Since], at: datetime) -> bool:
+    begun = [state.holds for state in states if state.valid_from <= at]
+    return bool(begun) and begun[-1]

@@ -1,0 +1,181 @@
+"""Commissions, their entries, postings, kept balances and booking days."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, Integer, SmallInteger, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from service.domain.commission import EntryKind, Place
+from service.domain.ledger import AccountKind
+from service.tables.columns import (
+    Json,
+    belongs_to,
+    count,
+    day,
+    document,
+    key,
+    minor,
+    minor_or_none,
+    moment,
+    moment_or_none,
+    one_of,
+    ref,
+    words,
+)
+
+
+class CommissionRow(SQLModel, table=True):
+    """What one payee earns on one order in one currency: the target and where the posted amount stands."""
+
+    __tablename__ = "commission"
+    __table_args__ = (
+        belongs_to("orders", "order_id"),
+        belongs_to("affiliate", "payee_id"),
+        UniqueConstraint("merchant_id", "order_id", "payee_id", "currency"),
+        Index(
+            "commission_due_ix",
+            "merchant_id",
+            "settles_at",
+            postgresql_where=text(
+                "pending_minor > 0 AND settles_at IS NOT NULL"
+                " AND (approved_minor IS NULL OR settled_minor < approved_minor)"
+            ),
+        ),
+        Index("commission_payee_ix", "merchant_id", "payee_id", "id"),
+        CheckConstraint("pending_minor + held_minor + settled_minor = target_minor", name="posted"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    order_id: UUID = ref()
+    payee_id: UUID = ref()
+    currency: str = words()
+    program_id: UUID | None = ref(nullable=True)
+    program_version: int | None = Field(default=None, sa_type=Integer, nullable=True)
+    target_minor: int = minor()
+    pending_minor: int = minor()
+    held_minor: int = minor()
+    settled_minor: int = minor()
+    approved_minor: int | None = minor_or_none()
+    """The most that may be settled; None where no approval is demanded."""
+    settles_at: datetime | None = moment_or_none()
+    reason_code: str = words()
+    entry_seq: int = count()
+    """Number of its newest entry."""
+    receipt: Json = document()
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
+
+
+class CommissionEntryRow(SQLModel, table=True):
+    """One dated difference; append-only. A posting's amount is the sum of its entries."""
+
+    __tablename__ = "commission_entry"
+    __table_args__ = (
+        belongs_to("commission", "commission_id"),
+        belongs_to("posting", "posting_id"),
+        Index("commission_entry_posting_ix", "merchant_id", "posting_id"),
+        one_of("kind", EntryKind),
+        one_of("source", Place),
+        one_of("destination", Place),
+        CheckConstraint("amount_minor > 0", name="amount"),
+    )
+
+    merchant_id: UUID = key()
+    commission_id: UUID = key()
+    seq: int = Field(sa_type=Integer, primary_key=True)
+    kind: str = words()
+    source: str = words()
+    destination: str = words()
+    amount_minor: int = minor()
+    posting_id: UUID = ref()
+    payable_version: int | None = minor_or_none()
+    """Version of the payee's payable account after it; None where payable did not move."""
+    created_at: datetime = moment()
+
+
+class PostingRow(SQLModel, table=True):
+    """One amount from one debit account to one credit account; never updated or deleted."""
+
+    __tablename__ = "posting"
+    __table_args__ = (
+        UniqueConstraint("merchant_id", "event", "seq"),
+        Index("posting_debit_ix", "merchant_id", "debit_owner_id", "id"),
+        Index("posting_credit_ix", "merchant_id", "credit_owner_id", "id"),
+        one_of("debit_kind", AccountKind),
+        one_of("credit_kind", AccountKind),
+        CheckConstraint("amount_minor > 0", name="amount"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    event: str = words()
+    """What happened, such as order/<id>/assessment/<seq>."""
+    seq: int = Field(sa_type=Integer, nullable=False)
+    debit_kind: str = words()
+    debit_owner_id: UUID = ref()
+    credit_kind: str = words()
+    credit_owner_id: UUID = ref()
+    currency: str = words()
+    amount_minor: int = minor()
+    day: date = day()
+    """Booking day: the slot it was added to, also where the day before was sealed already."""
+    slot: int = Field(sa_type=SmallInteger, nullable=False)
+    created_at: datetime = moment()
+
+
+class BalanceRow(SQLModel, table=True):
+    """A payee's kept balance. Narrow and with room to spare, so an update stays on its page."""
+
+    __tablename__ = "balance"
+    __table_args__ = (one_of("kind", AccountKind), {"postgresql_with": {"fillfactor": 50}})
+
+    merchant_id: UUID = key()
+    owner_id: UUID = key()
+    kind: str = words(primary_key=True)
+    currency: str = words(primary_key=True)
+    amount_minor: int = minor()
+    version: int = count()
+    """One more with each unit of work that moves it; payable's also with each reserve, release and giving back."""
+
+
+class DaySlotRow(SQLModel, table=True):
+    """A booking row of one day; sealed, nothing is booked on it any more."""
+
+    __tablename__ = "day_slot"
+
+    merchant_id: UUID = key()
+    day: date = day(primary_key=True)
+    slot: int = Field(sa_type=SmallInteger, primary_key=True)
+    touched: int = count()
+    sealed_at: datetime | None = moment_or_none()
+
+
+class DaySumRow(SQLModel, table=True):
+    """Sums of one slot by account and currency: the trial balance without reading postings."""
+
+    __tablename__ = "day_sum"
+    __table_args__ = (one_of("kind", AccountKind),)
+
+    merchant_id: UUID = key()
+    day: date = day(primary_key=True)
+    slot: int = Field(sa_type=SmallInteger, primary_key=True)
+    kind: str = words(primary_key=True)
+    currency: str = words(primary_key=True)
+    debit_minor: int = minor()
+    credit_minor: int = minor()
+
+
+class OutboxRow(SQLModel, table=True):
+    """What happened, told once: written with the change, delivered later."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("outbox_subject_ix", "merchant_id", "subject_id"),)
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    type: str = words()
+    subject_id: UUID = ref()
+    payload: Json = document()
+    created_at: datetime = moment()

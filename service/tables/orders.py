@@ -1,0 +1,138 @@
+"""What came in and what follows from it: inbox, orders, facts, assessments."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from service.domain.order import FactKind
+from service.tables.columns import (
+    Json,
+    belongs_to,
+    blob,
+    blob_key,
+    count,
+    document,
+    key,
+    listing,
+    minor_or_none,
+    moment,
+    moment_or_none,
+    one_of,
+    ref,
+    words,
+    words_or_none,
+)
+
+
+class InboxState(StrEnum):
+    APPLIED = "applied"
+    """Understood, and its facts count."""
+    WAITING = "waiting"
+    """Understood; its order is not here yet."""
+    PARKED = "parked"
+    """Signed, but not understood; replay after a fix."""
+    IGNORED = "ignored"
+    """Understood, and rightly without effect: a test order, a topic we do not need."""
+
+
+class InboxRow(SQLModel, table=True):
+    """One delivery, byte for byte. Nothing acknowledged is lost."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (
+        ForeignKeyConstraint(["source_id"], ["source.id"]),
+        UniqueConstraint("merchant_id", "id"),
+        Index("inbox_open_ix", "merchant_id", "id", postgresql_where=text("state IN ('waiting', 'parked')")),
+        Index("inbox_order_ix", "merchant_id", "order_id"),
+        one_of("state", InboxState),
+    )
+
+    merchant_id: UUID = key()
+    source_id: UUID = key()
+    delivery_id: str = words(primary_key=True)
+    body_hash: bytes = blob_key()
+    id: UUID = ref()
+    topic: str = words()
+    """The shop's name for the event, from a header; empty where the body says it."""
+    received_at: datetime = moment()
+    """On the merchant's clock."""
+    body: bytes = blob()
+    state: str = words()
+    reason_code: str | None = words_or_none()
+    detail: str = words()
+    order_id: UUID | None = ref(nullable=True)
+    answer: Json = document()
+    """What the sender was told, told again to a repeated delivery."""
+
+
+class OrderRow(SQLModel, table=True):
+    """The one lock of an order; made by its first fact, be that a refund."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        ForeignKeyConstraint(["source_id"], ["source.id"]),
+        UniqueConstraint("merchant_id", "source_id", "external_id"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    source_id: UUID = ref()
+    external_id: str = words()
+    seen: int = count()
+    """One more with each unit of work that touches the order; numbers its assessments."""
+    created_at: datetime = moment()
+
+
+class FactRow(SQLModel, table=True):
+    """The version of a fact that counts."""
+
+    __tablename__ = "fact"
+    __table_args__ = (belongs_to("orders", "order_id"), one_of("kind", FactKind))
+
+    merchant_id: UUID = key()
+    order_id: UUID = key()
+    kind: str = words(primary_key=True)
+    key: str = words(primary_key=True)
+    version_at: datetime = moment()
+    """The source's time of this version."""
+    version_amount: int = count()
+    """Second part of a version; minor units of a refund or dispute."""
+    body_hash: bytes = blob()
+    conflicting: bool = Field(nullable=False)
+    payload: Json = document()
+    inbox_id: UUID = ref()
+
+
+class AssessmentRow(SQLModel, table=True):
+    """The newest answer for an order: who brought it, and why it moves or does not."""
+
+    __tablename__ = "assessment"
+    __table_args__ = (
+        belongs_to("orders", "order_id"),
+        Index("assessment_placed_ix", "merchant_id", "placed_at", "order_id"),
+        Index("assessment_affiliate_ix", "merchant_id", "affiliate_id", "placed_at"),
+    )
+
+    merchant_id: UUID = key()
+    order_id: UUID = key()
+    seq: int = count()
+    """The order's `seen` when it was computed."""
+    placed_at: datetime | None = moment_or_none()
+    currency: str | None = words_or_none()
+    number: str = words()
+    goods_minor: int | None = minor_or_none()
+    net_minor: int | None = minor_or_none()
+    """Goods after refunds."""
+    cancelled: bool = Field(default=False, nullable=False)
+    affiliate_id: UUID | None = ref(nullable=True)
+    program_id: UUID | None = ref(nullable=True)
+    attribution_reason: str = words()
+    candidates: list[Json] = listing()
+    """Every touch and how it fared."""
+    identities: Json = document()
+    """Identity matches, computed once and never again."""
+    frozen_reason: str | None = words_or_none()
+    assessed_at: datetime = moment()

@@ -1,0 +1,204 @@
+"""Merchants and who acts for them: keys, sources, affiliates and how those are paid."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from service.tables.columns import (
+    Json,
+    belongs_to,
+    blob,
+    blob_or_none,
+    count,
+    document,
+    key,
+    listing,
+    moment,
+    moment_or_none,
+    one_of,
+    ref,
+    words,
+    words_or_none,
+)
+
+
+class MerchantRow(SQLModel, table=True):
+    """A shop. A reference table: read everywhere, written rarely."""
+
+    __tablename__ = "merchant"
+    __table_args__ = (
+        UniqueConstraint("external_id"),
+        CheckConstraint("is_test OR clock_offset_s = 0", name="live_clock"),
+    )
+
+    id: UUID = key()
+    external_id: str | None = words_or_none()
+    name: str = words()
+    is_test: bool = Field(nullable=False)
+    """Test merchants have a clock of their own and use the sandbox rail; live ones neither."""
+    time_zone: str = words()
+    """IANA name; fixed when the merchant is created, since booking days and periods hang on it."""
+    clock_offset_s: int = count()
+    """Seconds a test merchant's clock runs ahead of ours; only ever raised."""
+    first_order_at: datetime | None = moment_or_none()
+    """When the first order or event of one was recorded. Until then first dated inputs may reach back."""
+    created_at: datetime = moment()
+
+
+class Scope(StrEnum):
+    OPERATOR = "operator"
+    """Runs the service: creates merchants and their first admin keys."""
+    ADMIN = "admin"
+    """Everything of one merchant but approving its payouts."""
+    INGEST = "ingest"
+    FINANCE_MAKER = "finance-maker"
+    FINANCE_CHECKER = "finance-checker"
+    READ = "read"
+    AFFILIATE = "affiliate"
+    """One affiliate's own view."""
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """A bearer key. A reference table: looked up by hash before the merchant is known."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (
+        UniqueConstraint("hash"),
+        ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
+        ForeignKeyConstraint(["merchant_id", "affiliate_id"], ["affiliate.merchant_id", "affiliate.id"]),
+        CheckConstraint("merchant_id IS NOT NULL OR scopes = '[\"operator\"]'", name="merchant"),
+    )
+
+    id: UUID = key()
+    merchant_id: UUID | None = ref(nullable=True)
+    """None for an operator's key."""
+    affiliate_id: UUID | None = ref(nullable=True)
+    hash: bytes = blob()
+    """SHA-256 of the whole key; the key itself is shown once and not kept."""
+    hint: str = words()
+    """First and last characters, to recognise a key in a list."""
+    name: str = words()
+    scopes: list[str] = listing()
+    created_at: datetime = moment()
+    expires_at: datetime | None = moment_or_none()
+    revoked_at: datetime | None = moment_or_none()
+
+
+class Platform(StrEnum):
+    GENERIC = "generic"
+    SHOPIFY = "shopify"
+    DESK = "desk"
+    """People's decisions; made with the merchant, has no secret and no address."""
+
+
+class SourceRow(SQLModel, table=True):
+    """Where orders come from. A reference table: its unguessable id is the webhook's address."""
+
+    __tablename__ = "source"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
+        Index("source_one_desk_ix", "merchant_id", unique=True, postgresql_where=text("platform = 'desk'")),
+        one_of("platform", Platform),
+    )
+
+    id: UUID = key()
+    """Version 4: it has to be unguessable, not ordered."""
+    merchant_id: UUID = ref(index=True)
+    platform: str = words()
+    name: str = words()
+    shop_domain: str | None = words_or_none()
+    secret: bytes | None = blob_or_none()
+    """The webhook secret, encrypted; None only for the desk."""
+    created_at: datetime = moment()
+    disabled_at: datetime | None = moment_or_none()
+
+
+class AffiliateStatus(StrEnum):
+    APPLIED = "applied"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    SUSPENDED = "suspended"
+
+
+class TaxRule(StrEnum):
+    """What is withheld; a payee with none of these chosen is not paid."""
+
+    NONE_COMPANY = "none_company"
+    """A company that invoices and pays its own taxes."""
+    OFF = "off"
+    """The merchant withholds nothing and has said so."""
+
+
+class AffiliateRow(SQLModel, table=True):
+    """A KOC. What may change an order's result is not here but in the dated tables."""
+
+    __tablename__ = "affiliate"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
+        UniqueConstraint("merchant_id", "external_id"),
+        one_of("status", AffiliateStatus),
+        one_of("tax_rule", TaxRule),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    external_id: str | None = words_or_none()
+    name: str = words()
+    email: str | None = words_or_none()
+    country: str | None = words_or_none()
+    """ISO 3166-1 alpha-2."""
+    profile: Json = document()
+    identities: Json = document()
+    """Keyed hashes by kind ("email", "phone", "id"), compared once with each order's customer."""
+    status: str = words()
+    reason_code: str | None = words_or_none()
+    tax_rule: str | None = words_or_none()
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
+
+
+class AffiliateApprovalRow(SQLModel, table=True):
+    """From when an affiliate may earn, or may not; append-only and never back-dated."""
+
+    __tablename__ = "affiliate_approval"
+    __table_args__ = (belongs_to("affiliate", "affiliate_id"),)
+
+    merchant_id: UUID = key()
+    affiliate_id: UUID = key()
+    valid_from: datetime = moment(primary_key=True)
+    approved: bool = Field(nullable=False)
+    reason_code: str | None = words_or_none()
+    recorded_at: datetime = moment()
+
+
+class PayoutMethodRow(SQLModel, table=True):
+    """Where an affiliate's money goes on one rail."""
+
+    __tablename__ = "payout_method"
+    __table_args__ = (
+        belongs_to("affiliate", "affiliate_id"),
+        Index(
+            "payout_method_active_ix",
+            "merchant_id",
+            "affiliate_id",
+            "rail",
+            unique=True,
+            postgresql_where=text("replaced_at IS NULL"),
+        ),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    affiliate_id: UUID = ref()
+    rail: str = words()
+    destination: bytes = blob()
+    """The account at the rail, encrypted."""
+    destination_hint: str = words()
+    """The last characters, for people."""
+    fingerprint: str = words()
+    """Keyed hash of rail and account: equal accounts are recognised without being read."""
+    created_at: datetime = moment()
+    replaced_at: datetime | None = moment_or_none()

@@ -1,0 +1,185 @@
+"""Programmes, their immutable versions, who is enrolled, and the links and coupons that carry touches."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKeyConstraint, Index, Integer, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from service.tables.columns import (
+    Json,
+    belongs_to,
+    document,
+    key,
+    listing,
+    moment,
+    moment_or_none,
+    ref,
+    words,
+    words_or_none,
+)
+
+
+class ProgramRow(SQLModel, table=True):
+    """A programme: what can be changed at any time without changing what an order earns."""
+
+    __tablename__ = "program"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
+        UniqueConstraint("merchant_id", "external_id"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    external_id: str | None = words_or_none()
+    name: str = words()
+    allowed_domains: list[str] = listing()
+    """Hosts that links may lead to, lower case; a leading "*." allows all below."""
+    fallback_url: str = words()
+    """Where a paused link leads."""
+    disclosure: str = words()
+    """What a KOC has to say beside a link, as the merchant words it."""
+    created_at: datetime = moment()
+
+
+class ProgramVersionRow(SQLModel, table=True):
+    """Terms that never change once recorded."""
+
+    __tablename__ = "program_version"
+    __table_args__ = (
+        belongs_to("program", "program_id"),
+        UniqueConstraint("merchant_id", "program_id", "valid_from"),
+    )
+
+    merchant_id: UUID = key()
+    program_id: UUID = key()
+    number: int = Field(sa_type=Integer, primary_key=True)
+    valid_from: datetime = moment()
+    terms: Json = document()
+    recorded_at: datetime = moment()
+
+
+class EnrollmentRow(SQLModel, table=True):
+    """An affiliate joined or left a programme; append-only, never back-dated."""
+
+    __tablename__ = "enrollment"
+    __table_args__ = (
+        belongs_to("program", "program_id"),
+        belongs_to("affiliate", "affiliate_id"),
+        UniqueConstraint("merchant_id", "affiliate_id", "program_id", "valid_from"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    program_id: UUID = ref()
+    affiliate_id: UUID = ref()
+    valid_from: datetime = moment()
+    enrolled: bool = Field(nullable=False)
+    recorded_at: datetime = moment()
+
+
+class LinkCodeRow(SQLModel, table=True):
+    """Which link a short code means. A reference table: the code is all a visitor brings."""
+
+    __tablename__ = "link_code"
+    __table_args__ = (ForeignKeyConstraint(["merchant_id", "link_id"], ["link.merchant_id", "link.id"]),)
+
+    code: str = words(primary_key=True)
+    merchant_id: UUID = ref()
+    link_id: UUID = ref()
+
+
+class LinkRow(SQLModel, table=True):
+    """A tracked URL."""
+
+    __tablename__ = "link"
+    __table_args__ = (
+        belongs_to("program", "program_id"),
+        belongs_to("affiliate", "affiliate_id"),
+        UniqueConstraint("merchant_id", "external_id"),
+        Index("link_changed_ix", "updated_at"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    external_id: str | None = words_or_none()
+    program_id: UUID = ref()
+    affiliate_id: UUID = ref()
+    """Its first owner; `link_owner` says who owns it when."""
+    code: str = words()
+    url: str = words()
+    """Where it leads, https, on one of the programme's allowed domains."""
+    sub_ids: Json = document()
+    """sub1 … sub5, free text of the KOC, copied to each click."""
+    paused_at: datetime | None = moment_or_none()
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
+    """Set by the database's clock at each change; the redirect's memory is refreshed by it."""
+
+
+class LinkOwnerRow(SQLModel, table=True):
+    """Whom a link belongs to from when on; the first owner counts from the link's making."""
+
+    __tablename__ = "link_owner"
+    __table_args__ = (belongs_to("link", "link_id"), belongs_to("affiliate", "affiliate_id"))
+
+    merchant_id: UUID = key()
+    link_id: UUID = key()
+    valid_from: datetime = moment(primary_key=True)
+    affiliate_id: UUID = ref()
+    recorded_at: datetime = moment()
+
+
+class CouponRow(SQLModel, table=True):
+    """A code typed at checkout."""
+
+    __tablename__ = "coupon"
+    __table_args__ = (
+        belongs_to("program", "program_id"),
+        UniqueConstraint("merchant_id", "folded"),
+        UniqueConstraint("merchant_id", "external_id"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    external_id: str | None = words_or_none()
+    program_id: UUID = ref()
+    code: str = words()
+    folded: str = words()
+    """The code without case, as orders are compared with it."""
+    created_at: datetime = moment()
+
+
+class CouponOwnerRow(SQLModel, table=True):
+    """Whom a coupon belongs to from when on; never back-dated."""
+
+    __tablename__ = "coupon_owner"
+    __table_args__ = (belongs_to("coupon", "coupon_id"), belongs_to("affiliate", "affiliate_id"))
+
+    merchant_id: UUID = key()
+    coupon_id: UUID = key()
+    valid_from: datetime = moment(primary_key=True)
+    affiliate_id: UUID = ref()
+    recorded_at: datetime = moment()
+
+
+class ClickRow(SQLModel, table=True):
+    """One visit through a link, kept for counting; attribution needs only the signed click id itself."""
+
+    __tablename__ = "click"
+    __table_args__ = (Index("click_link_ix", "merchant_id", "link_id", "at"),)
+
+    merchant_id: UUID = key()
+    id: str = words(primary_key=True)
+    """The signed click id."""
+    link_id: UUID = ref()
+    affiliate_id: UUID = ref()
+    at: datetime = moment()
+    is_bot: bool = Field(nullable=False)
+    """Marked, never dropped, so that rules can be replayed."""
+    ip_hash: str = words()
+    """Keyed hash; the address itself is not kept."""
+    user_agent: str = words()
+    referrer: str = words()
+    country: str = words()
+    sub_ids: Json = document()
