@@ -1,0 +1,47 @@
+"""Kept balances: locked for those who decide on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlmodel import Session
+
+from service.domain.ledger import Account, AccountKind
+from service.infra.db import fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A balance and its version: one more per unit of work that moved it."""
+
+    amount_minor: int
+    version: int
+
+
+def lock(
+    session: Session, merchant_id: UUID, *, owner_ids: Sequence[UUID], kinds: Sequence[AccountKind], currency: str
+) -> dict[Account, Kept]:
+    """Lock the balances of one merchant's payees, in key order, until the unit of work ends.
+
+    The order is that of `post`, so neither waits for the other in a circle. Accounts never used are absent.
+    """
+    rows = fetch(
+        session,
+        """
+        SELECT owner_id, kind, amount_minor, version FROM balance
+        WHERE merchant_id = :merchant_id AND owner_id = ANY(CAST(:owner_ids AS uuid[]))
+          AND kind = ANY(CAST(:kinds AS text[])) AND currency = :currency
+        ORDER BY merchant_id, owner_id, kind, currency
+        FOR UPDATE
+        """,
+        {
+            "merchant_id": merchant_id,
+            "owner_ids": list(owner_ids),
+            "kinds": [kind.value for kind in kinds],
+            "currency": currency,
+        },
+    )
+    return {
+        Account(merchant_id, row.owner_id, AccountKind(row.kind), currency): Kept(row.amount_minor, row.version)
+        for row in rows
+    }
