@@ -322,8 +322,9 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason_code", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=False),
-        sa.Column("order_id", sa.Uuid(), nullable=True),
-        sa.Column("answer", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("order_source_id", sa.Uuid(), nullable=True),
+        sa.Column("order_external_id", sa.Text(), nullable=True),
+        sa.Column("understood", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.CheckConstraint("state IN ('applied', 'waiting', 'parked', 'ignored')", name=op.f("inbox_state_check")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("inbox_source_id_fk")),
         sa.PrimaryKeyConstraint("merchant_id", "source_id", "delivery_id", "body_hash", name=op.f("inbox_pk")),
@@ -336,7 +337,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state IN ('waiting', 'parked')"),
     )
-    op.create_index("inbox_order_ix", "inbox", ["merchant_id", "order_id"], unique=False)
+    op.create_index("inbox_order_ix", "inbox", ["merchant_id", "order_source_id", "order_external_id"], unique=False)
     op.create_table(
         "link",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),

@@ -73,7 +73,9 @@ def _raise_balances(session: Session, postings: Sequence[Posting], touched: Coll
             "amounts": [changes[account] for account in accounts],
         },
     )
-    found = {(row.merchant_id, row.owner_id, row.kind, row.currency): Kept(row[4], row[5]) for row in rows}
+    found = {
+        (row.merchant_id, row.owner_id, row.kind, row.currency): Kept(row.amount_minor, row.version) for row in rows
+    }
     kept = {
         account: found[account.merchant_id, account.owner_id, account.kind.value, account.currency]
         for account in accounts

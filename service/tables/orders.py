@@ -46,7 +46,7 @@ class InboxRow(SQLModel, table=True):
         ForeignKeyConstraint(["source_id"], ["source.id"]),
         UniqueConstraint("merchant_id", "id"),
         Index("inbox_open_ix", "merchant_id", "id", postgresql_where=text("state IN ('waiting', 'parked')")),
-        Index("inbox_order_ix", "merchant_id", "order_id"),
+        Index("inbox_order_ix", "merchant_id", "order_source_id", "order_external_id"),
         one_of("state", InboxState),
     )
 
@@ -63,9 +63,11 @@ class InboxRow(SQLModel, table=True):
     state: str = words()
     reason_code: str | None = words_or_none()
     detail: str = words()
-    order_id: UUID | None = ref(nullable=True)
-    answer: Json = document()
-    """What the sender was told, told again to a repeated delivery."""
+    order_source_id: UUID | None = ref(nullable=True)
+    """Where the order it speaks of comes from: its own source, or for the desk that of the order decided on."""
+    order_external_id: str | None = words_or_none()
+    understood: Json = document()
+    """What the sender was told we read in it, told again to a repeated delivery."""
 
 
 class OrderRow(SQLModel, table=True):
