@@ -42,6 +42,7 @@ _SOCKET_PATH_MAX = 106
 _LOG_BYTES_MAX = 10 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _STOP_S = 60
+_NOT_COPIED = shutil.ignore_patterns("include", "doc", "*.a")
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def inspect_binaries(folder: Path) -> Binaries | None:
         return None
     try:
         answer = subprocess.run(
-            [folder / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=30
+            [folder / "initdb", "--version"], capture_output=True, text=True, check=True, timeout=30
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -322,11 +323,13 @@ def _may_enter(account: _Account, folder: Path) -> bool:
 def _reachable(found: Binaries, home: Path, account: _Account) -> Binaries:
     """Return programs that the account can run: these, or a copy when they lie in a folder closed to it."""
     try:
-        if _run(account, found.program("postgres"), "--version").returncode == 0:
+        if _run(account, found.program("initdb"), "--version").returncode == 0:
             return found
     except PermissionError:
         pass
-    prefix = found.folder.parent
+    prefix, package = found.folder.parent, found.folder.parent.parent.name
+    # A wheel keeps shared libraries beside its package, and the programs look for them there.
+    libraries = prefix.parent.parent / f"{package}.libs"
     if not (prefix / "share").is_dir():
         raise EmbeddedPostgresError(
             f"{account.name} cannot run {found.folder}/postgres, and these programs cannot be copied. Run as another "
@@ -336,12 +339,14 @@ def _reachable(found: Binaries, home: Path, account: _Account) -> Binaries:
     if not copy.exists():
         half = home / f"{copy.name}.half"
         shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(prefix, half, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a", "doc"))
+        shutil.copytree(prefix, half / package / prefix.name, symlinks=True, ignore=_NOT_COPIED)
+        if libraries.is_dir():
+            shutil.copytree(libraries, half / libraries.name, symlinks=True)
         for path in (half, *half.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
         half.rename(copy)
-    return Binaries(copy / "bin", found.major, found.version)
+    return Binaries(copy / package / prefix.name / "bin", found.major, found.version)
 
 
 @contextlib.contextmanager
