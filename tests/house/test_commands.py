@@ -1,0 +1,27 @@
+"""The commands a person types."""
+
+import subprocess
+
+from tests.support.house import ROOT
+
+
+def test_make_help_lists_the_eight_commands() -> None:
+    answer = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    listed = [line.split()[1] for line in answer.stdout.splitlines()]
+
+    assert listed == ["help", "setup", "demo", "test", "check", "fmt", "bench", "prove"]
+
+
+def test_an_old_python_is_refused_with_the_way_out(tmp_path: object) -> None:
+    answer = subprocess.run(
+        ["make", "setup", "PYTHON=/nowhere/python3", "STAMP=.venv/.never"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert answer.returncode != 0
+    assert "Python 3.11 or newer" in answer.stdout
+    assert "PYTHON=" in answer.stdout
