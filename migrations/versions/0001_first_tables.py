@@ -183,6 +183,8 @@ def upgrade() -> None:
         sa.Column("approved_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("executed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stop_code", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "status IN ('draft', 'submitted', 'approved', 'executing', 'closed', 'cancelled')",
             name=op.f("payout_run_status_check"),
@@ -592,6 +594,8 @@ def upgrade() -> None:
         sa.Column("gave_back_version", sa.BigInteger(), nullable=True),
         sa.Column("live", sa.Boolean(), nullable=False),
         sa.Column("handed_over_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("frozen_code", sa.Text(), nullable=True),
+        sa.Column("retry_by", sa.Uuid(), nullable=True),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("release_reason", sa.Text(), nullable=True),
         sa.Column("content_hash", sa.Text(), nullable=True),
@@ -691,6 +695,8 @@ def upgrade() -> None:
         sa.Column("sends", sa.BigInteger(), nullable=False),
         sa.Column("first_sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("proof", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("asked_by", sa.Uuid(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "outcome IN ('planned', 'in_flight', 'unknown', 'accepted', 'refused', 'absent')",

@@ -58,6 +58,10 @@ class PayoutRunRow(SQLModel, table=True):
     approved_at: datetime | None = moment_or_none()
     executed_at: datetime | None = moment_or_none()
     closed_at: datetime | None = moment_or_none()
+    stopped_at: datetime | None = moment_or_none()
+    """Nothing is sent from then on, until a person executes the run again."""
+    stop_code: str | None = words_or_none()
+    """Why: the rail refused our credentials, or answered something that must not be."""
 
 
 class PayoutItemRow(SQLModel, table=True):
@@ -114,6 +118,10 @@ class PayoutItemRow(SQLModel, table=True):
     """Reserved, approved, sending, unknown, refused: at most one such per payee and currency."""
     handed_over_at: datetime | None = moment_or_none()
     """Set when an attempt is planned, cleared when the rail refused: then the money is here again."""
+    frozen_code: str | None = words_or_none()
+    """Set when a rail found one key used for two requests: our mistake; nothing is sent, only looked up."""
+    retry_by: UUID | None = ref(nullable=True)
+    """Who asked for another attempt after a refusal or a proof of absence; cleared when it is planned."""
     released_at: datetime | None = moment_or_none()
     release_reason: str | None = words_or_none()
     content_hash: str | None = words_or_none()
@@ -165,6 +173,11 @@ class PayoutAttemptRow(SQLModel, table=True):
     sends: int = count()
     first_sent_at: datetime | None = moment_or_none()
     next_at: datetime | None = moment_or_none()
+    """When it is sent, or looked up, next."""
+    proof: Json = document()
+    """Times of the complete listings without this transfer, once the key may have been forgotten."""
+    asked_by: UUID | None = ref(nullable=True)
+    """The person behind a second or later attempt."""
     created_at: datetime = moment()
 
 
