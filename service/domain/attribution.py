@@ -89,7 +89,7 @@ class Attribution:
 
 def identity_key(affiliate_id: UUID, customer: tuple[tuple[str, str], ...]) -> str:
     """The key of a stored match; names the customer by the keyed hashes the order carries."""
-    return f"{affiliate_id}:" + ",".join(f"{kind}={value}" for kind, value in customer)
+    return f"{affiliate_id}:" + ",".join(f"{kind}={value}" for kind, value in sorted(customer))
 
 
 def attribute(facts: OrderFacts, inputs: DatedInputs, identities: Identities) -> Attribution:
@@ -217,5 +217,6 @@ def _program_of(
         for program_id, enrolled_id in inputs.enrollments
         if enrolled_id == affiliate_id
         and (since := inputs.enrolled_since(program_id, affiliate_id, snapshot.placed_at)) is not None
+        and in_force(inputs.versions.get(program_id, ()), snapshot.placed_at) is not None
     )
     return next((program_id for program_id in own if program_id), enrolled[0][1] if enrolled else None)

@@ -49,6 +49,8 @@ class CommissionReason(StrEnum):
     NOT_ATTRIBUTED = "attributed_elsewhere"
     CURRENCY_CHANGED = "order_currency_changed"
     NO_RULE = "no_rule_matches"
+    NO_TERMS = "no_terms_in_force"
+    """A person credited somebody who was in no programme with terms in force when the order was placed."""
     DISPUTE = "dispute_open"
     HOLD = "hold_open"
     REFUND_CURRENCY = "refund_currency"
@@ -118,15 +120,16 @@ def assess(
             earned[(target.payee_id, target.currency)] = target
     for payee_id, currency in known:
         if (payee_id, currency) not in earned:
-            earned[(payee_id, currency)] = Target(payee_id, currency, 0, _why_nothing(attribution, payee_id))
+            reason = _why_nothing(facts, attribution, payee_id=payee_id, currency=currency)
+            earned[(payee_id, currency)] = Target(payee_id, currency, 0, reason)
     targets = tuple(sorted(earned.values(), key=lambda target: (target.payee_id.int, target.currency)))
     return Assessment(attribution, targets, frozen, sum(line.net_minor for line in lines))
 
 
-def _why_nothing(attribution: Attribution, payee_id: UUID) -> CommissionReason:
-    if attribution.affiliate_id != payee_id:
+def _why_nothing(facts: OrderFacts, attribution: Attribution, *, payee_id: UUID, currency: str) -> CommissionReason:
+    if facts.snapshot is None or attribution.affiliate_id != payee_id:
         return CommissionReason.NOT_ATTRIBUTED
-    return CommissionReason.CURRENCY_CHANGED
+    return CommissionReason.NO_TERMS if facts.snapshot.currency == currency else CommissionReason.CURRENCY_CHANGED
 
 
 def _target(
@@ -193,7 +196,7 @@ def _reason(
     if facts.snapshot.cancelled:
         return CommissionReason.CANCELLED
     if target_minor == 0:
-        refunded = any(line.line.net_minor and not line.net_minor for line in best.lines)
+        refunded = any(share.rule_index is not None and share.line.refunded_minor for share in best.shares)
         return CommissionReason.REFUNDED if refunded else CommissionReason.NO_RULE
     if frozen is not None:
         return CommissionReason(frozen.value)

@@ -7,6 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from service.domain.commission import Move, Place
+from service.domain.errors import InvariantBroken
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,13 @@ class Posting:
     amount_minor: int
 
     def __post_init__(self) -> None:
-        assert self.debit.merchant_id == self.credit.merchant_id, self
-        assert self.debit.currency == self.credit.currency, self
-        assert self.debit != self.credit, self
-        assert self.amount_minor > 0, self
+        if (
+            self.debit.merchant_id != self.credit.merchant_id
+            or self.debit.currency != self.credit.currency
+            or self.debit == self.credit
+            or self.amount_minor <= 0
+        ):
+            raise InvariantBroken(f"not a posting: {self}")
 
     @property
     def merchant_id(self) -> UUID:

@@ -29,6 +29,8 @@ EXPONENTS: dict[str, int] = {
 """ISO code → decimals. Rails keep tables of their own: what a provider calls minor differs."""
 
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,10})?")
+# Writing out 1e999999999 takes a gigabyte, so an exponent this large is refused before it is written.
+_EXPONENT_MAX = 40
 
 
 def exponent(currency: str) -> int:
@@ -49,7 +51,7 @@ def minor_of(text: str | int | Decimal, currency: str, *, strict: bool = True) -
     Raises UnknownCurrency, InvalidAmount.
     """
     digits = exponent(currency)
-    written = format(text, "f") if isinstance(text, Decimal) and text.is_finite() else str(text)
+    written = _plain(text)
     if not _DECIMAL.fullmatch(written):
         raise InvalidAmount(f"{written[:40]!r} is not a plain decimal amount.")
     scaled = Decimal(written).scaleb(digits)
@@ -61,6 +63,16 @@ def minor_of(text: str | int | Decimal, currency: str, *, strict: bool = True) -
     if abs(whole) > AMOUNT_MAX_MINOR:
         raise InvalidAmount(f"{written} {currency} is beyond the largest amount accepted.")
     return whole
+
+
+def _plain(text: str | int | Decimal) -> str:
+    match text:
+        case Decimal() if text.is_finite() and abs(text.adjusted()) < _EXPONENT_MAX:
+            return format(text, "f")
+        case int() if abs(text) > AMOUNT_MAX_MINOR:
+            raise InvalidAmount("The amount is beyond the largest amount accepted.")
+        case _:
+            return str(text)
 
 
 def text_of(amount_minor: int, currency: str) -> str:

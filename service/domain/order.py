@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -15,6 +15,15 @@ from uuid import UUID
 from service.domain.money import spread
 
 JsonObject = dict[str, Any]
+
+
+def _moment(at: datetime) -> str:
+    """One notation for one instant: a shop that changes its UTC offset has not changed the body."""
+    return at.astimezone(UTC).isoformat()
+
+
+def _moment_or_none(at: datetime | None) -> str | None:
+    return None if at is None else _moment(at)
 
 
 class FactKind(StrEnum):
@@ -107,7 +116,7 @@ class OrderSnapshot:
 
     def as_json(self) -> JsonObject:
         return {
-            "placed_at": self.placed_at.isoformat(),
+            "placed_at": _moment(self.placed_at),
             "currency": self.currency,
             "lines": [
                 [line.id, line.sku, line.net_minor, line.quantity, line.category, line.goods] for line in self.lines
@@ -118,7 +127,7 @@ class OrderSnapshot:
                     touch.kind,
                     touch.ref,
                     str(touch.link_id) if touch.link_id else None,
-                    touch.at.isoformat() if touch.at else None,
+                    _moment_or_none(touch.at),
                 ]
                 for touch in self.touches
             ],
@@ -175,7 +184,7 @@ class RefundFact:
     def as_json(self) -> JsonObject:
         return {
             "currency": self.currency,
-            "refunded_at": self.refunded_at.isoformat(),
+            "refunded_at": _moment(self.refunded_at),
             "lines": [list(line) for line in self.lines],
             "unallocated_minor": self.unallocated_minor,
         }
@@ -207,10 +216,10 @@ class DisputeFact:
 
     def as_json(self) -> JsonObject:
         return {
-            "opened_at": self.opened_at.isoformat(),
+            "opened_at": _moment(self.opened_at),
             "currency": self.currency,
             "amount_minor": self.amount_minor,
-            "closed_at": self.closed_at.isoformat() if self.closed_at else None,
+            "closed_at": _moment_or_none(self.closed_at),
             "outcome": self.outcome,
         }
 
@@ -235,9 +244,9 @@ class HoldFact:
 
     def as_json(self) -> JsonObject:
         return {
-            "opened_at": self.opened_at.isoformat(),
+            "opened_at": _moment(self.opened_at),
             "reason_code": self.reason_code,
-            "released_at": self.released_at.isoformat() if self.released_at else None,
+            "released_at": _moment_or_none(self.released_at),
         }
 
     @classmethod
@@ -256,7 +265,7 @@ class MilestoneFact:
     at: datetime
 
     def as_json(self) -> JsonObject:
-        return {"at": self.at.isoformat()}
+        return {"at": _moment(self.at)}
 
     @classmethod
     def of_json(cls, stored: JsonObject) -> Self:
@@ -287,7 +296,7 @@ class DecisionFact:
     def as_json(self) -> JsonObject:
         return {
             "kind": self.kind,
-            "decided_at": self.decided_at.isoformat(),
+            "decided_at": _moment(self.decided_at),
             "decided_by": self.decided_by,
             "reason_code": self.reason_code,
             "payee_id": str(self.payee_id) if self.payee_id else None,

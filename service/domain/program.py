@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Self, assert_never
 from uuid import UUID
@@ -180,6 +181,7 @@ def rate_of(percent: str) -> Fraction:
     return Fraction(percent) / Fraction(100)
 
 
+@lru_cache(maxsize=4096)
 def percent_of(rate: Fraction) -> str:
     """The shortest decimal notation of a rate in percent."""
     percent = rate * Fraction(100)

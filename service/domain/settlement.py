@@ -41,7 +41,8 @@ def frozen_reason(facts: OrderFacts) -> FrozenReason | None:
         return FrozenReason.HOLD
     if facts.snapshot is not None:
         currency = facts.snapshot.currency
-        if any(refund.currency != currency for refund in facts.all_refunds().values()):
+        # A refund taken back, or of carriage alone, takes nothing from goods and so leaves nothing to convert.
+        if any(refund.goods_minor and refund.currency != currency for refund in facts.all_refunds().values()):
             return FrozenReason.REFUND_CURRENCY
     return FrozenReason.CONFLICTING_VERSION if facts.conflicting else None
 
@@ -65,7 +66,8 @@ def time_covered(spans: Iterable[tuple[datetime, datetime]], *, since: datetime)
     covered = timedelta()
     reached = since
     for begin, end in sorted(spans):
-        if end > reached:
+        # A shop may tell a closing before the opening; such a span covers nothing.
+        if end > max(begin, reached):
             covered += end - max(begin, reached)
             reached = end
     return covered
