@@ -254,6 +254,10 @@ def _settle_down(data_dir: Path) -> tuple[Path, _Account]:
                 "or set DATABASE_URL."
             )
         return home.resolve(), _Account()
+    if home.is_symlink() and not home.exists():
+        raise EmbeddedPostgresError(
+            f"{home} leads to {home.readlink()}, which is gone. Bring it back, or remove the link."
+        )
     account = _unprivileged(home / "cluster")
     if not home.exists():
         if _may_enter(account, data_dir):

