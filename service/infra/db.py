@@ -1,10 +1,10 @@
 """Engines and units of work. Nothing else in the project commits."""
 
+import asyncio
 import contextlib
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -142,18 +142,22 @@ class Admission:
     """A door that lets so many requests to the database at once.
 
     Without it every request would wait in the pool with a thread in hand, and most would be answered by a time-out.
+    Waiting at the door takes no thread either: those inside need the threads to get out again.
     """
 
     def __init__(self, size: int, *, wait_s: float = 1) -> None:
         """size: requests inside at once. wait_s: seconds one waits at the door."""
-        self._places = threading.BoundedSemaphore(size)
+        self._places = asyncio.Semaphore(size)
         self._wait_s = wait_s
 
-    @contextlib.contextmanager
-    def enter(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def enter(self) -> AsyncIterator[None]:
         """Hold a place for the length of the block. Raises DatabaseBusy when none gets free in time."""
-        if not self._places.acquire(timeout=self._wait_s):
-            raise DatabaseBusy("Too many requests use the database at this moment.")
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise DatabaseBusy("Too many requests use the database at this moment.") from None
         try:
             yield
         finally:

@@ -1,5 +1,6 @@
 """Units of work against the real engine."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -160,9 +161,14 @@ def test_a_lock_held_too_long_is_busy(engine: Engine, database_url: str) -> None
 
 
 def test_the_door_refuses_when_full_and_opens_again() -> None:
-    door = Admission(1, wait_s=0.01)
+    async def knock() -> None:
+        door = Admission(1, wait_s=0.01)
 
-    with door.enter(), pytest.raises(DatabaseBusy), door.enter():
-        pass
-    with door.enter():
-        pass
+        async with door.enter():
+            with pytest.raises(DatabaseBusy):
+                async with door.enter():
+                    pass
+        async with door.enter():
+            pass
+
+    asyncio.run(knock())

@@ -1,0 +1,298 @@
+"""Who asks, and the one session each request has: the dependencies of every endpoint."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import Engine
+from sqlmodel import Session, col, select
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from service.domain.errors import Forbidden, Unauthenticated
+from service.infra import security as keys
+from service.infra.batcher import Batcher
+from service.infra.clock import utc_now
+from service.infra.db import Admission, read_session, unit_of_work
+from service.infra.security import Security
+from service.infra.settings import Settings
+from service.tables.parties import ApiKeyRow, MerchantRow, Scope
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class UnknownKey(Unauthenticated):
+    """No key, or none that was ever given out."""
+
+    code = "unknown-key"
+    title = "A valid API key is needed"
+
+
+class ExpiredKey(Unauthenticated):
+    """The key's time is over."""
+
+    code = "expired-key"
+    title = "The API key has expired"
+
+
+class RevokedKey(Unauthenticated):
+    """The key was withdrawn."""
+
+    code = "revoked-key"
+    title = "The API key was revoked"
+
+
+class ScopeMissing(Forbidden):
+    """The key is good, but not for this."""
+
+    code = "missing-scope"
+    title = "The API key does not have the scope this needs"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What one process shares among its requests; made at start-up, kept at `app.state.service`."""
+
+    settings: Settings
+    engine: Engine
+    admission: Admission
+    security: Security
+    orders: Batcher[Any, Any]
+    clicks: Batcher[Any, Any]
+    links: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Merchant:
+    """The merchant a request is about. now: by its own clock, which only test merchants can move."""
+
+    id: UUID
+    is_test: bool
+    time_zone: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A merchant's key. affiliate_id: set where the key is one affiliate's own."""
+
+    key_id: UUID
+    merchant: Merchant
+    scopes: frozenset[Scope]
+    affiliate_id: UUID | None
+
+    @property
+    def merchant_id(self) -> UUID:
+        return self.merchant.id
+
+    @property
+    def now(self) -> datetime:
+        """The present by the merchant's clock."""
+        return self.merchant.now
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorKey:
+    """A key of those who run the service; it belongs to no merchant."""
+
+    key_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AffiliateKey:
+    """A key with which one affiliate sees what is its own."""
+
+    key_id: UUID
+    merchant: Merchant
+    affiliate_id: UUID
+
+    @property
+    def merchant_id(self) -> UUID:
+        return self.merchant.id
+
+    @property
+    def now(self) -> datetime:
+        """The present by the merchant's clock."""
+        return self.merchant.now
+
+
+def service_of(asked: HTTPConnection) -> Service:
+    """Return what the process shares. Raw routes use it; endpoints name `Services` as a parameter."""
+    return cast("Service", asked.app.state.service)
+
+
+async def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+Services = Annotated[Service, Depends(_service)]
+
+
+class _Abandoned(Exception):
+    """Ends a unit of work that nobody wanted to keep."""
+
+
+class _OneSession:
+    """The one session of a request: opened by whoever needs it first, which is mostly the look-up of the key.
+
+    A second session would take a second connection, and requests that hold one while they wait for another stop
+    each other for good once all are in use.
+    """
+
+    def __init__(self, engine: Engine, *, writes: bool) -> None:
+        self._engine = engine
+        self._writes = writes
+        self._end = contextlib.ExitStack()
+        self._session: Session | None = None
+
+    def open(self) -> Session:
+        if self._session is None:
+            opened = unit_of_work(self._engine) if self._writes else read_session(self._engine)
+            self._session = self._end.enter_context(opened)
+        return self._session
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[Session]:
+        """Commit what the block wrote when it ends; undo it when it raises."""
+        if not self._writes:
+            raise RuntimeError("An endpoint that answers GET must not write; it asked for a WriteSession.")
+        with self._end:
+            yield self.open()
+
+    @property
+    def is_open(self) -> bool:
+        return self._session is not None
+
+    def abandon(self) -> None:
+        """Close without keeping anything. Nothing is left to close where a unit of work has ended already."""
+        with contextlib.suppress(_Abandoned), self._end:
+            raise _Abandoned
+
+
+async def _one_session(request: Request, service: Services) -> AsyncIterator[_OneSession]:
+    async with service.admission.enter():
+        held = _OneSession(service.engine, writes=request.method not in _READING)
+        try:
+            yield held
+        finally:
+            if held.is_open:
+                await run_in_threadpool(held.abandon)
+
+
+_Held = Annotated[_OneSession, Depends(_one_session)]
+
+
+def _write_session(held: _Held) -> Iterator[Session]:
+    with held.kept() as session:
+        yield session
+
+
+async def _read_session(held: _Held) -> Session:
+    return held.open()
+
+
+# "function" commits before the response leaves, so a failed commit is never reported as a 2xx.
+WriteSession = Annotated[Session, Depends(_write_session, scope="function")]
+"""The session of an endpoint that changes something; all it wrote is committed, or nothing."""
+# The session's owner lives until the response has left, so a report can stream from it.
+ReadSession = Annotated[Session, Depends(_read_session)]
+"""The session of an endpoint that only reads; the database refuses writes on it."""
+
+
+_bearer = HTTPBearer(
+    scheme_name="ApiKey",
+    bearerFormat="koc_live_… or koc_test_…",
+    description="An API key. Each has scopes, and each operation says which it needs.",
+    auto_error=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key that was found good, whatever it may do."""
+
+    key: ApiKeyRow
+    merchant: Merchant | None
+    scopes: frozenset[Scope]
+
+
+def _known(held: _Held, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> _Known:
+    """Recognise the key that came with the request."""
+    if credentials is None or not keys.check_api_key(credentials.credentials):
+        raise UnknownKey("Send an API key of this service as `Authorization: Bearer koc_…`.")
+    # Not narrowed by merchant: the key is what tells which merchant it is.
+    found = (
+        held.open()
+        .exec(
+            select(ApiKeyRow, MerchantRow)
+            .join(MerchantRow, col(MerchantRow.id) == col(ApiKeyRow.merchant_id), isouter=True)
+            .where(col(ApiKeyRow.hash) == keys.hash_api_key(credentials.credentials))
+        )
+        .one_or_none()
+    )
+    if found is None:
+        raise UnknownKey("No such key was given out here.")
+    key, row = cast("tuple[ApiKeyRow, MerchantRow | None]", found)
+    now = utc_now()
+    if key.revoked_at is not None:
+        raise RevokedKey("Make a new key with an admin key of the merchant.")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise ExpiredKey("Make a new key with an admin key of the merchant.")
+    merchant = None if row is None else merchant_of(row, now)
+    return _Known(key, merchant, frozenset(Scope(scope) for scope in key.scopes))
+
+
+def merchant_of(row: MerchantRow, now: datetime) -> Merchant:
+    """Return a merchant with its own present. now: by our clock."""
+    return Merchant(row.id, row.is_test, row.time_zone, now + timedelta(seconds=row.clock_offset_s))
+
+
+_Key = Annotated[_Known, Depends(_known)]
+
+
+class Allowed:
+    """A dependency that lets keys with any of the scopes pass."""
+
+    def __init__(self, *scopes: Scope) -> None:
+        self.scopes = scopes
+
+    def check(self, known: _Known) -> None:
+        if known.scopes.isdisjoint(self.scopes):
+            needed = " or ".join(self.scopes)
+            raise ScopeMissing(f"This needs a key with the scope {needed}.")
+
+
+class _MerchantKey(Allowed):
+    async def __call__(self, known: _Key) -> Caller:
+        self.check(known)
+        assert known.merchant is not None
+        return Caller(known.key.id, known.merchant, known.scopes, known.key.affiliate_id)
+
+
+class _OperatorOnly(Allowed):
+    async def __call__(self, known: _Key) -> OperatorKey:
+        self.check(known)
+        return OperatorKey(known.key.id)
+
+
+class _AffiliateOnly(Allowed):
+    async def __call__(self, known: _Key) -> AffiliateKey:
+        self.check(known)
+        assert known.merchant is not None
+        assert known.key.affiliate_id is not None
+        return AffiliateKey(known.key.id, known.merchant, known.key.affiliate_id)
+
+
+Operator = Annotated[OperatorKey, Depends(_OperatorOnly(Scope.OPERATOR))]
+Admin = Annotated[Caller, Depends(_MerchantKey(Scope.ADMIN))]
+Ingest = Annotated[Caller, Depends(_MerchantKey(Scope.INGEST, Scope.ADMIN))]
+FinanceMaker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_MAKER, Scope.ADMIN))]
+# Not admin: whoever sets terms and keys must not also release the money.
+FinanceChecker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_CHECKER))]
+Reader = Annotated[Caller, Depends(_MerchantKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER))]
+AffiliateCaller = Annotated[AffiliateKey, Depends(_AffiliateOnly(Scope.AFFILIATE))]

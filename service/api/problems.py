@@ -1,0 +1,238 @@
+"""How failures look over HTTP: RFC 9457 problems. The one place that knows which status a kind of error has."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from service.api.views import View
+from service.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Missing,
+    ServiceError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class MalformedJson(Invalid):
+    """The body is no JSON at all."""
+
+    code = "malformed-json"
+    title = "The body is not JSON"
+
+
+class UnknownPath(Missing):
+    """No endpoint has this path."""
+
+    code = "unknown-path"
+    title = "There is no such endpoint"
+
+
+class MethodNotAllowed(Invalid):
+    """The endpoint exists, for other methods; the header Allow names them."""
+
+    code = "method-not-allowed"
+    title = "The endpoint does not take this method"
+
+
+_STATUS: Mapping[type[ServiceError], int] = {
+    MalformedJson: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    Missing: 404,
+    MethodNotAllowed: 405,
+    Conflict: 409,
+    TooLarge: 413,
+    Invalid: 422,
+    Unavailable: 503,
+}
+_UNEXPECTED = 500
+
+_POINTER_MAX = 200
+"""Characters of a pointer that are told: names of fields that nobody asked for are the sender's own words."""
+
+
+class ProblemPart(View):
+    """One thing that is wrong with a request."""
+
+    pointer: str
+    """Where: a JSON pointer into the body ("#/lines/0/sku"), or "query/limit", "path/order_id", "header/…"."""
+    code: str
+    detail: str
+
+
+class Problem(View):
+    """Why a request failed, as RFC 9457 shapes it."""
+
+    type: str
+    """Identifies the kind of problem; a path of this service that explains it."""
+    title: str
+    status: int
+    detail: str
+    instance: str
+    """The path that was asked for."""
+    code: str
+    """Never changes once published: decide by this."""
+    request_id: str
+    """Name it when you ask for help; it is in our logs."""
+    errors: list[ProblemPart]
+
+
+def status_of(error: ServiceError) -> int:
+    """Return the HTTP status of the error's kind."""
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), _UNEXPECTED)
+
+
+def problem_response(asked: HTTPConnection | Scope, error: ServiceError) -> Response:
+    """Return the answer to a request that failed. Raw routes use it themselves, all others get it by raising."""
+    headers = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="koc"'
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return _response(
+        asked, status=status_of(error), code=error.code, title=error.title, detail=error.detail, headers=headers
+    )
+
+
+def request_id_of(asked: HTTPConnection | Scope) -> str:
+    """Return the id of a request, given by the caller or by us."""
+    scope = asked.scope if isinstance(asked, HTTPConnection) else asked
+    state: Mapping[str, str] = scope.get("state", {})
+    return state.get("request_id", "")
+
+
+@contextlib.contextmanager
+def taken(constraint: str, refusal: ServiceError) -> Iterator[None]:
+    """Raise the refusal where the block breaks a unique constraint of this name; the block has to flush.
+
+    The unit of work is lost then: it ends with the refusal.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        cause = error.orig
+        if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == constraint:
+            raise refusal from None
+        raise
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure of the application a problem."""
+    app.add_exception_handler(ServiceError, _expected)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _response(
+    asked: HTTPConnection | Scope,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    scope = asked.scope if isinstance(asked, HTTPConnection) else asked
+    body = {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": scope["path"],
+        "code": code,
+        "request_id": request_id_of(scope),
+        "errors": list(errors),
+    }
+    # ASCII only: a path may hold what is no Unicode text.
+    content = json.dumps(body, separators=(",", ":")).encode()
+    return Response(content, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+async def _expected(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return problem_response(request, error)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    parts = error.errors()
+    if any(part["type"] == "json_invalid" for part in parts):
+        return problem_response(request, MalformedJson("The body could not be read as JSON in UTF-8."))
+    return _response(
+        request,
+        status=_STATUS[Invalid],
+        code=Invalid.code,
+        title=Invalid.title,
+        detail=f"{len(parts)} part(s) of the request are not as described; see errors.",
+        errors=[_part(part) for part in parts],
+    )
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, str]:
+    """Say where and why, never what was sent: it may be a secret in the wrong field."""
+    place, *steps = part["loc"]
+    path = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    match part["type"]:
+        # Two messages of the library quote the sender.
+        case "union_tag_invalid":
+            detail = f"Must be one of {part['ctx']['expected_tags']}"
+        case "json_type" | "extra_forbidden":
+            detail = "Not a field of this request"
+        case _:
+            detail = part["msg"].removeprefix("Value error, ")
+    pointer = f"#{path}" if place == "body" else f"{place}{path}"
+    return {"pointer": pointer[:_POINTER_MAX], "code": part["type"].replace("_", "-"), "detail": detail}
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    """Turn what the framework raises before or instead of an endpoint into ours."""
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case 404:
+            return problem_response(request, UnknownPath("No endpoint has this path; /docs lists them all."))
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            answer = problem_response(request, MethodNotAllowed(f"This path takes {allowed or 'other methods'}."))
+            answer.headers["Allow"] = allowed
+            return answer
+        case 413:
+            return problem_response(request, TooLarge("The body has more bytes than this service accepts."))
+        case 400:
+            return problem_response(request, MalformedJson("The body could not be read as JSON in UTF-8."))
+        case status:
+            return _response(
+                request,
+                status=status,
+                code=f"http-{status}",
+                title=str(error.detail),
+                detail=str(error.detail),
+                headers=error.headers,
+            )
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the server logs the error itself
+    return _response(
+        request,
+        status=_UNEXPECTED,
+        code="internal-error",
+        title="We made a mistake",
+        detail="The request could not be completed. It was logged with this request_id.",
+    )

@@ -1,0 +1,203 @@
+"""What requests and responses are made of: ids, moments, amounts, texts, and the two base models."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic.types import Strict
+from pydantic_core import PydanticCustomError
+
+from service.domain.errors import UnknownCurrency
+from service.domain.money import AMOUNT_MAX_MINOR, exponent
+from service.infra import ids
+
+
+class View(BaseModel):
+    """A response, or a part of one. Fields have no defaults, so that clients see them as always present."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Body(BaseModel):
+    """A request, or a part of one. What it does not name is refused, so that a typo is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _parser(prefix: str) -> Callable[[object], UUID]:
+    def parse(given: object) -> UUID:
+        if isinstance(given, UUID):
+            return given
+        try:
+            return ids.decode(prefix, given if isinstance(given, str) else "")
+        except ValueError:
+            # Not the library's own message: it would repeat what was sent.
+            raise PydanticCustomError(
+                "id", "Must be an id of the form {prefix}_ and 26 letters and digits", {"prefix": prefix}
+            ) from None
+
+    return parse
+
+
+def _printer(prefix: str) -> Callable[[UUID], str]:
+    return lambda value: ids.encode(prefix, value)
+
+
+def _schema(prefix: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$",
+        "examples": [f"{prefix}_01h455vb4pex5vsknk084sn02q"],
+    }
+
+
+MerchantId = Annotated[
+    UUID, BeforeValidator(_parser("mer")), PlainSerializer(_printer("mer")), WithJsonSchema(_schema("mer"))
+]
+KeyId = Annotated[
+    UUID, BeforeValidator(_parser("key")), PlainSerializer(_printer("key")), WithJsonSchema(_schema("key"))
+]
+SourceId = Annotated[
+    UUID, BeforeValidator(_parser("src")), PlainSerializer(_printer("src")), WithJsonSchema(_schema("src"))
+]
+AffiliateId = Annotated[
+    UUID, BeforeValidator(_parser("aff")), PlainSerializer(_printer("aff")), WithJsonSchema(_schema("aff"))
+]
+EnrollmentId = Annotated[
+    UUID, BeforeValidator(_parser("enr")), PlainSerializer(_printer("enr")), WithJsonSchema(_schema("enr"))
+]
+ProgramId = Annotated[
+    UUID, BeforeValidator(_parser("prg")), PlainSerializer(_printer("prg")), WithJsonSchema(_schema("prg"))
+]
+LinkId = Annotated[
+    UUID, BeforeValidator(_parser("lnk")), PlainSerializer(_printer("lnk")), WithJsonSchema(_schema("lnk"))
+]
+CouponId = Annotated[
+    UUID, BeforeValidator(_parser("cpn")), PlainSerializer(_printer("cpn")), WithJsonSchema(_schema("cpn"))
+]
+OrderId = Annotated[
+    UUID, BeforeValidator(_parser("ord")), PlainSerializer(_printer("ord")), WithJsonSchema(_schema("ord"))
+]
+InboxId = Annotated[
+    UUID, BeforeValidator(_parser("inb")), PlainSerializer(_printer("inb")), WithJsonSchema(_schema("inb"))
+]
+CommissionId = Annotated[
+    UUID, BeforeValidator(_parser("com")), PlainSerializer(_printer("com")), WithJsonSchema(_schema("com"))
+]
+PostingId = Annotated[
+    UUID, BeforeValidator(_parser("pst")), PlainSerializer(_printer("pst")), WithJsonSchema(_schema("pst"))
+]
+RunId = Annotated[
+    UUID, BeforeValidator(_parser("run")), PlainSerializer(_printer("run")), WithJsonSchema(_schema("run"))
+]
+PayoutId = Annotated[
+    UUID, BeforeValidator(_parser("pay")), PlainSerializer(_printer("pay")), WithJsonSchema(_schema("pay"))
+]
+PayoutMethodId = Annotated[
+    UUID, BeforeValidator(_parser("pmt")), PlainSerializer(_printer("pmt")), WithJsonSchema(_schema("pmt"))
+]
+EventId = Annotated[
+    UUID, BeforeValidator(_parser("evt")), PlainSerializer(_printer("evt")), WithJsonSchema(_schema("evt"))
+]
+
+# RFC 3339, section 5.6: a date, a time, and a zone that must not be left out.
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _written_moment(given: object) -> object:
+    if isinstance(given, datetime) or (isinstance(given, str) and _MOMENT.fullmatch(given)):
+        return given
+    raise PydanticCustomError("moment", "Must be a time with its zone as in RFC 3339, such as 2026-11-22T09:30:00Z")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise PydanticCustomError("moment", "Must name its zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("moment", "Must lie in the years 1 to 9999") from None
+
+
+def _print_moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_written_moment),
+    AfterValidator(_in_utc),
+    PlainSerializer(_print_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-22T09:30:00Z"]}),
+]
+"""An instant. Read with any zone, aware UTC inside, written with Z."""
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL's text cannot hold it.
+    if "\x00" in text:
+        raise PydanticCustomError("text", "Must not hold the character U+0000")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("text", "Must not be blank")
+    return text
+
+
+Text = Annotated[str, Strict(), Field(max_length=4000), AfterValidator(_storable)]
+"""Words of people; may be empty."""
+Name = Annotated[
+    str,
+    Strict(),
+    Field(min_length=1, max_length=200),
+    AfterValidator(_storable),
+    AfterValidator(_not_blank),
+]
+"""What something is called."""
+ExternalId = Annotated[
+    str,
+    Strict(),
+    Field(min_length=1, max_length=200),
+    AfterValidator(_storable),
+    AfterValidator(_not_blank),
+]
+"""The merchant's own id of a thing; unique per merchant and kind of thing."""
+ReasonCode = Annotated[str, Strict(), Field(min_length=1, max_length=60, pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$")]
+"""Why, as a word for machines; the merchant's own vocabulary."""
+Count = Annotated[int, Strict(), Field(ge=0, le=2**53)]
+"""A whole number, zero or more; "3" and 3.0 are refused."""
+
+
+def _known_currency(code: str) -> str:
+    try:
+        exponent(code)
+    except UnknownCurrency:
+        raise PydanticCustomError("currency", "Must be an active ISO 4217 code in capital letters") from None
+    return code
+
+
+Currency = Annotated[
+    str,
+    Strict(),
+    AfterValidator(_known_currency),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["USD"]}),
+]
+
+
+class MoneyView(View):
+    """An amount as an integer in minor units: 1999 USD is 19.99 dollars, 1999 VND is 1999 dong."""
+
+    amount_minor: Annotated[int, Strict()]
+    currency: str
+
+
+class MoneyBody(Body):
+    """An amount of zero or more in minor units of its currency."""
+
+    amount_minor: Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
+    currency: Currency
