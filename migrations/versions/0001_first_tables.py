@@ -322,6 +322,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("answered", sa.Text(), nullable=False),
         sa.Column("reason_code", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("order_source_id", sa.Uuid(), nullable=True),

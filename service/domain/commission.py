@@ -396,6 +396,12 @@ def difference(now: Places, *, target_minor: int, frozen: bool, freezable_minor:
     return moves
 
 
+def standing_reason(target: Target, places: Places) -> CommissionReason:
+    """The reason to show: once all of it is settled, nothing is waited for any more."""
+    settled = target.target_minor > 0 and places.settled_minor == target.target_minor
+    return CommissionReason.EARNED if settled else target.reason
+
+
 def settleable(now: Places, *, approved_minor: int | None) -> int:
     """How much of pending a due settlement moves: all of it, as far as settled stays within the approved amount."""
     if approved_minor is None:

@@ -61,6 +61,8 @@ class InboxRow(SQLModel, table=True):
     """On the merchant's clock."""
     body: bytes = blob()
     state: str = words()
+    answered: str = words()
+    """The state its sender was told."""
     reason_code: str | None = words_or_none()
     detail: str = words()
     order_source_id: UUID | None = ref(nullable=True)

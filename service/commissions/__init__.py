@@ -1,0 +1,1 @@
+"""The stage between what is known and what is booked: assess, review, settle."""

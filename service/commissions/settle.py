@@ -1,0 +1,164 @@
+"""Move what is due from pending to payable, one merchant at a time."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from service.commissions.assess import Commission, Entry, store_entries
+from service.domain.commission import Place, Places, settle_move, settleable
+from service.domain.ledger import MerchantTime, Posting
+from service.infra.clock import utc_now
+from service.infra.db import execute, fetch, read_session, run_unit
+from service.infra.ids import encode, new_id
+from service.ledger.post import post
+from service.outbox.emit import Event, emit
+
+
+def settle_due(engine: Engine, *, merchant_id: UUID | None = None, limit: int = 500) -> int:
+    """Settle everything due, of one merchant or of all. Returns how many commissions moved.
+
+    limit: orders per unit of work. Safe to run twice at once and to repeat: a unit of work reads again, under the
+    orders' locks, what is still due.
+    """
+    moved = 0
+    with read_session(engine) as session:
+        merchants = _merchants_due(session, merchant_id)
+    for each in merchants:
+        while True:
+            settled, tried = run_unit(engine, partial(_settle_batch, merchant_id=each, limit=limit))
+            moved += settled
+            if tried < limit:
+                break
+    return moved
+
+
+def _merchants_due(session: Session, merchant_id: UUID | None) -> list[UUID]:
+    rows = fetch(
+        session,
+        """
+        SELECT id FROM merchant
+        WHERE (CAST(:merchant_id AS uuid) IS NULL OR id = :merchant_id)
+          AND EXISTS (SELECT FROM commission
+                      WHERE commission.merchant_id = merchant.id AND pending_minor > 0 AND settles_at IS NOT NULL
+                        AND (approved_minor IS NULL OR settled_minor < approved_minor)
+                        AND settles_at <= :now + make_interval(secs => merchant.clock_offset_s))
+        ORDER BY id
+        """,
+        {"merchant_id": merchant_id, "now": utc_now()},
+    )
+    return [row.id for row in rows]
+
+
+def _settle_batch(session: Session, *, merchant_id: UUID, limit: int) -> tuple[int, int]:
+    """Settle up to `limit` due orders. Returns (commissions moved, orders locked)."""
+    merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
+    now = utc_now() + timedelta(seconds=merchant.clock_offset_s)
+    when = {merchant_id: MerchantTime(now, merchant.time_zone)}
+    asked = {"merchant_id": merchant_id, "now": now, "limit": limit}
+    # The order is the lock shared with intake: whoever holds it is the only one to move the order's commissions.
+    locked = fetch(
+        session,
+        """
+        SELECT id FROM orders
+        WHERE merchant_id = :merchant_id AND id IN (
+            SELECT order_id FROM commission
+            WHERE merchant_id = :merchant_id AND pending_minor > 0 AND settles_at IS NOT NULL
+              AND (approved_minor IS NULL OR settled_minor < approved_minor) AND settles_at <= :now
+            ORDER BY settles_at, order_id LIMIT :limit)
+        ORDER BY merchant_id, id
+        FOR UPDATE
+        """,
+        asked,
+    )
+    if not locked:
+        return 0, 0
+    # A new statement sees what the last holder of each lock committed: is it still due?
+    rows = fetch(
+        session,
+        """
+        SELECT id, order_id, payee_id, currency, pending_minor, held_minor, settled_minor, approved_minor, entry_seq
+        FROM commission
+        WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:order_ids AS uuid[]))
+          AND pending_minor > 0 AND settles_at <= :now
+        ORDER BY id
+        """,
+        {"merchant_id": merchant_id, "order_ids": [row.id for row in locked], "now": now},
+    )
+    due = []
+    for row in rows:
+        places = Places(row.pending_minor, row.held_minor, row.settled_minor)
+        amount_minor = settleable(places, approved_minor=row.approved_minor)
+        if amount_minor:
+            commission = Commission(
+                row.id, merchant_id, row.order_id, row.payee_id, row.currency, places, row.entry_seq, is_new=False
+            )
+            commission.moves = [settle_move(amount_minor)]
+            commission.places = places.after(commission.moves)
+            commission.entry_seq += 1
+            due.append(commission)
+    if due:
+        _store_settled(session, due, when[merchant_id])
+        _book_settled(session, due, when)
+    return len(due), len(locked)
+
+
+def _store_settled(session: Session, due: Sequence[Commission], when: MerchantTime) -> None:
+    execute(
+        session,
+        """
+        UPDATE commission
+        SET pending_minor = made.pending_minor, settled_minor = made.settled_minor, entry_seq = made.entry_seq,
+            reason_code = 'earned', updated_at = :now
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:pending AS bigint[]), CAST(:settled AS bigint[]),
+                    CAST(:entry_seqs AS bigint[])) AS made (id, pending_minor, settled_minor, entry_seq)
+        WHERE commission.merchant_id = :merchant_id AND commission.id = made.id
+        """,
+        {
+            "merchant_id": due[0].merchant_id,
+            "ids": [commission.id for commission in due],
+            "pending": [commission.places.pending_minor for commission in due],
+            "settled": [commission.places.settled_minor for commission in due],
+            "entry_seqs": [commission.entry_seq for commission in due],
+            "now": when.now,
+        },
+    )
+
+
+def _book_settled(session: Session, due: Sequence[Commission], when: dict[UUID, MerchantTime]) -> None:
+    """One posting per payee and currency, however many commissions it gathers; one entry per commission."""
+    run_id = new_id()
+    by_payee: dict[tuple[UUID, str], list[Commission]] = defaultdict(list)
+    for commission in due:
+        by_payee[commission.payee_id, commission.currency].append(commission)
+    postings, entries = [], []
+    for seq, (_, gathered) in enumerate(sorted(by_payee.items(), key=lambda each: (each[0][0].int, each[0][1]))):
+        posting = Posting(
+            new_id(),
+            event=f"settle/{run_id}",
+            seq=seq,
+            debit=gathered[0].account(Place.PENDING),
+            credit=gathered[0].account(Place.PAYABLE),
+            amount_minor=sum(commission.moves[0].amount_minor for commission in gathered),
+        )
+        postings.append(posting)
+        entries += [Entry(each, each.entry_seq, each.moves[0], posting.id) for each in gathered]
+    kept = post(session, postings, when=when)
+    store_entries(session, entries, kept, when)
+    emit(session, [_event(commission, when[commission.merchant_id]) for commission in due])
+
+
+def _event(commission: Commission, when: MerchantTime) -> Event:
+    payload = {
+        "commission_id": encode("com", commission.id),
+        "order_id": encode("ord", commission.order_id),
+        "affiliate_id": encode("aff", commission.payee_id),
+        "currency": commission.currency,
+        "settled_minor": commission.places.settled_minor,
+        "pending_minor": commission.places.pending_minor,
+    }
+    return Event(commission.merchant_id, "commission.payable", commission.id, payload, when.now)
