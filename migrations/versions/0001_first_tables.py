@@ -71,6 +71,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("merchant_id", "day", "slot", "kind", "currency", name=op.f("day_sum_pk")),
     )
     op.create_table(
+        "link_code",
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("link_id", sa.Uuid(), nullable=False),
+        sa.PrimaryKeyConstraint("code", name=op.f("link_code_pk")),
+    )
+    op.create_table(
         "merchant",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=True),
@@ -146,6 +153,23 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("affiliate_merchant_id_fk")),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("affiliate_pk")),
         sa.UniqueConstraint("merchant_id", "external_id", name=op.f("affiliate_merchant_id_external_id_key")),
+    )
+    op.create_table(
+        "api_key",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=True),
+        sa.Column("affiliate_id", sa.Uuid(), nullable=True),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("hint", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("scopes", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("merchant_id IS NOT NULL OR scopes = '[\"operator\"]'", name=op.f("api_key_merchant_check")),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("api_key_merchant_id_fk")),
+        sa.PrimaryKeyConstraint("id", name=op.f("api_key_pk")),
+        sa.UniqueConstraint("hash", name=op.f("api_key_hash_key")),
     )
     op.create_table(
         "job",
@@ -242,28 +266,6 @@ def upgrade() -> None:
             name=op.f("affiliate_approval_merchant_id_affiliate_id_fk"),
         ),
         sa.PrimaryKeyConstraint("merchant_id", "affiliate_id", "valid_from", name=op.f("affiliate_approval_pk")),
-    )
-    op.create_table(
-        "api_key",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("merchant_id", sa.Uuid(), nullable=True),
-        sa.Column("affiliate_id", sa.Uuid(), nullable=True),
-        sa.Column("hash", sa.LargeBinary(), nullable=False),
-        sa.Column("hint", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("scopes", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("merchant_id IS NOT NULL OR scopes = '[\"operator\"]'", name=op.f("api_key_merchant_check")),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "affiliate_id"],
-            ["affiliate.merchant_id", "affiliate.id"],
-            name=op.f("api_key_merchant_id_affiliate_id_fk"),
-        ),
-        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("api_key_merchant_id_fk")),
-        sa.PrimaryKeyConstraint("id", name=op.f("api_key_pk")),
-        sa.UniqueConstraint("hash", name=op.f("api_key_hash_key")),
     )
     op.create_table(
         "coupon",
@@ -547,16 +549,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("merchant_id", "order_id", "kind", "key", name=op.f("fact_pk")),
     )
     op.create_table(
-        "link_code",
-        sa.Column("code", sa.Text(), nullable=False),
-        sa.Column("merchant_id", sa.Uuid(), nullable=False),
-        sa.Column("link_id", sa.Uuid(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "link_id"], ["link.merchant_id", "link.id"], name=op.f("link_code_merchant_id_link_id_fk")
-        ),
-        sa.PrimaryKeyConstraint("code", name=op.f("link_code_pk")),
-    )
-    op.create_table(
         "link_owner",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
         sa.Column("link_id", sa.Uuid(), nullable=False),
@@ -776,7 +768,6 @@ def downgrade() -> None:
     op.drop_index("payout_item_live_ix", table_name="payout_item", postgresql_where=sa.text("live"))
     op.drop_table("payout_item")
     op.drop_table("link_owner")
-    op.drop_table("link_code")
     op.drop_table("fact")
     op.drop_table("coupon_owner")
     op.drop_index("commission_payee_ix", table_name="commission")
@@ -804,7 +795,6 @@ def downgrade() -> None:
     op.drop_table("inbox")
     op.drop_table("enrollment")
     op.drop_table("coupon")
-    op.drop_table("api_key")
     op.drop_table("affiliate_approval")
     op.drop_index("source_one_desk_ix", table_name="source", postgresql_where=sa.text("platform = 'desk'"))
     op.drop_index(op.f("source_merchant_id_ix"), table_name="source")
@@ -813,6 +803,7 @@ def downgrade() -> None:
     op.drop_table("payout_run")
     op.drop_index("job_due_ix", table_name="job")
     op.drop_table("job")
+    op.drop_table("api_key")
     op.drop_table("affiliate")
     op.drop_index("posting_debit_ix", table_name="posting")
     op.drop_index("posting_credit_ix", table_name="posting")
@@ -820,6 +811,7 @@ def downgrade() -> None:
     op.drop_index("outbox_subject_ix", table_name="outbox")
     op.drop_table("outbox")
     op.drop_table("merchant")
+    op.drop_table("link_code")
     op.drop_table("day_sum")
     op.drop_table("day_slot")
     op.drop_index("click_link_ix", table_name="click")

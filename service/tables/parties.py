@@ -68,7 +68,6 @@ class ApiKeyRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("hash"),
         ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
-        ForeignKeyConstraint(["merchant_id", "affiliate_id"], ["affiliate.merchant_id", "affiliate.id"]),
         CheckConstraint("merchant_id IS NOT NULL OR scopes = '[\"operator\"]'", name="merchant"),
     )
 
@@ -76,6 +75,7 @@ class ApiKeyRow(SQLModel, table=True):
     merchant_id: UUID | None = ref(nullable=True)
     """None for an operator's key."""
     affiliate_id: UUID | None = ref(nullable=True)
+    """No foreign key: on a cluster a reference table cannot point at a distributed one."""
     hash: bytes = blob()
     """SHA-256 of the whole key; the key itself is shown once and not kept."""
     hint: str = words()

@@ -79,10 +79,12 @@ class EnrollmentRow(SQLModel, table=True):
 
 
 class LinkCodeRow(SQLModel, table=True):
-    """Which link a short code means. A reference table: the code is all a visitor brings."""
+    """Which link a short code means. A reference table: the code is all a visitor brings.
+
+    No foreign key to the link: on a cluster a reference table cannot point at a distributed one.
+    """
 
     __tablename__ = "link_code"
-    __table_args__ = (ForeignKeyConstraint(["merchant_id", "link_id"], ["link.merchant_id", "link.id"]),)
 
     code: str = words(primary_key=True)
     merchant_id: UUID = ref()
