@@ -89,6 +89,11 @@ class Touch:
     at: datetime | None = None
 
 
+def folded(code: str) -> str:
+    """A coupon code as it is stored and compared: without case and surrounding blanks."""
+    return code.strip().casefold()
+
+
 @dataclass(frozen=True, slots=True)
 class OrderSnapshot:
     """The order as the shop showed it at `version_at`.
