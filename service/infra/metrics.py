@@ -1,0 +1,69 @@
+"""Every number the service counts about itself, for Prometheus. Labels are few, and each has a closed list of values.
+
+With PROMETHEUS_MULTIPROC_DIR set before this module is first imported, the processes of one server count together: each
+writes files into that folder, and a scrape of any of them sums them up. The process that starts the others empties the
+folder. There are no gauges here: those of a process that was killed would be counted on for ever.
+"""
+
+import os
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+_requests = Counter("koc_http_requests", "Answered requests by operation and status class.", ["operation", "status"])
+_request_seconds = Histogram(
+    "koc_http_request_seconds",
+    "Time from the request's head to the end of its answer.",
+    ["operation"],
+    buckets=_SECONDS,
+)
+_batch_items = Histogram("koc_batch_items", "Items in one unit of work of a batcher.", ["batcher"], buckets=_SIZES)
+_batch_seconds = Histogram("koc_batch_seconds", "Time of one unit of work of a batcher.", ["batcher"], buckets=_SECONDS)
+_batch_refused = Counter("koc_batch_refused", "Items refused because the batcher's queue was full.", ["batcher"])
+_batch_parked = Counter("koc_batch_parked", "Items that failed alone and were put away.", ["batcher"])
+_batch_restarts = Counter(
+    "koc_batch_restarts", "Crashes of a batcher's thread, after each of which it went on.", ["batcher"]
+)
+_bad_signatures = Counter("koc_intake_bad_signatures", "Deliveries refused for their signature.", ["platform"])
+
+
+def request_answered(operation: str, *, status: int, seconds: float) -> None:
+    """Count one answered request. operation: the operation id, never the path, which holds ids without end."""
+    _requests.labels(operation, f"{status // 100}xx").inc()
+    _request_seconds.labels(operation).observe(seconds)
+
+
+def signature_refused(platform: str) -> None:
+    """Count a delivery whose signature was wrong; nothing else is kept of it."""
+    _bad_signatures.labels(platform).inc()
+
+
+class BatcherMetrics:
+    """What batchers tell: an Observer of `infra.batcher`."""
+
+    def batch(self, name: str, *, size: int, seconds: float) -> None:
+        _batch_items.labels(name).observe(size)
+        _batch_seconds.labels(name).observe(seconds)
+
+    def refused(self, name: str) -> None:
+        _batch_refused.labels(name).inc()
+
+    def parked(self, name: str, error: Exception) -> None:  # noqa: ARG002 - the batcher logs the error
+        _batch_parked.labels(name).inc()
+
+    def restarted(self, name: str) -> None:
+        _batch_restarts.labels(name).inc()
+
+
+def exposition() -> bytes:
+    """Return all numbers in Prometheus' text format, of all processes of this server where they count together."""
+    if not os.environ.get(_FOLDER):
+        return generate_latest(REGISTRY)
+    together = CollectorRegistry()
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call] # the library leaves this class untyped
+    return generate_latest(together)
