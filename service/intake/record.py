@@ -51,6 +51,10 @@ class Received:
     def key(self) -> tuple[UUID, UUID, str, bytes]:
         return (self.merchant_id, self.source_id, self.delivery_id, self.body_hash)
 
+    @property
+    def understood_text(self) -> str:
+        return json.dumps(self.understood or {}, separators=(",", ":"))
+
     def parked(self, reason_code: str, detail: str) -> "Received":
         """The same delivery, kept for replay without effect."""
         return replace(self, state=InboxState.PARKED, reason_code=reason_code, detail=detail)
@@ -79,7 +83,7 @@ def record(session: Session, received: Sequence[Received]) -> list[Recorded]:
     second effect and gets its first answer.
     """
     when = merchant_times(session, {each.merchant_id for each in received})
-    by_key = {each.key: _unless_ahead(each, when[each.merchant_id].now) for each in received}
+    by_key = {each.key: unless_ahead(each, when[each.merchant_id].now) for each in received}
     filed = _file(session, [by_key[key] for key in sorted(by_key)], when)
     new = [(each, filed[key]) for key, each in by_key.items() if key in filed]
     answers = _earlier(session, [key for key in by_key if key not in filed])
@@ -133,7 +137,7 @@ def merchant_times(session: Session, merchant_ids: Iterable[UUID]) -> dict[UUID,
     return {row.id: MerchantTime(now + timedelta(seconds=row.clock_offset_s), row.time_zone) for row in rows}
 
 
-def _unless_ahead(received: Received, now: datetime) -> Received:
+def unless_ahead(received: Received, now: datetime) -> Received:
     """Park what comes from the future: a version of 2099 would keep every later edit from counting."""
     latest = now + CLOCK_TOLERANCE
     for fact in received.facts:
@@ -178,7 +182,7 @@ def _file(session: Session, received: Sequence[Received], when: Mapping[UUID, Me
             "details": [each.detail for each in received],
             "order_sources": [each.order[0] if each.order else None for each in received],
             "order_names": [each.order[1] if each.order else None for each in received],
-            "understood": [json.dumps(each.understood or {}, separators=(",", ":")) for each in received],
+            "understood": [each.understood_text for each in received],
         },
     )
     return {(row.merchant_id, row.source_id, row.delivery_id, bytes(row.body_hash)): row.id for row in rows}

@@ -1,0 +1,200 @@
+"""The door for shops: raw bytes in, verified before anything is read; answered after the commit."""
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.api.deps import Service, service_of
+from service.api.problems import problem_response
+from service.domain.errors import Missing, ServiceError, TooLarge, Unavailable
+from service.infra.batcher import Batcher, Observer
+from service.infra.clock import utc_now
+from service.infra.db import fetch, read_session, run_unit
+from service.infra.ids import decode, encode
+from service.infra.security import Security
+from service.intake.adapters import ADAPTERS
+from service.intake.adapters.model import Reading
+from service.intake.receive import KnownSource, receive
+from service.intake.record import Received, Recorded, record
+from service.tables.orders import InboxState
+from service.tables.parties import Platform
+from service.tracking.find import ClickSigner
+
+SECRET_PURPOSE = "source-secret"  # noqa: S105 - the name of a purpose, not a secret
+
+SOURCE_FRESH_S = 1.0
+"""Seconds a source is used from memory before it is read again; so long a withdrawn one may still be heard."""
+
+SOURCES_KEPT_MAX = 10_000
+
+
+class UnknownSource(Missing):
+    """No such address, or the source was disabled."""
+
+    code = "unknown-source"
+    title = "Nobody listens at this webhook address"
+
+
+class BodyTooLarge(TooLarge):
+    code = "body-too-large"
+    title = "The body is larger than this endpoint takes"
+
+
+class SourceMemory:
+    """Sources by id, read again once a second at most, so that a webhook costs no look-up."""
+
+    def __init__(self, engine: Engine, security: Security) -> None:
+        self._engine = engine
+        self._security = security
+        self._lock = threading.Lock()
+        self._known: OrderedDict[UUID, tuple[float, KnownSource | None]] = OrderedDict()
+
+    def recall(self, source_id: UUID) -> tuple[bool, KnownSource | None]:
+        """(whether memory is fresh enough to go by, what it holds)."""
+        read_at, source = self._known.get(source_id, (0.0, None))
+        return time.monotonic() - read_at < SOURCE_FRESH_S, source
+
+    def look_up(self, source_id: UUID) -> KnownSource | None:
+        """Read a source; with the database away, what memory holds is used on. Raises Unavailable if it holds nothing."""
+        try:
+            with read_session(self._engine) as session:
+                source = self._read(session, source_id)
+        except Unavailable:
+            _, source = self.recall(source_id)
+            if source is None:
+                raise
+        with self._lock:
+            self._known[source_id] = (time.monotonic(), source)
+            self._known.move_to_end(source_id)
+            while len(self._known) > SOURCES_KEPT_MAX:
+                self._known.popitem(last=False)
+        return source
+
+    def _read(self, session: Session, source_id: UUID) -> KnownSource | None:
+        rows = fetch(
+            session,
+            """
+            SELECT merchant_id, platform, secret FROM source
+            WHERE id = :id AND disabled_at IS NULL AND secret IS NOT NULL
+            """,
+            {"id": source_id},
+        )
+        if not rows:
+            return None
+        secret = self._security.decrypt(bytes(rows[0].secret), purpose=SECRET_PURPOSE)
+        return KnownSource(source_id, rows[0].merchant_id, Platform(rows[0].platform), secret)
+
+
+def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Reading:
+    """What a translation may ask of one merchant."""
+    return Reading(read_click=signer.read, identify=partial(security.identity, merchant_id))
+
+
+class Intake:
+    """What the route needs and the process shares; made at start-up, kept at `app.state.intake`."""
+
+    def __init__(self, engine: Engine, security: Security) -> None:
+        self.sources = SourceMemory(engine, security)
+        self._security = security
+        self._signer = ClickSigner(security)
+
+    async def find(self, source_id: UUID) -> KnownSource:
+        """The source behind an address. Raises UnknownSource, Unavailable."""
+        fresh, source = self.sources.recall(source_id)
+        if not fresh:
+            source = await run_in_threadpool(self.sources.look_up, source_id)
+        if source is None:
+            raise UnknownSource("Check the address: it is shown with the source and ends in its id, src_….")
+        return source
+
+    def read(self, source: KnownSource, request: Request, body: bytes) -> Received:
+        """Verify a delivery over its raw bytes, then translate it. Raises BadSignature."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+        delivery = ADAPTERS[source.platform].verify(source.secret, headers, body, utc_now())
+        return receive(source, delivery, reading_of(self._security, self._signer, source.merchant_id))
+
+
+def orders_batcher(
+    engine: Engine, *, batch_max: int, queue_max: int, observer: Observer | None = None
+) -> Batcher[Received, Recorded]:
+    """The one writer of deliveries in this process: each batch is one unit of work."""
+
+    def work(items: Sequence[Received]) -> list[Recorded]:
+        return run_unit(engine, lambda session: record(session, items))
+
+    def park(item: Received, error: Exception) -> Recorded:
+        # The words of the error stay in our log: they may hold rows of other deliveries.
+        parked = item.parked("internal_error", f"{type(error).__name__}; see the log of the service.")
+        return run_unit(engine, lambda session: record(session, [parked]))[0]
+
+    return Batcher("orders", work, park, batch_max=batch_max, queue_max=queue_max, observer=observer)
+
+
+async def receive_webhook(request: Request) -> Response:
+    """POST /intake/{source}: verify, translate, commit, answer.
+
+    200 with what was understood (applied, waiting or ignored), 202 when it was kept but not understood; 401, 404 and
+    413 keep nothing; 503 with Retry-After when the queue is full or the database away.
+    """
+    service: Service = service_of(request)
+    try:
+        source = await request.app.state.intake.find(_source_id(request.path_params["source"]))
+        body = await _body(request, service.settings.body_bytes_max)
+        received = request.app.state.intake.read(source, request, body)
+        recorded = await service.orders.submit(received)
+    except ServiceError as error:
+        return problem_response(request, error)
+    return _answer(cast("Recorded", recorded))
+
+
+def _source_id(text: str) -> UUID:
+    try:
+        return decode("src", text)
+    except ValueError:
+        raise UnknownSource("A webhook address ends in the id of a source, src_….") from None
+
+
+async def _body(request: Request, bytes_max: int) -> bytes:
+    try:
+        body = await request.body()
+    except HTTPException as error:
+        # The server's own limit speaks first; its answer is no problem document.
+        if error.status_code == 413:
+            raise BodyTooLarge(f"At most {bytes_max} bytes are read.") from None
+        raise
+    if len(body) > bytes_max:
+        raise BodyTooLarge(f"At most {bytes_max} bytes are read.")
+    return body
+
+
+def _answer(recorded: Recorded) -> Response:
+    told = {
+        "inbox_id": encode("inb", recorded.inbox_id),
+        "state": recorded.state.value,
+        "reason_code": recorded.reason_code,
+        "detail": recorded.detail,
+        "order_id": encode("ord", recorded.order_id) if recorded.order_id else None,
+        "repeated": recorded.repeated,
+        "understood": recorded.understood,
+    }
+    return Response(
+        json.dumps(told, separators=(",", ":")).encode(),
+        status_code=202 if recorded.state is InboxState.PARKED else 200,
+        media_type="application/json",
+    )
+
+
+routes = [Route("/intake/{source}", receive_webhook, methods=["POST"], name="receive_webhook")]

@@ -1,0 +1,51 @@
+"""From a verified delivery to what we read in it; pure but for the keys it is handed."""
+
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from service.intake.adapters import ADAPTERS
+from service.intake.adapters.model import Delivery, NotUnderstood, Reading
+from service.intake.record import Received
+from service.tables.orders import InboxState
+from service.tables.parties import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """A source as the intake needs it: the secret in the clear, never logged."""
+
+    id: UUID
+    merchant_id: UUID
+    platform: Platform
+    secret: bytes
+
+
+def receive(source: KnownSource, delivery: Delivery, reading: Reading) -> Received:
+    """Read a delivery in its source's language. What is not understood is kept parked, with the reason."""
+    received = Received(
+        source.merchant_id,
+        source.id,
+        delivery.delivery_id,
+        delivery.topic,
+        delivery.body,
+        hashlib.sha256(delivery.body).digest(),
+    )
+    try:
+        translation = ADAPTERS[source.platform].translate(delivery, reading)
+    except NotUnderstood as error:
+        return received.parked(error.reason_code, error.detail)
+    return Received(
+        source.merchant_id,
+        source.id,
+        delivery.delivery_id,
+        delivery.topic,
+        delivery.body,
+        received.body_hash,
+        order=(source.id, translation.order_id) if translation.order_id else None,
+        facts=translation.facts,
+        understood=translation.understood,
+        state=InboxState.IGNORED if translation.ignored else InboxState.APPLIED,
+        reason_code=translation.ignored,
+        detail=translation.detail,
+    )

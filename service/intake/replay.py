@@ -1,0 +1,81 @@
+"""Read parked deliveries again, after a fix on our side or the shop's."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from sqlmodel import Session
+
+from service.infra.db import execute, fetch
+from service.intake.adapters.model import Delivery, Reading
+from service.intake.receive import KnownSource, receive
+from service.intake.record import Received, Recorded, apply, merchant_times, unless_ahead
+from service.tables.orders import InboxState
+from service.tables.parties import Platform
+
+
+def replay(
+    session: Session, merchant_id: UUID, inbox_ids: Sequence[UUID], reading: Callable[[UUID], Reading]
+) -> dict[UUID, Recorded]:
+    """Translate parked deliveries again and let what is understood now count. Returns their new answers by inbox id.
+
+    Only parked rows are touched: what counted once counts already, what waits needs no help. reading: by merchant.
+    """
+    rows = fetch(
+        session,
+        """
+        SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, source.platform
+        FROM inbox JOIN source ON source.id = inbox.source_id
+        WHERE inbox.merchant_id = :merchant_id AND inbox.id = ANY(CAST(:ids AS uuid[])) AND state = 'parked'
+          AND source.platform <> 'desk'
+        ORDER BY inbox.merchant_id, inbox.source_id, delivery_id, body_hash
+        FOR UPDATE OF inbox
+        """,
+        {"merchant_id": merchant_id, "ids": list(inbox_ids)},
+    )
+    if not rows:
+        return {}
+    when = merchant_times(session, [merchant_id])
+    read: dict[UUID, Received] = {}
+    for row in rows:
+        source = KnownSource(row.source_id, merchant_id, Platform(row.platform), b"")
+        delivery = Delivery(row.delivery_id, row.topic, bytes(row.body))
+        read[row.id] = unless_ahead(receive(source, delivery, reading(merchant_id)), when[merchant_id].now)
+    _file_again(session, merchant_id, read)
+    understood = [(each, inbox_id) for inbox_id, each in read.items() if each.state is InboxState.APPLIED]
+    waiting, order_ids = apply(session, understood, when)
+    return {
+        inbox_id: Recorded(
+            inbox_id,
+            InboxState.WAITING if inbox_id in waiting else each.state,
+            each.reason_code,
+            each.detail,
+            each.understood or {},
+            order_id=order_ids.get((merchant_id, each.order)) if each.order else None,
+        )
+        for inbox_id, each in read.items()
+    }
+
+
+def _file_again(session: Session, merchant_id: UUID, read: dict[UUID, Received]) -> None:
+    execute(
+        session,
+        """
+        UPDATE inbox SET state = made.state, answered = made.state, reason_code = made.reason_code,
+               detail = made.detail, order_source_id = made.order_source_id,
+               order_external_id = made.order_external_id, understood = CAST(made.understood AS jsonb)
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]),
+                    CAST(:order_sources AS uuid[]), CAST(:order_names AS text[]), CAST(:understood AS text[]))
+             AS made (id, state, reason_code, detail, order_source_id, order_external_id, understood)
+        WHERE inbox.merchant_id = :merchant_id AND inbox.id = made.id
+        """,
+        {
+            "merchant_id": merchant_id,
+            "ids": list(read),
+            "states": [each.state.value for each in read.values()],
+            "reasons": [each.reason_code for each in read.values()],
+            "details": [each.detail for each in read.values()],
+            "order_sources": [each.order[0] if each.order else None for each in read.values()],
+            "order_names": [each.order[1] if each.order else None for each in read.values()],
+            "understood": [each.understood_text for each in read.values()],
+        },
+    )
