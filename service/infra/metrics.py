@@ -30,6 +30,9 @@ _batch_restarts = Counter(
     "koc_batch_restarts", "Crashes of a batcher's thread, after each of which it went on.", ["batcher"]
 )
 _bad_signatures = Counter("koc_intake_bad_signatures", "Deliveries refused for their signature.", ["platform"])
+_clicks_unrecorded = Counter(
+    "koc_clicks_unrecorded", "Visitors sent on before their click was stored, or without it ever being."
+)
 
 
 def request_answered(operation: str, *, status: int, seconds: float) -> None:
@@ -41,6 +44,11 @@ def request_answered(operation: str, *, status: int, seconds: float) -> None:
 def signature_refused(platform: str) -> None:
     """Count a delivery whose signature was wrong; nothing else is kept of it."""
     _bad_signatures.labels(platform).inc()
+
+
+def click_unrecorded() -> None:
+    """Count a visitor who was sent on although the click's commit was not heard of in time."""
+    _clicks_unrecorded.inc()
 
 
 class BatcherMetrics:
