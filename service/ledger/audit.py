@@ -1,0 +1,584 @@
+"""Prove that the books agree with themselves: what `koc check-books` asks of the database."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from sqlmodel import Session
+
+from service.domain.ledger import MAY_BE_NEGATIVE, MERCHANT_ACCOUNTS
+from service.infra import ids
+from service.infra.db import execute, fetch
+
+FINDINGS_MAX = 1000
+"""Most findings told of one kind; books that are wrong a million times are told of a thousand."""
+
+
+class FindingCode(StrEnum):
+    """What can be wrong with the books. Codes are never renamed."""
+
+    BALANCE = "balance"
+    """A kept balance is not the sum of its postings."""
+    BALANCE_NEGATIVE = "balance-negative"
+    """An account other than payable is below zero."""
+    DAY_SUM = "day-sum"
+    """The sums of a booking row are not those of the postings booked on it."""
+    DAY_SLOT = "day-slot"
+    """A posting is booked on a row that is not there."""
+    POSTING_ACCOUNT = "posting-account"
+    """A posting debits what it credits, or names an owner who cannot have such an account."""
+    POSTING_ENTRIES = "posting-entries"
+    """A posting made by commission moves is not the sum of its entries."""
+    ENTRY_POSTING = "entry-posting"
+    """An entry and its posting name different accounts."""
+    ENTRY_MOVE = "entry-move"
+    """An entry goes from or to a place its kind does not know."""
+    ENTRY_SEQUENCE = "entry-sequence"
+    """The entries of a commission are not numbered from one to the number it keeps."""
+    ENTRY_VERSION = "entry-version"
+    """An entry names a version of payable that cannot hold it."""
+    COMMISSION_TARGET = "commission-target"
+    """Pending, held and settled do not add up to the target, or one is below zero."""
+    COMMISSION_ENTRIES = "commission-entries"
+    """A commission's places are not the sums of its entries."""
+    COMMISSION_FROZEN = "commission-frozen"
+    """A frozen order's money stands in pending, or a free order's in held."""
+    EARNED = "earned"
+    """What a payee earned is not where it can be: pending, held, payable, reserved, in transit, paid, carried, taxed."""
+    ITEM_INTERVAL = "item-interval"
+    """A payee's payout items overlap, leave a gap, or name versions payable never had."""
+    ITEM_GROSS = "item-gross"
+    """A payout item did not take what moved in its interval."""
+    ITEM_SPLIT = "item-split"
+    """Net, tax, fee and remainder are not gross and carried."""
+    ITEM_LIVE = "item-live"
+    """A payout item's mark of being live is not what its attempts and its release say, or a payee has two."""
+    ITEM_HANDED_OVER = "item-handed-over"
+    """A payout item's mark of being handed to a rail is not what its attempts say, or two attempts may have paid."""
+    ITEM_RUN = "item-run"
+    """A payout item does not fit its run: sent without approval, or kept by a run that is over."""
+    PAYOUT_BALANCE = "payout-balance"
+    """Reserved, in transit, paid or carried is not what a payee's payout items say."""
+    RUN_HASH = "run-hash"
+    """What was approved is not what the items' hashes say."""
+    ATTEMPT_FACT = "attempt-fact"
+    """An accepted attempt has no such word of the provider, or the provider's word has no accepted attempt."""
+    INBOX_STATE = "inbox-state"
+    """A delivery's state does not fit what became of it."""
+    FACT_INBOX = "fact-inbox"
+    """A fact does not come from a delivery about its order."""
+    ASSESSMENT = "assessment"
+    """An order with a snapshot has no assessment, or an old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be. subject: public id of the payee, commission, posting … that it is about."""
+
+    code: str
+    merchant_id: UUID
+    subject: str
+    detail: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """prefix: of the public id of what is found. statement: one row (merchant, id, detail, expected, found) each."""
+
+    code: FindingCode
+    prefix: str
+    statement: str
+
+
+def take_snapshot(session: Session) -> None:
+    """Let all statements of a session see one moment. The session must be fresh."""
+    execute(session, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    # A full check of big books takes longer than any request may.
+    execute(session, "SET LOCAL statement_timeout = 0")
+
+
+def check(session: Session, merchant_id: UUID | None) -> list[Finding]:
+    """Everything that is wrong with the books of one merchant, or of all; empty when they agree.
+
+    session: fresh, of its own: all statements see one moment, so the service may run meanwhile. At most FINDINGS_MAX
+    findings of a kind.
+    """
+    take_snapshot(session)
+    parameters = {
+        "merchant_id": merchant_id,
+        "merchant_accounts": sorted(MERCHANT_ACCOUNTS),
+        "may_be_negative": sorted(MAY_BE_NEGATIVE),
+        "findings_max": FINDINGS_MAX,
+    }
+    return [
+        Finding(each.code, row.merchant_id, ids.encode(each.prefix, row.id), row.detail, row.expected, row.found)
+        for each in CHECKS
+        for row in fetch(session, f"{each.statement} LIMIT :findings_max", parameters)
+    ]
+
+
+_BALANCE = """
+WITH moved AS (
+    SELECT merchant_id, owner_id, kind, currency, sum(amount_minor) AS amount_minor
+    FROM (
+        SELECT merchant_id, debit_owner_id AS owner_id, debit_kind AS kind, currency, -amount_minor AS amount_minor
+        FROM posting WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+        UNION ALL
+        SELECT merchant_id, credit_owner_id, credit_kind, currency, amount_minor
+        FROM posting WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    ) AS side
+    WHERE kind <> ALL(CAST(:merchant_accounts AS text[]))
+    GROUP BY merchant_id, owner_id, kind, currency
+), kept AS (
+    SELECT * FROM balance WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+)
+SELECT merchant_id, owner_id AS id, kind || ' ' || currency AS detail,
+       CAST(coalesce(moved.amount_minor, 0) AS text) AS expected, CAST(coalesce(kept.amount_minor, 0) AS text) AS found
+FROM moved FULL JOIN kept USING (merchant_id, owner_id, kind, currency)
+WHERE coalesce(moved.amount_minor, 0) <> coalesce(kept.amount_minor, 0)
+"""
+
+_BALANCE_NEGATIVE = """
+SELECT merchant_id, owner_id AS id, kind || ' ' || currency AS detail, '0 or more' AS expected,
+       CAST(amount_minor AS text) AS found
+FROM balance
+WHERE amount_minor < 0 AND kind <> ALL(CAST(:may_be_negative AS text[]))
+  AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+"""
+
+_DAY_SUM = """
+WITH booked AS (
+    SELECT merchant_id, day, slot, kind, currency, sum(debit_minor) AS debit_minor, sum(credit_minor) AS credit_minor
+    FROM (
+        SELECT merchant_id, day, slot, debit_kind AS kind, currency, amount_minor AS debit_minor, 0 AS credit_minor
+        FROM posting WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+        UNION ALL
+        SELECT merchant_id, day, slot, credit_kind, currency, 0, amount_minor
+        FROM posting WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    ) AS side
+    GROUP BY merchant_id, day, slot, kind, currency
+), kept AS (
+    SELECT * FROM day_sum WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+)
+SELECT merchant_id, merchant_id AS id, concat_ws(' ', day, 'slot', slot, kind, currency) AS detail,
+       concat(coalesce(booked.debit_minor, 0), ' / ', coalesce(booked.credit_minor, 0)) AS expected,
+       concat(coalesce(kept.debit_minor, 0), ' / ', coalesce(kept.credit_minor, 0)) AS found
+FROM booked FULL JOIN kept USING (merchant_id, day, slot, kind, currency)
+WHERE coalesce(booked.debit_minor, 0) <> coalesce(kept.debit_minor, 0)
+   OR coalesce(booked.credit_minor, 0) <> coalesce(kept.credit_minor, 0)
+"""
+
+_DAY_SLOT = """
+SELECT merchant_id, merchant_id AS id, concat_ws(' ', day, 'slot', slot) AS detail, 'a booking row' AS expected,
+       concat(booked.number, ' postings and no row') AS found
+FROM (
+    SELECT merchant_id, day, slot, count(*) AS number
+    FROM posting WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    GROUP BY merchant_id, day, slot
+) AS booked
+LEFT JOIN day_slot USING (merchant_id, day, slot)
+WHERE day_slot.merchant_id IS NULL
+"""
+
+_POSTING_ACCOUNT = """
+SELECT posting.merchant_id, posting.id, posting.event AS detail, 'two accounts of those who may own them' AS expected,
+       concat(debit_kind, ' of ', debit_owner_id, ' to ', credit_kind, ' of ', credit_owner_id) AS found
+FROM posting
+LEFT JOIN affiliate AS debited ON debited.merchant_id = posting.merchant_id AND debited.id = debit_owner_id
+LEFT JOIN affiliate AS credited ON credited.merchant_id = posting.merchant_id AND credited.id = credit_owner_id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR posting.merchant_id = :merchant_id)
+  AND ((debit_kind, debit_owner_id) = (credit_kind, credit_owner_id)
+       OR amount_minor <= 0
+       OR CASE WHEN debit_kind = ANY(CAST(:merchant_accounts AS text[])) THEN debit_owner_id <> posting.merchant_id
+               ELSE debited.id IS NULL END
+       OR CASE WHEN credit_kind = ANY(CAST(:merchant_accounts AS text[])) THEN credit_owner_id <> posting.merchant_id
+               ELSE credited.id IS NULL END)
+"""
+
+_POSTING_ENTRIES = """
+SELECT posting.merchant_id, posting.id, posting.event AS detail, CAST(coalesce(told.amount_minor, 0) AS text) AS expected,
+       CAST(posting.amount_minor AS text) AS found
+FROM posting
+LEFT JOIN (
+    SELECT merchant_id, posting_id, sum(amount_minor) AS amount_minor
+    FROM commission_entry WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    GROUP BY merchant_id, posting_id
+) AS told ON told.merchant_id = posting.merchant_id AND told.posting_id = posting.id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR posting.merchant_id = :merchant_id)
+  AND debit_kind IN ('commission_expense', 'pending', 'held', 'payable')
+  AND credit_kind IN ('commission_expense', 'pending', 'held', 'payable')
+  AND posting.amount_minor <> coalesce(told.amount_minor, 0)
+"""
+
+_ENTRY_POSTING = """
+SELECT entry.merchant_id, entry.commission_id AS id, concat('entry ', entry.seq) AS detail,
+       concat(entry.source, ' to ', entry.destination, ' of ', commission.payee_id, ' ', commission.currency) AS expected,
+       concat(posting.debit_kind, ' to ', posting.credit_kind, ' of ',
+              coalesce(nullif(posting.debit_owner_id, posting.merchant_id), posting.credit_owner_id), ' ',
+              posting.currency) AS found
+FROM commission_entry AS entry
+JOIN commission ON commission.merchant_id = entry.merchant_id AND commission.id = entry.commission_id
+LEFT JOIN posting ON posting.merchant_id = entry.merchant_id AND posting.id = entry.posting_id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR entry.merchant_id = :merchant_id)
+  AND (posting.id IS NULL OR posting.debit_kind <> entry.source OR posting.credit_kind <> entry.destination
+       OR posting.currency <> commission.currency
+       OR (debit_kind <> ALL(CAST(:merchant_accounts AS text[])) AND debit_owner_id <> commission.payee_id)
+       OR (credit_kind <> ALL(CAST(:merchant_accounts AS text[])) AND credit_owner_id <> commission.payee_id))
+"""
+
+_ENTRY_MOVE = """
+SELECT merchant_id, commission_id AS id, concat('entry ', seq) AS detail, concat('a move of kind ', kind) AS expected,
+       concat(source, ' to ', destination) AS found
+FROM commission_entry
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+  AND (kind, source, destination) NOT IN (
+      ('accrue', 'commission_expense', 'pending'), ('accrue', 'commission_expense', 'held'),
+      ('reduce', 'pending', 'commission_expense'), ('reduce', 'held', 'commission_expense'),
+      ('reduce', 'payable', 'commission_expense'),
+      ('freeze', 'pending', 'held'), ('freeze', 'payable', 'held'), ('unfreeze', 'held', 'pending'),
+      ('settle', 'pending', 'payable'))
+"""
+
+_ENTRY_SEQUENCE = """
+SELECT commission.merchant_id, commission.id, 'numbers of its entries' AS detail,
+       concat('1 to ', entry_seq) AS expected,
+       CASE WHEN told.number IS NULL THEN 'none' ELSE concat(told.number, ' from ', told.first, ' to ', told.last) END
+           AS found
+FROM commission
+LEFT JOIN (
+    SELECT merchant_id, commission_id, count(*) AS number, min(seq) AS first, max(seq) AS last
+    FROM commission_entry WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    GROUP BY merchant_id, commission_id
+) AS told ON told.merchant_id = commission.merchant_id AND told.commission_id = commission.id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR commission.merchant_id = :merchant_id)
+  AND (coalesce(told.number, 0) <> entry_seq OR coalesce(told.last, 0) <> entry_seq OR coalesce(told.first, 1) <> 1)
+"""
+
+_ENTRY_VERSION = """
+SELECT entry.merchant_id, entry.commission_id AS id, concat('entry ', entry.seq, ', version of payable') AS detail,
+       CASE WHEN 'payable' NOT IN (source, destination) THEN 'none'
+            WHEN item.id IS NOT NULL THEN 'not that of a reserve'
+            ELSE concat('1 to ', coalesce(kept.version, 0)) END AS expected,
+       coalesce(CAST(entry.payable_version AS text), 'none') AS found
+FROM commission_entry AS entry
+JOIN commission ON commission.merchant_id = entry.merchant_id AND commission.id = entry.commission_id
+LEFT JOIN balance AS kept
+  ON kept.merchant_id = commission.merchant_id AND kept.owner_id = commission.payee_id AND kept.kind = 'payable'
+ AND kept.currency = commission.currency
+LEFT JOIN payout_item AS item
+  ON item.merchant_id = commission.merchant_id AND item.payee_id = commission.payee_id
+ AND item.currency = commission.currency AND item.reserve_version = entry.payable_version
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR entry.merchant_id = :merchant_id)
+  AND CASE WHEN 'payable' NOT IN (source, destination) THEN entry.payable_version IS NOT NULL
+           ELSE item.id IS NOT NULL
+                OR coalesce(entry.payable_version NOT BETWEEN 1 AND coalesce(kept.version, 0), true) END
+"""
+
+_COMMISSION_TARGET = """
+SELECT merchant_id, id, 'target, and pending + held + settled' AS detail, CAST(target_minor AS text) AS expected,
+       concat(pending_minor, ' + ', held_minor, ' + ', settled_minor) AS found
+FROM commission
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+  AND (pending_minor + held_minor + settled_minor <> target_minor
+       OR least(pending_minor, held_minor, settled_minor) < 0)
+"""
+
+_COMMISSION_ENTRIES = """
+SELECT commission.merchant_id, commission.id, 'pending / held / settled' AS detail,
+       concat_ws(' / ', coalesce(told.pending, 0), coalesce(told.held, 0), coalesce(told.settled, 0)) AS expected,
+       concat_ws(' / ', pending_minor, held_minor, settled_minor) AS found
+FROM commission
+LEFT JOIN (
+    SELECT merchant_id, commission_id,
+           coalesce(sum(amount_minor) FILTER (WHERE destination = 'pending'), 0)
+               - coalesce(sum(amount_minor) FILTER (WHERE source = 'pending'), 0) AS pending,
+           coalesce(sum(amount_minor) FILTER (WHERE destination = 'held'), 0)
+               - coalesce(sum(amount_minor) FILTER (WHERE source = 'held'), 0) AS held,
+           coalesce(sum(amount_minor) FILTER (WHERE destination = 'payable'), 0)
+               - coalesce(sum(amount_minor) FILTER (WHERE source = 'payable'), 0) AS settled
+    FROM commission_entry WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    GROUP BY merchant_id, commission_id
+) AS told ON told.merchant_id = commission.merchant_id AND told.commission_id = commission.id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR commission.merchant_id = :merchant_id)
+  AND (pending_minor, held_minor, settled_minor)
+      <> (coalesce(told.pending, 0), coalesce(told.held, 0), coalesce(told.settled, 0))
+"""
+
+_COMMISSION_FROZEN = """
+SELECT commission.merchant_id, commission.id, coalesce('frozen: ' || frozen_reason, 'not frozen') AS detail,
+       CASE WHEN frozen_reason IS NULL THEN 'nothing held' ELSE 'nothing pending' END AS expected,
+       concat(pending_minor, ' pending, ', held_minor, ' held') AS found
+FROM commission
+JOIN assessment ON assessment.merchant_id = commission.merchant_id AND assessment.order_id = commission.order_id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR commission.merchant_id = :merchant_id)
+  AND CASE WHEN frozen_reason IS NULL THEN held_minor ELSE pending_minor END <> 0
+"""
+
+_EARNED = """
+WITH earned AS (
+    SELECT merchant_id, payee_id, currency, sum(target_minor) AS amount_minor
+    FROM commission WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    GROUP BY merchant_id, payee_id, currency
+), stands AS (
+    SELECT merchant_id, owner_id AS payee_id, currency, sum(amount_minor) AS amount_minor
+    FROM (
+        SELECT merchant_id, owner_id, currency, amount_minor
+        FROM balance WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+        UNION ALL
+        -- Withheld tax and fees belong to others; what was accepted is neither live nor released.
+        SELECT merchant_id, payee_id, currency, tax_minor + fee_minor
+        FROM payout_item
+        WHERE NOT live AND released_at IS NULL
+          AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+    ) AS part
+    GROUP BY merchant_id, owner_id, currency
+)
+SELECT merchant_id, payee_id AS id, currency AS detail, CAST(coalesce(earned.amount_minor, 0) AS text) AS expected,
+       CAST(coalesce(stands.amount_minor, 0) AS text) AS found
+FROM earned FULL JOIN stands USING (merchant_id, payee_id, currency)
+WHERE coalesce(earned.amount_minor, 0) <> coalesce(stands.amount_minor, 0)
+"""
+
+_ITEM_INTERVAL = """
+SELECT merchant_id, id, 'versions of payable: begins / reserve / gave back' AS detail,
+       concat_ws(' / ', begins, to_version + 1, concat('up to ', version)) AS expected,
+       concat_ws(' / ', from_version, reserve_version, coalesce(gave_back_version, 0)) AS found
+FROM (
+    SELECT item.*, coalesce(kept.version, 0) AS version,
+           lag(reserve_version, 1, CAST(0 AS bigint)) OVER (
+               PARTITION BY item.merchant_id, payee_id, item.currency ORDER BY from_version, reserve_version) AS begins
+    FROM payout_item AS item
+    LEFT JOIN balance AS kept
+      ON kept.merchant_id = item.merchant_id AND kept.owner_id = item.payee_id AND kept.kind = 'payable'
+     AND kept.currency = item.currency
+    WHERE CAST(:merchant_id AS uuid) IS NULL OR item.merchant_id = :merchant_id
+) AS placed
+WHERE from_version <> begins OR reserve_version <> to_version + 1 OR to_version < from_version
+   OR reserve_version > version OR gave_back_version NOT BETWEEN reserve_version + 1 AND version
+"""
+
+_ITEM_GROSS = """
+WITH moved AS (
+    SELECT entry.merchant_id, payee_id, currency, payable_version AS version,
+           CASE WHEN destination = 'payable' THEN amount_minor ELSE -amount_minor END AS amount_minor
+    FROM commission_entry AS entry
+    JOIN commission ON commission.merchant_id = entry.merchant_id AND commission.id = entry.commission_id
+    WHERE payable_version IS NOT NULL AND (CAST(:merchant_id AS uuid) IS NULL OR entry.merchant_id = :merchant_id)
+    UNION ALL
+    SELECT merchant_id, payee_id, currency, gave_back_version, gross_minor
+    FROM payout_item
+    WHERE released_at IS NOT NULL AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+)
+SELECT item.merchant_id, item.id, concat('versions ', from_version + 1, ' to ', to_version) AS detail,
+       CAST(coalesce(sum(moved.amount_minor), 0) AS text) AS expected, CAST(gross_minor AS text) AS found
+FROM payout_item AS item
+LEFT JOIN moved
+  ON moved.merchant_id = item.merchant_id AND moved.payee_id = item.payee_id AND moved.currency = item.currency
+ AND moved.version > from_version AND moved.version <= to_version
+WHERE CAST(:merchant_id AS uuid) IS NULL OR item.merchant_id = :merchant_id
+GROUP BY item.merchant_id, item.id
+HAVING coalesce(sum(moved.amount_minor), 0) <> gross_minor
+"""
+
+_ITEM_SPLIT = """
+SELECT merchant_id, id, 'gross + carried, and net + tax + fee + remainder' AS detail,
+       concat(gross_minor, ' + ', carried_minor) AS expected,
+       concat_ws(' + ', net_minor, tax_minor, fee_minor, remainder_minor) AS found
+FROM payout_item
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+  AND (net_minor + tax_minor + fee_minor + remainder_minor <> gross_minor + carried_minor
+       OR least(gross_minor, carried_minor, net_minor, tax_minor, fee_minor, remainder_minor) < 0
+       OR gross_minor + carried_minor <= 0)
+"""
+
+_ITEM_LIVE = """
+SELECT merchant_id, id, concat_ws(', ', CASE WHEN released_at IS NOT NULL THEN 'released' END,
+                                  CASE WHEN accepted THEN 'accepted' END,
+                                  CASE WHEN others > 1 THEN 'one of several' END) AS detail,
+       CASE WHEN released_at IS NOT NULL OR accepted THEN 'not live' ELSE 'the only live one' END AS expected,
+       CASE WHEN live THEN 'live' ELSE 'not live' END AS found
+FROM (
+    SELECT item.*, count(*) FILTER (WHERE live) OVER (PARTITION BY merchant_id, payee_id, currency) AS others,
+           EXISTS (SELECT FROM payout_attempt AS attempt
+                   WHERE attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
+                     AND outcome = 'accepted') AS accepted
+    FROM payout_item AS item
+    WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+) AS known
+WHERE live = (released_at IS NOT NULL OR accepted) OR (released_at IS NOT NULL AND accepted) OR (live AND others > 1)
+   OR (released_at IS NOT NULL AND gave_back_version IS NULL)
+"""
+
+_ITEM_HANDED_OVER = """
+SELECT item.merchant_id, item.id, concat(coalesce(tried.open, 0), ' attempts may have paid') AS detail,
+       CASE WHEN coalesce(tried.open, 0) = 0 THEN 'not handed over' ELSE 'handed over once' END AS expected,
+       CASE WHEN handed_over_at IS NULL THEN 'not handed over' ELSE 'handed over' END AS found
+FROM payout_item AS item
+LEFT JOIN (
+    SELECT merchant_id, item_id, count(*) AS open
+    FROM payout_attempt WHERE outcome NOT IN ('refused', 'absent')
+    GROUP BY merchant_id, item_id
+) AS tried ON tried.merchant_id = item.merchant_id AND tried.item_id = item.id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR item.merchant_id = :merchant_id)
+  AND (coalesce(tried.open, 0) > 1 OR (coalesce(tried.open, 0) = 1) <> (handed_over_at IS NOT NULL))
+"""
+
+_ITEM_RUN = """
+SELECT item.merchant_id, item.id, concat('run ', run.status) AS detail,
+       CASE WHEN run.status IN ('cancelled', 'closed') THEN 'released or accepted' ELSE 'not sent' END AS expected,
+       CASE WHEN live THEN 'live' ELSE 'sent' END AS found
+FROM payout_item AS item
+JOIN payout_run AS run ON run.merchant_id = item.merchant_id AND run.id = item.run_id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR item.merchant_id = :merchant_id)
+  AND ((run.status IN ('cancelled', 'closed') AND live)
+       OR (run.status IN ('draft', 'submitted', 'cancelled') OR run.approved_by IS NULL
+           OR run.approved_by = run.submitted_by)
+          AND EXISTS (SELECT FROM payout_attempt AS attempt
+                      WHERE attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
+                        AND outcome NOT IN ('refused', 'absent')))
+"""
+
+_PAYOUT_BALANCE = """
+WITH item AS (
+    SELECT payout_item.*,
+           CASE WHEN released_at IS NOT NULL THEN 'released' WHEN NOT live THEN 'paid'
+                WHEN handed_over_at IS NOT NULL THEN 'in_transit' ELSE 'reserved' END AS stands,
+           CASE WHEN told.returned THEN net_minor ELSE least(net_minor, coalesce(told.reversed_minor, 0)) END AS back_minor
+    FROM payout_item
+    LEFT JOIN (
+        SELECT merchant_id, item_id, max(amount_minor) FILTER (WHERE kind = 'reversed') AS reversed_minor,
+               bool_or(kind = 'returned') AS returned
+        FROM provider_fact
+        GROUP BY merchant_id, item_id
+    ) AS told ON told.merchant_id = payout_item.merchant_id AND told.item_id = payout_item.id
+    WHERE CAST(:merchant_id AS uuid) IS NULL OR payout_item.merchant_id = :merchant_id
+), expected AS (
+    SELECT merchant_id, payee_id AS owner_id, kind, currency, sum(amount_minor) AS amount_minor
+    FROM item
+    CROSS JOIN LATERAL (VALUES
+        ('reserved', CASE WHEN stands = 'reserved' THEN gross_minor + carried_minor ELSE 0 END),
+        ('in_transit', CASE WHEN stands = 'in_transit' THEN gross_minor + carried_minor ELSE 0 END),
+        ('paid', CASE WHEN stands = 'paid' THEN net_minor - back_minor ELSE 0 END),
+        ('taxed_carry', CASE WHEN stands = 'paid' THEN remainder_minor + back_minor ELSE 0 END
+                        - CASE WHEN stands = 'released' THEN 0 ELSE carried_minor END)
+    ) AS part (kind, amount_minor)
+    GROUP BY merchant_id, payee_id, kind, currency
+), kept AS (
+    SELECT * FROM balance
+    WHERE kind IN ('reserved', 'in_transit', 'paid', 'taxed_carry')
+      AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+)
+SELECT merchant_id, owner_id AS id, kind || ' ' || currency AS detail,
+       CAST(coalesce(expected.amount_minor, 0) AS text) AS expected, CAST(coalesce(kept.amount_minor, 0) AS text) AS found
+FROM expected FULL JOIN kept USING (merchant_id, owner_id, kind, currency)
+WHERE coalesce(expected.amount_minor, 0) <> coalesce(kept.amount_minor, 0)
+"""
+
+_RUN_HASH = """
+SELECT run.merchant_id, run.id, concat('run ', run.status) AS detail,
+       CASE WHEN run.submitted_at IS NULL THEN 'no hash' ELSE coalesce(told.content_hash, 'the hash of its items') END
+           AS expected,
+       coalesce(run.content_hash, 'no hash') AS found
+FROM payout_run AS run
+LEFT JOIN (
+    -- As domain.payout.run_hash: over the sorted hashes of all items that were submitted.
+    SELECT merchant_id, run_id,
+           encode(sha256(convert_to(string_agg(content_hash, chr(10) ORDER BY content_hash COLLATE "C"), 'UTF8')),
+                  'hex') AS content_hash
+    FROM payout_item
+    WHERE content_hash IS NOT NULL
+    GROUP BY merchant_id, run_id
+) AS told ON told.merchant_id = run.merchant_id AND told.run_id = run.id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR run.merchant_id = :merchant_id)
+  AND (run.content_hash IS DISTINCT FROM told.content_hash OR (run.submitted_at IS NULL) <> (run.content_hash IS NULL))
+"""
+
+_ATTEMPT_FACT = """
+WITH accepted AS (
+    SELECT merchant_id, item_id, rail, reference AS object_id
+    FROM payout_attempt
+    WHERE outcome = 'accepted' AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+), told AS (
+    SELECT merchant_id, item_id, rail, object_id, amount_minor
+    FROM provider_fact
+    WHERE kind = 'accepted' AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+)
+SELECT merchant_id, item_id AS id, concat(rail, ' ', object_id) AS detail,
+       CASE WHEN accepted.item_id IS NULL THEN 'an accepted attempt' ELSE concat(net_minor, ' told by the rail') END
+           AS expected,
+       CASE WHEN accepted.item_id IS NULL THEN 'none' ELSE coalesce(CAST(told.amount_minor AS text), 'nothing told') END
+           AS found
+FROM accepted FULL JOIN told USING (merchant_id, item_id, rail, object_id)
+JOIN (SELECT merchant_id, id AS item_id, net_minor FROM payout_item) AS item USING (merchant_id, item_id)
+WHERE accepted.item_id IS NULL OR told.amount_minor IS DISTINCT FROM net_minor
+"""
+
+_INBOX_STATE = """
+SELECT inbox.merchant_id, inbox.id, inbox.state AS detail,
+       CASE inbox.state WHEN 'waiting' THEN 'an order that is not here yet' WHEN 'applied' THEN 'an order that is here'
+                        ELSE 'a reason' END AS expected,
+       CASE WHEN inbox.state IN ('parked', 'ignored') THEN 'none' WHEN orders.id IS NULL THEN 'no order'
+            WHEN fact.order_id IS NULL THEN 'an order without a snapshot' ELSE 'an order with a snapshot' END AS found
+FROM inbox
+LEFT JOIN orders ON orders.merchant_id = inbox.merchant_id AND orders.source_id = inbox.order_source_id
+                AND orders.external_id = inbox.order_external_id
+LEFT JOIN fact ON fact.merchant_id = orders.merchant_id AND fact.order_id = orders.id AND fact.kind = 'order'
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR inbox.merchant_id = :merchant_id)
+  AND CASE inbox.state
+          WHEN 'waiting' THEN orders.id IS NULL OR fact.order_id IS NOT NULL
+          WHEN 'applied' THEN fact.order_id IS NULL
+          ELSE coalesce(inbox.reason_code, '') = '' END
+"""
+
+_FACT_INBOX = """
+SELECT fact.merchant_id, fact.order_id AS id, concat_ws(' ', fact.kind, nullif(fact.key, '')) AS detail,
+       concat('a delivery about ', orders.external_id, ' that counts') AS expected,
+       CASE WHEN inbox.id IS NULL THEN 'none' ELSE concat(inbox.state, ', about ', inbox.order_external_id) END AS found
+FROM fact
+JOIN orders ON orders.merchant_id = fact.merchant_id AND orders.id = fact.order_id
+LEFT JOIN inbox ON inbox.merchant_id = fact.merchant_id AND inbox.id = fact.inbox_id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR fact.merchant_id = :merchant_id)
+  AND (inbox.id IS NULL OR inbox.state NOT IN ('applied', 'waiting')
+       OR (inbox.order_source_id, inbox.order_external_id) IS DISTINCT FROM (orders.source_id, orders.external_id))
+"""
+
+_ASSESSMENT = """
+SELECT orders.merchant_id, orders.id, 'number of its newest assessment' AS detail, CAST(orders.seen AS text) AS expected,
+       coalesce(CAST(assessment.seq AS text), 'never assessed') AS found
+FROM orders
+JOIN fact ON fact.merchant_id = orders.merchant_id AND fact.order_id = orders.id AND fact.kind = 'order'
+LEFT JOIN assessment ON assessment.merchant_id = orders.merchant_id AND assessment.order_id = orders.id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR orders.merchant_id = :merchant_id)
+  AND assessment.seq IS DISTINCT FROM orders.seen
+"""
+
+CHECKS: tuple[_Check, ...] = (
+    _Check(FindingCode.BALANCE, "aff", _BALANCE),
+    _Check(FindingCode.BALANCE_NEGATIVE, "aff", _BALANCE_NEGATIVE),
+    _Check(FindingCode.DAY_SUM, "mer", _DAY_SUM),
+    _Check(FindingCode.DAY_SLOT, "mer", _DAY_SLOT),
+    _Check(FindingCode.POSTING_ACCOUNT, "pst", _POSTING_ACCOUNT),
+    _Check(FindingCode.POSTING_ENTRIES, "pst", _POSTING_ENTRIES),
+    _Check(FindingCode.ENTRY_POSTING, "com", _ENTRY_POSTING),
+    _Check(FindingCode.ENTRY_MOVE, "com", _ENTRY_MOVE),
+    _Check(FindingCode.ENTRY_SEQUENCE, "com", _ENTRY_SEQUENCE),
+    _Check(FindingCode.ENTRY_VERSION, "com", _ENTRY_VERSION),
+    _Check(FindingCode.COMMISSION_TARGET, "com", _COMMISSION_TARGET),
+    _Check(FindingCode.COMMISSION_ENTRIES, "com", _COMMISSION_ENTRIES),
+    _Check(FindingCode.COMMISSION_FROZEN, "com", _COMMISSION_FROZEN),
+    _Check(FindingCode.EARNED, "aff", _EARNED),
+    _Check(FindingCode.ITEM_INTERVAL, "pay", _ITEM_INTERVAL),
+    _Check(FindingCode.ITEM_GROSS, "pay", _ITEM_GROSS),
+    _Check(FindingCode.ITEM_SPLIT, "pay", _ITEM_SPLIT),
+    _Check(FindingCode.ITEM_LIVE, "pay", _ITEM_LIVE),
+    _Check(FindingCode.ITEM_HANDED_OVER, "pay", _ITEM_HANDED_OVER),
+    _Check(FindingCode.ITEM_RUN, "pay", _ITEM_RUN),
+    _Check(FindingCode.PAYOUT_BALANCE, "aff", _PAYOUT_BALANCE),
+    _Check(FindingCode.RUN_HASH, "run", _RUN_HASH),
+    _Check(FindingCode.ATTEMPT_FACT, "pay", _ATTEMPT_FACT),
+    _Check(FindingCode.INBOX_STATE, "inb", _INBOX_STATE),
+    _Check(FindingCode.FACT_INBOX, "ord", _FACT_INBOX),
+    _Check(FindingCode.ASSESSMENT, "ord", _ASSESSMENT),
+)
