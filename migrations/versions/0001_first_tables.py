@@ -528,6 +528,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("merchant_id", "coupon_id", "valid_from", name=op.f("coupon_owner_pk")),
     )
+    op.create_index("coupon_owner_affiliate_ix", "coupon_owner", ["merchant_id", "affiliate_id", "coupon_id"], unique=False)
     op.create_table(
         "fact",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
@@ -565,6 +566,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("merchant_id", "link_id", "valid_from", name=op.f("link_owner_pk")),
     )
+    op.create_index("link_owner_affiliate_ix", "link_owner", ["merchant_id", "affiliate_id", "link_id"], unique=False)
     op.create_table(
         "payout_item",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
@@ -767,8 +769,10 @@ def downgrade() -> None:
     op.drop_index("payout_item_run_ix", table_name="payout_item")
     op.drop_index("payout_item_live_ix", table_name="payout_item", postgresql_where=sa.text("live"))
     op.drop_table("payout_item")
+    op.drop_index("link_owner_affiliate_ix", table_name="link_owner")
     op.drop_table("link_owner")
     op.drop_table("fact")
+    op.drop_index("coupon_owner_affiliate_ix", table_name="coupon_owner")
     op.drop_table("coupon_owner")
     op.drop_index("commission_payee_ix", table_name="commission")
     op.drop_index(

@@ -295,4 +295,10 @@ FinanceMaker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_MAKER, Scope
 # Not admin: whoever sets terms and keys must not also release the money.
 FinanceChecker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_CHECKER))]
 Reader = Annotated[Caller, Depends(_MerchantKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER))]
+# Both for an affiliate too, whom `affiliate_id` then keeps to what is its own.
+AdminOrAffiliate = Annotated[Caller, Depends(_MerchantKey(Scope.ADMIN, Scope.AFFILIATE))]
+ReaderOrAffiliate = Annotated[
+    Caller,
+    Depends(_MerchantKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER, Scope.AFFILIATE)),
+]
 AffiliateCaller = Annotated[AffiliateKey, Depends(_AffiliateOnly(Scope.AFFILIATE))]

@@ -123,7 +123,11 @@ class LinkOwnerRow(SQLModel, table=True):
     """Whom a link belongs to from when on; the first owner counts from the link's making."""
 
     __tablename__ = "link_owner"
-    __table_args__ = (belongs_to("link", "link_id"), belongs_to("affiliate", "affiliate_id"))
+    __table_args__ = (
+        belongs_to("link", "link_id"),
+        belongs_to("affiliate", "affiliate_id"),
+        Index("link_owner_affiliate_ix", "merchant_id", "affiliate_id", "link_id"),
+    )
 
     merchant_id: UUID = key()
     link_id: UUID = key()
@@ -156,7 +160,11 @@ class CouponOwnerRow(SQLModel, table=True):
     """Whom a coupon belongs to from when on; never back-dated."""
 
     __tablename__ = "coupon_owner"
-    __table_args__ = (belongs_to("coupon", "coupon_id"), belongs_to("affiliate", "affiliate_id"))
+    __table_args__ = (
+        belongs_to("coupon", "coupon_id"),
+        belongs_to("affiliate", "affiliate_id"),
+        Index("coupon_owner_affiliate_ix", "merchant_id", "affiliate_id", "coupon_id"),
+    )
 
     merchant_id: UUID = key()
     coupon_id: UUID = key()
