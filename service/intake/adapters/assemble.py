@@ -1,0 +1,129 @@
+"""Parts of an order that every shop has: touches, the buyer's hashes, and what the sender is told we understood."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from service.domain.money import AMOUNT_MAX_MINOR
+from service.domain.order import JsonObject, Line, Milestone, OrderSnapshot, RefundFact, Touch, TouchKind
+from service.intake.adapters.model import NotUnderstood, Reading
+from service.intake.adapters.parse import a_label, iso
+
+CLICK_PARAMETER = "koc_click"
+"""The redirect appends the click id under this name; shops hand it on under the same."""
+_CLICK_MAX = 64
+"""Characters of a click id; a longer one was not made by us, and needs no more room than to say so."""
+_IN_URL = re.compile(rf"[?&]{CLICK_PARAMETER}=([A-Za-z0-9_-]{{1,{_CLICK_MAX}}})(?![A-Za-z0-9_-])")
+
+
+def lines_of(lines: Sequence[Line], where: str) -> tuple[Line, ...]:
+    """Lines as they are. Raises NotUnderstood for two with one id, since refunds name lines by it, or too large a sum."""
+    if len({line.id for line in lines}) != len(lines):
+        seen: set[str] = set()
+        for index, line in enumerate(lines):
+            if line.id in seen:
+                raise NotUnderstood("duplicate_line", f"{where}[{index}].id: an earlier line has the same id.")
+            seen.add(line.id)
+    _refuse_too_much(sum([line.net_minor for line in lines]), where)
+    return tuple(lines)
+
+
+def refunded_of(amounts: Iterable[tuple[str, int]], where: str) -> tuple[tuple[str, int], ...]:
+    """Amounts by line id, one each, sorted: the same refund told twice is the same fact."""
+    named: dict[str, int] = {}
+    for line_id, amount_minor in amounts:
+        named[line_id] = named.get(line_id, 0) + amount_minor
+    _refuse_too_much(sum(named.values()), where)
+    return tuple(sorted(named.items()))
+
+
+def _refuse_too_much(sum_minor: int, where: str) -> None:
+    if sum_minor > AMOUNT_MAX_MINOR:
+        raise NotUnderstood("invalid_amount", f"{where}: the sum is beyond the largest amount accepted.")
+
+
+def clicks_in(url: str) -> list[str]:
+    """Click ids in an address: its query parameters koc_click."""
+    return _IN_URL.findall(url)
+
+
+def touches(reading: Reading, click_ids: list[str], codes: list[str]) -> tuple[Touch, ...]:
+    """Clicks, then coupon codes without case, each once, in the order they were listed; blank ones left out."""
+    found = [reading.read_click(one) for click_id in click_ids if (one := click_id.strip()[:_CLICK_MAX])]
+    found += [Touch(TouchKind.COUPON, one) for code in codes if (one := code.strip().casefold())]
+    return tuple(dict.fromkeys(found))
+
+
+def customer(of: JsonObject, reading: Reading, where: str) -> tuple[tuple[str, str], ...]:
+    """Keyed hashes of the buyer's e-mail, id and phone, as far as they are there."""
+    known = []
+    for kind in ("email", "id", "phone"):
+        if of.get(kind) is not None:
+            hashed = reading.identify(kind, a_label(of, kind, where))
+            if hashed:
+                known.append((kind, hashed))
+    return tuple(known)
+
+
+def understood_order(
+    order_id: str,
+    snapshot: OrderSnapshot,
+    *,
+    version_at: datetime,
+    milestones: Sequence[tuple[Milestone, datetime]],
+    refunds: Sequence[JsonObject] = (),
+    is_test: bool,
+) -> JsonObject:
+    """What the sender is told of an order. Of the buyer only which identities were there; nothing that names them."""
+    return {
+        "kind": "order",
+        "order_id": order_id,
+        "number": snapshot.number,
+        "updated_at": iso(version_at),
+        "placed_at": iso(snapshot.placed_at),
+        "currency": snapshot.currency,
+        "cancelled": snapshot.cancelled,
+        "test": is_test,
+        "goods_minor": snapshot.goods_minor,
+        "tax_minor": snapshot.tax_minor,
+        "shipping_minor": snapshot.shipping_minor,
+        "discount_minor": snapshot.discount_minor,
+        "total_minor": snapshot.total_minor,
+        "lines": [
+            {
+                "id": line.id,
+                "sku": line.sku,
+                "quantity": line.quantity,
+                "net_minor": line.net_minor,
+                "goods": line.goods,
+            }
+            for line in snapshot.lines
+        ],
+        "customer": [kind for kind, _ in snapshot.customer],
+        "click_ids": [touch.ref for touch in snapshot.touches if touch.kind is TouchKind.CLICK],
+        "coupon_codes": [touch.ref for touch in snapshot.touches if touch.kind is TouchKind.COUPON],
+        "milestones": {f"{milestone}_at": iso(at) for milestone, at in milestones},
+        "refunds": list(refunds),
+    }
+
+
+def understood_refund(order_id: str, refund_id: str, refund: RefundFact, *, version_at: datetime) -> JsonObject:
+    """What the sender is told of a refund that came alone."""
+    return {
+        "kind": "refund",
+        "order_id": order_id,
+        "updated_at": iso(version_at),
+        "currency": refund.currency,
+        "refunds": [refund_told(refund_id, refund)],
+    }
+
+
+def refund_told(refund_id: str, refund: RefundFact) -> JsonObject:
+    """One refund as the sender is told of it."""
+    return {
+        "id": refund_id,
+        "refunded_at": iso(refund.refunded_at),
+        "goods_minor": refund.goods_minor,
+        "unallocated_minor": refund.unallocated_minor,
+        "lines": [{"line_id": line_id, "net_minor": net_minor} for line_id, net_minor in refund.lines],
+    }

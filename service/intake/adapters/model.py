@@ -1,0 +1,82 @@
+"""What every shop adapter takes and gives: a verified delivery in, facts of one order out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.domain.errors import Unauthenticated
+from service.domain.order import Fact, JsonObject, Touch
+
+
+class BadSignature(Unauthenticated):
+    """Answered with 401; nothing of the delivery is kept."""
+
+    code = "bad-signature"
+    title = "The delivery is not signed by the source's secret"
+
+
+class NotUnderstood(Exception):
+    """Rightly signed, but the body cannot be read as an event: the delivery parks with this reason.
+
+    reason_code: stable, snake_case. detail: names the field by its path and what was expected.
+    """
+
+    def __init__(self, reason_code: str, detail: str) -> None:
+        super().__init__(f"{reason_code}: {detail}")
+        self.reason_code = reason_code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook whose signature fits its bytes.
+
+    delivery_id: the same for each retry of the sender. topic: the shop's name for the event; empty where the body
+    says it. shop_domain: who says to have sent it, empty if nobody; a header no signature covers.
+    """
+
+    delivery_id: str
+    topic: str
+    body: bytes
+    shop_domain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a translation has to ask of the merchant it works for.
+
+    read_click: a click id → the touch it stands for, without link and time when it was not signed by us.
+    identify: (kind, value) → keyed hash of "email", "phone" or "id"; empty when nothing is left of the value.
+    """
+
+    read_click: Callable[[str], Touch]
+    identify: Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What a delivery says about one order.
+
+    order_id: the shop's own id; empty only when `ignored` and the body names no order. understood: told to the sender,
+    amounts in minor units; holds no personal data. ignored: the reason_code why it rightly has no effect; then there
+    are no facts. detail: one sentence more for people.
+    """
+
+    order_id: str
+    facts: tuple[Fact, ...]
+    understood: JsonObject
+    ignored: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One platform. All three are pure but for `new_secret`, and safe to call from any thread.
+
+    verify: (secret, headers by lower-case name, raw body, our now) → delivery; raises BadSignature and nothing else.
+    translate: raises NotUnderstood and nothing else. new_secret: for a source that brings none of its own.
+    """
+
+    verify: Callable[[bytes, Mapping[str, str], bytes, datetime], Delivery]
+    translate: Callable[[Delivery, Reading], Translation]
+    new_secret: Callable[[], str]
