@@ -113,7 +113,8 @@ def _store_settled(session: Session, due: Sequence[Commission], when: MerchantTi
         """
         UPDATE commission
         SET pending_minor = made.pending_minor, settled_minor = made.settled_minor, entry_seq = made.entry_seq,
-            reason_code = 'earned', updated_at = :now
+            reason_code = CASE WHEN made.pending_minor = 0 THEN 'earned' ELSE 'above_approved_amount' END,
+            updated_at = :now
         FROM unnest(CAST(:ids AS uuid[]), CAST(:pending AS bigint[]), CAST(:settled AS bigint[]),
                     CAST(:entry_seqs AS bigint[])) AS made (id, pending_minor, settled_minor, entry_seq)
         WHERE commission.merchant_id = :merchant_id AND commission.id = made.id
