@@ -49,9 +49,10 @@ def clicks_in(url: str) -> list[str]:
 
 def touches(reading: Reading, click_ids: list[str], codes: list[str]) -> tuple[Touch, ...]:
     """Clicks, then coupon codes without case, each once, in the order they were listed; blank ones left out."""
-    found = [reading.read_click(one) for click_id in click_ids if (one := click_id.strip()[:_CLICK_MAX])]
-    found += [Touch(TouchKind.COUPON, one) for code in codes if (one := code.strip().casefold())]
-    return tuple(dict.fromkeys(found))
+    clicks = dict.fromkeys([click_id.strip()[:_CLICK_MAX] for click_id in click_ids])
+    coupons = dict.fromkeys([code.strip().casefold() for code in codes])
+    found = [reading.read_click(ref) for ref in clicks if ref]
+    return tuple(found + [Touch(TouchKind.COUPON, ref) for ref in coupons if ref])
 
 
 def customer(of: JsonObject, reading: Reading, where: str) -> tuple[tuple[str, str], ...]:
@@ -71,6 +72,7 @@ def understood_order(
     *,
     version_at: datetime,
     milestones: Sequence[tuple[Milestone, datetime]],
+    coupon_codes: Sequence[str],
     refunds: Sequence[JsonObject] = (),
     is_test: bool,
 ) -> JsonObject:
@@ -101,7 +103,7 @@ def understood_order(
         ],
         "customer": [kind for kind, _ in snapshot.customer],
         "click_ids": [touch.ref for touch in snapshot.touches if touch.kind is TouchKind.CLICK],
-        "coupon_codes": [touch.ref for touch in snapshot.touches if touch.kind is TouchKind.COUPON],
+        "coupon_codes": list(coupon_codes),
         "milestones": {f"{milestone}_at": iso(at) for milestone, at in milestones},
         "refunds": list(refunds),
     }

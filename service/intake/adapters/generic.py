@@ -54,6 +54,7 @@ from service.intake.adapters.parse import (
 
 LINE_KINDS = {"goods": True, "shipping": False, "fee": False, "gift_card": False}
 """kind of a line → whether it earns commission."""
+_MILESTONES = tuple((milestone, f"{milestone}_at") for milestone in Milestone)
 
 
 def translate(delivery: Delivery, reading: Reading) -> Translation:
@@ -73,6 +74,7 @@ def _order(event: JsonObject, reading: Reading) -> Translation:
     version_at = a_moment(event, "updated_at")
     currency = a_currency(event, "currency")
     lines, shipping_minor = _lines(event, currency)
+    codes = _texts(event, "coupon_codes")
     totals = an_object(event, "totals") or {}
     tax_minor = _total(totals, "tax", currency) or 0
     net_minor = sum([line.net_minor for line in lines])
@@ -82,7 +84,7 @@ def _order(event: JsonObject, reading: Reading) -> Translation:
         currency=currency,
         lines=lines,
         cancelled=a_flag(event, "cancelled"),
-        touches=touches(reading, _click_ids(event), _texts(event, "coupon_codes")),
+        touches=touches(reading, _click_ids(event), codes),
         customer=customer(an_object(event, "customer") or {}, reading, "customer."),
         number=a_label(event, "number") or order_id,
         total_minor=net_minor + tax_minor if told_total is None else told_total,
@@ -92,7 +94,9 @@ def _order(event: JsonObject, reading: Reading) -> Translation:
     )
     reached = _milestones(event)
     is_test = a_flag(event, "test")
-    understood = understood_order(order_id, snapshot, version_at=version_at, milestones=reached, is_test=is_test)
+    understood = understood_order(
+        order_id, snapshot, version_at=version_at, milestones=reached, coupon_codes=codes, is_test=is_test
+    )
     if is_test:
         return Translation(order_id, (), understood, "test_order", "A test order earns nothing.")
     facts: list[Fact] = [order_fact(snapshot, version_at=version_at)]
@@ -137,7 +141,7 @@ def _milestones(event: JsonObject) -> list[tuple[Milestone, datetime]]:
     told = an_object(event, "milestones")
     if not told:
         return []
-    reached = [(milestone, moment_or_none(told, f"{milestone}_at", "milestones.")) for milestone in Milestone]
+    reached = [(milestone, moment_or_none(told, key, "milestones.")) for milestone, key in _MILESTONES]
     return [(milestone, at) for milestone, at in reached if at is not None]
 
 

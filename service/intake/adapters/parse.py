@@ -215,6 +215,8 @@ def a_text(of: JsonObject, key: str, where: str = "", *, most: int = TEXT_MAX) -
 def a_label(of: JsonObject, key: str, where: str = "") -> str:
     """Return a short text that some shops send as a number, digit for digit; empty where it is absent or null."""
     value = of.get(key)
+    if type(value) is str and len(value) <= TEXT_MAX:
+        return value
     return str(value) if type(value) is int else a_text(of, key, where)
 
 
@@ -302,7 +304,9 @@ def a_count(of: JsonObject, key: str, where: str = "") -> str:
     value = of.get(key)
     if value is None:
         return "1"
-    if type(value) is not str:
+    if type(value) is int:
+        value = str(value)
+    elif type(value) is not str:
         value = format(a_decimal(value, where + key), "f")
     if _COUNT.fullmatch(value):
         return value
@@ -310,5 +314,5 @@ def a_count(of: JsonObject, key: str, where: str = "") -> str:
 
 
 def iso(at: datetime | None) -> str | None:
-    """Return a time as it is told to the sender."""
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
+    """Return a time, which is in UTC, as it is told to the sender."""
+    return None if at is None else f"{at.isoformat()[:-6]}Z"

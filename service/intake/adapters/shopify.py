@@ -124,13 +124,14 @@ def _order(body: JsonObject, reading: Reading) -> Translation:
     version_at = a_moment(body, "updated_at")
     placed_at = moment_or_none(body, "processed_at")
     taxes_included = a_flag(body, "taxes_included")
+    codes = _codes(body)
     snapshot = OrderSnapshot(
         # processed_at is the order's own date also where an order was brought over from another system.
         placed_at=placed_at if placed_at is not None else a_moment(body, "created_at"),
         currency=currency,
         lines=_lines(body, currency, taxes_included=taxes_included),
         cancelled=moment_or_none(body, "cancelled_at") is not None,
-        touches=touches(reading, _click_ids(body), _codes(body)),
+        touches=touches(reading, _click_ids(body), codes),
         customer=_customer(body, reading),
         number=a_label(body, "name") or order_id,
         total_minor=_minor_or_zero(body, "total_price", currency),
@@ -146,6 +147,7 @@ def _order(body: JsonObject, reading: Reading) -> Translation:
         snapshot,
         version_at=version_at,
         milestones=reached,
+        coupon_codes=codes,
         refunds=[refund_told(refund_id, refund) for refund_id, refund in refunds],
         is_test=is_test,
     )
