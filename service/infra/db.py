@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import CursorResult, Engine, Row, TextClause, create_engine, text
+from psycopg.types.array import ListBinaryDumper
+from sqlalchemy import CursorResult, Engine, Row, TextClause, create_engine, event, text
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlmodel import Session
 
@@ -69,7 +70,7 @@ def make_engine(
         "lock_timeout": lock_timeout_ms,
         "idle_in_transaction_session_timeout": idle_in_unit_timeout_ms,
     }
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -88,6 +89,13 @@ def make_engine(
             "options": " ".join(f"-c {name}={value}" for name, value in session_settings.items()),
         },
     )
+    event.listen(engine, "connect", _send_lists_in_binary)
+    return engine
+
+
+def _send_lists_in_binary(connection: psycopg.Connection[Any], _record: object) -> None:
+    """Batches travel as arrays; as text, each quote of a JSON document in them would be escaped by a regular expression."""
+    connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 @contextlib.contextmanager

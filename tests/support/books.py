@@ -118,7 +118,7 @@ class Books:
     ) -> UUID:
         """An approved, enrolled affiliate with a coupon."""
         who, coupon_id = affiliate_id or new_id(), new_id()
-        common = {"merchant_id": self.merchant_id, "recorded_at": LONG_AGO, "valid_from": LONG_AGO}
+        common: dict[str, Any] = {"merchant_id": self.merchant_id, "recorded_at": LONG_AGO, "valid_from": LONG_AGO}
         with unit_of_work(self.engine) as session:
             session.add(
                 AffiliateRow(
