@@ -528,7 +528,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("merchant_id", "coupon_id", "valid_from", name=op.f("coupon_owner_pk")),
     )
-    op.create_index("coupon_owner_affiliate_ix", "coupon_owner", ["merchant_id", "affiliate_id", "coupon_id"], unique=False)
+    op.create_index(
+        "coupon_owner_affiliate_ix", "coupon_owner", ["merchant_id", "affiliate_id", "coupon_id"], unique=False
+    )
     op.create_table(
         "fact",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),

@@ -55,6 +55,10 @@ class PageQuery:
         """Time and id of the last row seen, of lists kept in the order of a time. Raises InvalidCursor."""
         return self._read(2, lambda parts: (_aware(parts[0]), UUID(hex=parts[1])))
 
+    def after_moment_text(self) -> tuple[datetime, str] | None:
+        """Time and text key of the last row seen, of lists kept in the order of a time. Raises InvalidCursor."""
+        return self._read(2, lambda parts: (_aware(parts[0]), parts[1]))
+
     def after_text(self) -> str | None:
         """The text key of the last row seen. Raises InvalidCursor."""
         return self._read(1, lambda parts: parts[0])
