@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from service.api import health, problems
+from service.api import affiliates, api_keys, health, merchants, problems, programs, sources
 from service.api.deps import Service
 from service.api.front import Front
 from service.infra.batcher import Batcher
@@ -27,7 +27,14 @@ from service.infra.db import Admission, make_engine
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
 
-ROUTERS = (health.router,)
+ROUTERS = (
+    merchants.router,
+    api_keys.router,
+    sources.router,
+    programs.router,
+    affiliates.router,
+    health.router,
+)
 
 _STATIC = Path(__file__).parent / "api" / "static"
 _VERSION = metadata.version("koc-commission-service")

@@ -21,7 +21,7 @@ _CURSOR_MAX = 400
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-Chosen = TypeVar("Chosen", bound=Select[Any])
+Chosen = TypeVar("Chosen", bound=Select[*tuple[Any, ...]])
 
 
 class InvalidCursor(Invalid):

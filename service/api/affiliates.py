@@ -1,0 +1,626 @@
+"""KOCs: registration, approval from a day on, enrolment in programmes, how they are paid and taxed."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+from pydantic import Field, Strict
+from sqlmodel import Session, col, select
+
+from service.api.dated import start_of
+from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
+from service.api.merchants import ExternalIdTaken
+from service.api.paging import Page, Paging, newest_first, page
+from service.api.problems import taken
+from service.api.views import (
+    AffiliateId,
+    Body,
+    EnrollmentId,
+    ExternalId,
+    Moment,
+    Name,
+    PayoutMethodId,
+    ProgramId,
+    ReasonCode,
+    Text,
+    View,
+)
+from service.domain.errors import Conflict, Invalid, Missing
+from service.infra.ids import encode, new_id
+from service.infra.security import Security
+from service.outbox.emit import Event, emit
+from service.payouts.providers.model import RailNotAvailable
+from service.tables.parties import (
+    AffiliateApprovalRow,
+    AffiliateRow,
+    AffiliateStatus,
+    PayoutMethodRow,
+    TaxRule,
+)
+from service.tables.programs import EnrollmentRow, ProgramRow
+
+router = APIRouter(tags=["affiliates"])
+
+DESTINATION_PURPOSE = "payout-destination"
+"""What accounts at rails are encrypted for."""
+
+_HINT_CHARACTERS = 4
+
+
+class StatusUnchanged(Conflict):
+    """The affiliate is there already, or cannot get there from where it is."""
+
+    code = "affiliate-status"
+    title = "The affiliate's status does not allow this"
+
+
+class StartTooEarly(Conflict):
+    """States of one thing follow each other: the newest begins last."""
+
+    code = "start-before-last-change"
+    title = "A change recorded before begins later"
+
+
+class EnrollmentUnchanged(Conflict):
+    """Whoever is in a programme cannot join it, whoever is not cannot leave it."""
+
+    code = "enrollment-unchanged"
+    title = "The affiliate's enrolment is in this state already"
+
+
+class InvalidDestination(Invalid):
+    """The rail knows no account of this form."""
+
+    code = "invalid-destination"
+    title = "The payout destination does not fit the rail"
+
+
+class Identities(Body):
+    """How the affiliate is known when it buys something itself. Kept as keyed hashes; the values cannot be read back."""
+
+    email: Annotated[str, Strict(), Field(min_length=3, max_length=320)] | None = None
+    phone: Annotated[str, Strict(), Field(min_length=3, max_length=40)] | None = None
+    """With its country code."""
+    customer_id: Annotated[str, Strict(), Field(min_length=1, max_length=200)] | None = None
+    """The shop's own id of the customer."""
+
+
+Country = Annotated[str, Strict(), Field(pattern="^[A-Z]{2}$", examples=["VN"])]
+Email = Annotated[str, Strict(), Field(min_length=3, max_length=320, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+Profile = Annotated[dict[Name, Text], Field(max_length=50)]
+
+
+class AffiliateProfile(Body):
+    name: Name
+    email: Email | None = None
+    country: Country | None = None
+    """ISO 3166-1 alpha-2."""
+    profile: Profile = Field(default_factory=dict)
+    """Whatever else the merchant wants to keep."""
+    identities: Identities = Identities()
+    """What is given replaces what was known; the e-mail address counts as an identity too."""
+
+
+class AffiliateCreate(AffiliateProfile):
+    external_id: ExternalId | None = None
+
+
+class AffiliateUpdate(Body):
+    """What is left out stays; null empties."""
+
+    name: Name | None = None
+    email: Email | None = None
+    country: Country | None = None
+    profile: Profile | None = None
+    identities: Identities | None = None
+
+
+class AffiliateView(View):
+    id: AffiliateId
+    external_id: str | None
+    name: str
+    email: str | None
+    country: str | None
+    profile: dict[str, str]
+    identity_kinds: list[str]
+    """Of which kinds we hold a keyed hash: email, phone, id."""
+    status: AffiliateStatus
+    reason_code: str | None
+    status_from: Moment | None
+    """From when on the status counts for orders placed; null before the first decision."""
+    tax_rule: TaxRule | None
+    """Null: nothing chosen, so nothing is paid out."""
+    created_at: Moment
+    updated_at: Moment
+
+    @classmethod
+    def of(cls, row: AffiliateRow, status_from: datetime | None) -> Self:
+        return cls(
+            id=row.id,
+            external_id=row.external_id,
+            name=row.name,
+            email=row.email,
+            country=row.country,
+            profile=row.profile,
+            identity_kinds=sorted(row.identities),
+            status=AffiliateStatus(row.status),
+            reason_code=row.reason_code,
+            status_from=status_from,
+            tax_rule=None if row.tax_rule is None else TaxRule(row.tax_rule),
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+class Decision(Body):
+    reason_code: ReasonCode | None = None
+    valid_from: Moment | None = None
+    """From when on it counts for orders placed: at least five minutes ahead, but the first decision may lie in the past
+    until the merchant's first order. Null: as early as allowed."""
+
+
+class Refusal(Body):
+    reason_code: ReasonCode
+    valid_from: Moment | None = None
+    """As with an approval."""
+
+
+class EnrollmentCreate(Body):
+    program_id: ProgramId
+    valid_from: Moment | None = None
+    """At least five minutes ahead, but the first may lie in the past until the merchant's first order. Null: as early as
+    allowed."""
+
+
+class EnrollmentEnd(Body):
+    valid_from: Moment | None = None
+    """At least five minutes ahead; null: five minutes ahead."""
+
+
+class EnrollmentView(View):
+    """From valid_from on the affiliate is in the programme, or is not."""
+
+    id: EnrollmentId
+    affiliate_id: AffiliateId
+    program_id: ProgramId
+    enrolled: bool
+    valid_from: Moment
+    recorded_at: Moment
+
+    @classmethod
+    def of(cls, row: EnrollmentRow) -> Self:
+        return cls(
+            id=row.id,
+            affiliate_id=row.affiliate_id,
+            program_id=row.program_id,
+            enrolled=row.enrolled,
+            valid_from=row.valid_from,
+            recorded_at=row.recorded_at,
+        )
+
+
+class RailName(StrEnum):
+    SANDBOX = "sandbox"
+    """Moves no money; for test merchants."""
+    STRIPE_CONNECT = "stripe_connect"
+
+
+_DESTINATION = {
+    RailName.SANDBOX: re.compile(r"[A-Za-z0-9_-]{1,64}"),
+    RailName.STRIPE_CONNECT: re.compile(r"acct_[A-Za-z0-9]{8,48}"),
+}
+
+
+class PayoutMethodCreate(Body):
+    rail: RailName
+    destination: Annotated[str, Strict(), Field(min_length=1, max_length=200)]
+    """The account at the rail: acct_… for stripe_connect, sandbox_ok for the sandbox. Shown to nobody afterwards."""
+
+
+class PayoutMethodView(View):
+    id: PayoutMethodId
+    affiliate_id: AffiliateId
+    rail: RailName
+    destination_hint: str
+    """The account's last characters."""
+    created_at: Moment
+    replaced_at: Moment | None
+    """Since when another one has taken its place."""
+
+    @classmethod
+    def of(cls, row: PayoutMethodRow) -> Self:
+        return cls(
+            id=row.id,
+            affiliate_id=row.affiliate_id,
+            rail=RailName(row.rail),
+            destination_hint=row.destination_hint,
+            created_at=row.created_at,
+            replaced_at=row.replaced_at,
+        )
+
+
+class TaxProfileUpdate(Body):
+    rule: TaxRule
+
+
+class TaxProfileView(View):
+    affiliate_id: AffiliateId
+    rule: TaxRule
+
+
+@router.post("/v1/affiliates", status_code=201)
+def create_affiliate(asked: AffiliateCreate, caller: Admin, session: WriteSession, service: Services) -> AffiliateView:
+    """Register an affiliate. It earns from the day it is approved and enrolled in a programme."""
+    row = _new(caller, asked.external_id)
+    _write_profile(row, asked, caller, service.security)
+    session.add(row)
+    with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("An affiliate with this external_id exists.")):
+        session.flush()
+    return AffiliateView.of(row, None)
+
+
+@router.put("/v1/affiliates/by-external-id/{external_id}", responses={201: {"model": AffiliateView}})
+def put_affiliate_by_external_id(
+    external_id: ExternalId,
+    asked: AffiliateProfile,
+    caller: Admin,
+    session: WriteSession,
+    service: Services,
+    response: Response,
+) -> AffiliateView:
+    """Register an affiliate under your own id (201), or replace the profile of the one you registered before (200)."""
+    row = session.exec(
+        select(AffiliateRow)
+        .where(col(AffiliateRow.merchant_id) == caller.merchant_id, col(AffiliateRow.external_id) == external_id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        row = _new(caller, external_id)
+        session.add(row)
+        response.status_code = 201
+    _write_profile(row, asked, caller, service.security)
+    # Two that register the same one at a time: the later is told to try again, and then replaces.
+    with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("It was registered this moment; try again.")):
+        session.flush()
+    return _view(session, row)
+
+
+@router.get("/v1/affiliates/by-external-id/{external_id}")
+def get_affiliate_by_external_id(external_id: ExternalId, caller: Reader, session: ReadSession) -> AffiliateView:
+    """Return the affiliate you registered under your own id."""
+    row = session.exec(
+        select(AffiliateRow).where(
+            col(AffiliateRow.merchant_id) == caller.merchant_id, col(AffiliateRow.external_id) == external_id
+        )
+    ).one_or_none()
+    if row is None:
+        raise Missing("This merchant has no affiliate with this external_id.")
+    return _view(session, row)
+
+
+@router.get("/v1/affiliates")
+def list_affiliates(
+    caller: Reader, session: ReadSession, paging: Paging, status: AffiliateStatus | None = None
+) -> Page[AffiliateView]:
+    """List the merchant's affiliates, newest first."""
+    affiliates = select(AffiliateRow).where(col(AffiliateRow.merchant_id) == caller.merchant_id)
+    if status is not None:
+        affiliates = affiliates.where(col(AffiliateRow.status) == status)
+    rows = session.exec(newest_first(affiliates, paging, AffiliateRow.id)).all()
+    since = _status_from(session, caller.merchant_id, [row.id for row in rows])
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: AffiliateView.of(row, since.get(row.id)))
+
+
+@router.get("/v1/affiliates/{affiliate_id}")
+def get_affiliate(affiliate_id: AffiliateId, caller: Reader, session: ReadSession) -> AffiliateView:
+    """Return one affiliate."""
+    row = session.get(AffiliateRow, (caller.merchant_id, affiliate_id))
+    if row is None:
+        raise Missing(_NONE_SUCH)
+    return _view(session, row)
+
+
+@router.patch("/v1/affiliates/{affiliate_id}")
+def update_affiliate(
+    affiliate_id: AffiliateId, asked: AffiliateUpdate, caller: Admin, session: WriteSession, service: Services
+) -> AffiliateView:
+    """Change parts of a profile. New identities count for orders that come from now on."""
+    row = _locked(session, caller.merchant_id, affiliate_id)
+    given = asked.model_fields_set
+    if asked.name is not None:
+        row.name = asked.name
+    if "country" in given:
+        row.country = asked.country
+    if "profile" in given:
+        row.profile = asked.profile or {}
+    if "email" in given or "identities" in given:
+        identities = asked.identities or Identities()
+        if "email" in given:
+            row.email = asked.email
+        row.identities = _hashes(identities, row.email, caller.merchant_id, service.security, known=row.identities)
+    row.updated_at = caller.now
+    session.flush()
+    return _view(session, row)
+
+
+@router.post("/v1/affiliates/{affiliate_id}/approve")
+def approve_affiliate(
+    affiliate_id: AffiliateId, asked: Decision, caller: Admin, session: WriteSession
+) -> AffiliateView:
+    """Let an affiliate earn from a moment on."""
+    others = frozenset(AffiliateStatus) - {AffiliateStatus.APPROVED}
+    return _decide(session, caller, affiliate_id, asked, to=AffiliateStatus.APPROVED, allowed_from=others)
+
+
+@router.post("/v1/affiliates/{affiliate_id}/reject")
+def reject_affiliate(affiliate_id: AffiliateId, asked: Refusal, caller: Admin, session: WriteSession) -> AffiliateView:
+    """Turn an application down. It can be approved later."""
+    applied = frozenset({AffiliateStatus.APPLIED})
+    return _decide(session, caller, affiliate_id, asked, to=AffiliateStatus.REJECTED, allowed_from=applied)
+
+
+@router.post("/v1/affiliates/{affiliate_id}/suspend")
+def suspend_affiliate(affiliate_id: AffiliateId, asked: Refusal, caller: Admin, session: WriteSession) -> AffiliateView:
+    """Let an approved affiliate earn nothing on orders placed from a moment on. What it earned before stays."""
+    approved = frozenset({AffiliateStatus.APPROVED})
+    return _decide(session, caller, affiliate_id, asked, to=AffiliateStatus.SUSPENDED, allowed_from=approved)
+
+
+@router.post("/v1/affiliates/{affiliate_id}/enrollments", status_code=201)
+def create_enrollment(
+    affiliate_id: AffiliateId, asked: EnrollmentCreate, caller: Admin, session: WriteSession
+) -> EnrollmentView:
+    """Let an affiliate join a programme from a moment on."""
+    _locked(session, caller.merchant_id, affiliate_id)
+    if session.get(ProgramRow, (caller.merchant_id, asked.program_id)) is None:
+        raise Missing("This merchant has no such programme.")
+    return _enroll(session, caller, affiliate_id, asked.program_id, asked=asked.valid_from, enrolled=True)
+
+
+@router.get("/v1/affiliates/{affiliate_id}/enrollments")
+def list_enrollments(
+    affiliate_id: AffiliateId, caller: Reader, session: ReadSession, paging: Paging
+) -> Page[EnrollmentView]:
+    """List when an affiliate joined and left programmes, what was recorded last first."""
+    enrollments = select(EnrollmentRow).where(
+        col(EnrollmentRow.merchant_id) == caller.merchant_id, col(EnrollmentRow.affiliate_id) == affiliate_id
+    )
+    rows = session.exec(newest_first(enrollments, paging, EnrollmentRow.id)).all()
+    if not rows:
+        get_affiliate(affiliate_id, caller, session)
+    return page(rows, paging, key=lambda row: (row.id,), view=EnrollmentView.of)
+
+
+@router.post("/v1/affiliates/{affiliate_id}/enrollments/{enrollment_id}/end", status_code=201)
+def end_enrollment(
+    affiliate_id: AffiliateId, enrollment_id: EnrollmentId, asked: EnrollmentEnd, caller: Admin, session: WriteSession
+) -> EnrollmentView:
+    """Let an affiliate leave the programme of this enrolment from a moment on. Orders placed before stay its own."""
+    _locked(session, caller.merchant_id, affiliate_id)
+    joined = session.get(EnrollmentRow, (caller.merchant_id, enrollment_id))
+    if joined is None or joined.affiliate_id != affiliate_id:
+        raise Missing("This affiliate has no such enrolment.")
+    return _enroll(session, caller, affiliate_id, joined.program_id, asked=asked.valid_from, enrolled=False)
+
+
+@router.post("/v1/affiliates/{affiliate_id}/payout-methods", status_code=201)
+def create_payout_method(
+    affiliate_id: AffiliateId, asked: PayoutMethodCreate, caller: Admin, session: WriteSession, service: Services
+) -> PayoutMethodView:
+    """Say where the affiliate's money goes on a rail; it takes the place of the one before on that rail."""
+    _check_rail(asked.rail, is_test=caller.merchant.is_test, has_stripe=service.settings.stripe_secret_key is not None)
+    if not _DESTINATION[asked.rail].fullmatch(asked.destination):
+        raise InvalidDestination(f"It does not look like an account of the rail {asked.rail}.")
+    # Two that replace the active one at a time would both leave theirs active.
+    _locked(session, caller.merchant_id, affiliate_id)
+    active = session.exec(
+        select(PayoutMethodRow).where(
+            col(PayoutMethodRow.merchant_id) == caller.merchant_id,
+            col(PayoutMethodRow.affiliate_id) == affiliate_id,
+            col(PayoutMethodRow.rail) == asked.rail,
+            col(PayoutMethodRow.replaced_at).is_(None),
+        )
+    ).one_or_none()
+    if active is not None:
+        active.replaced_at = caller.now
+        session.flush()
+    row = PayoutMethodRow(
+        merchant_id=caller.merchant_id,
+        id=new_id(),
+        affiliate_id=affiliate_id,
+        rail=asked.rail,
+        destination=service.security.encrypt(asked.destination.encode(), purpose=DESTINATION_PURPOSE),
+        destination_hint=_hint(asked.destination),
+        fingerprint=service.security.fingerprint(caller.merchant_id, asked.rail, asked.destination),
+        created_at=caller.now,
+    )
+    session.add(row)
+    session.flush()
+    return PayoutMethodView.of(row)
+
+
+@router.get("/v1/affiliates/{affiliate_id}/payout-methods")
+def list_payout_methods(
+    affiliate_id: AffiliateId, caller: Reader, session: ReadSession, paging: Paging
+) -> Page[PayoutMethodView]:
+    """List where the affiliate's money goes and went, newest first. Accounts are masked."""
+    methods = select(PayoutMethodRow).where(
+        col(PayoutMethodRow.merchant_id) == caller.merchant_id, col(PayoutMethodRow.affiliate_id) == affiliate_id
+    )
+    rows = session.exec(newest_first(methods, paging, PayoutMethodRow.id)).all()
+    if not rows:
+        get_affiliate(affiliate_id, caller, session)
+    return page(rows, paging, key=lambda row: (row.id,), view=PayoutMethodView.of)
+
+
+@router.put("/v1/affiliates/{affiliate_id}/tax-profile")
+def put_tax_profile(
+    affiliate_id: AffiliateId, asked: TaxProfileUpdate, caller: Admin, session: WriteSession
+) -> TaxProfileView:
+    """Choose what is withheld from an affiliate's payouts. Without a choice it is not paid."""
+    row = _locked(session, caller.merchant_id, affiliate_id)
+    row.tax_rule = asked.rule
+    row.updated_at = caller.now
+    return TaxProfileView(affiliate_id=row.id, rule=asked.rule)
+
+
+_NONE_SUCH = "This merchant has no such affiliate."
+
+
+def _new(caller: Caller, external_id: str | None) -> AffiliateRow:
+    return AffiliateRow(
+        merchant_id=caller.merchant_id,
+        id=new_id(),
+        external_id=external_id,
+        status=AffiliateStatus.APPLIED,
+        created_at=caller.now,
+        updated_at=caller.now,
+    )
+
+
+def _write_profile(row: AffiliateRow, asked: AffiliateProfile, caller: Caller, security: Security) -> None:
+    row.name = asked.name
+    row.email = asked.email
+    row.country = asked.country
+    row.profile = dict(asked.profile)
+    row.identities = _hashes(asked.identities, asked.email, caller.merchant_id, security, known=row.identities)
+    row.updated_at = caller.now
+
+
+def _hashes(
+    given: Identities, email: str | None, merchant_id: UUID, security: Security, *, known: Mapping[str, str]
+) -> dict[str, str]:
+    """Return keyed hashes by kind: what is given, the e-mail address of the profile, then what was known."""
+    values = {"email": given.email or email, "phone": given.phone, "id": given.customer_id}
+    hashes = {kind: security.identity(merchant_id, kind, value) for kind, value in values.items() if value}
+    # A phone number of "n/a" leaves nothing to hash, and is no identity.
+    return {**known, **{kind: keyed for kind, keyed in hashes.items() if keyed}}
+
+
+def _locked(session: Session, merchant_id: UUID, affiliate_id: UUID) -> AffiliateRow:
+    """Return the affiliate, locked: decisions, enrolments and payout methods of one affiliate are made one by one."""
+    row = session.exec(
+        select(AffiliateRow)
+        .where(col(AffiliateRow.merchant_id) == merchant_id, col(AffiliateRow.id) == affiliate_id)
+        .with_for_update(key_share=True)
+    ).one_or_none()
+    if row is None:
+        raise Missing(_NONE_SUCH)
+    return row
+
+
+def _decide(
+    session: Session,
+    caller: Caller,
+    affiliate_id: UUID,
+    asked: Decision | Refusal,
+    *,
+    to: AffiliateStatus,
+    allowed_from: frozenset[AffiliateStatus],
+) -> AffiliateView:
+    row = _locked(session, caller.merchant_id, affiliate_id)
+    if AffiliateStatus(row.status) not in allowed_from:
+        raise StatusUnchanged(f"The affiliate is {row.status}; it cannot become {to} from there.")
+    decided = _status_from(session, caller.merchant_id, [affiliate_id])
+    valid_from = start_of(
+        session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=not decided
+    )
+    _check_follows(valid_from, decided.get(affiliate_id))
+    session.add(
+        AffiliateApprovalRow(
+            merchant_id=caller.merchant_id,
+            affiliate_id=affiliate_id,
+            valid_from=valid_from,
+            approved=to is AffiliateStatus.APPROVED,
+            reason_code=asked.reason_code,
+            recorded_at=caller.now,
+        )
+    )
+    row.status = to
+    row.reason_code = asked.reason_code
+    row.updated_at = caller.now
+    session.flush()
+    told = {
+        "affiliate_id": encode("aff", affiliate_id),
+        "reason_code": asked.reason_code,
+        "valid_from": valid_from.isoformat(),
+    }
+    emit(session, [Event(caller.merchant_id, f"affiliate.{to}", affiliate_id, told, caller.now)])
+    return AffiliateView.of(row, valid_from)
+
+
+def _enroll(
+    session: Session,
+    caller: Caller,
+    affiliate_id: UUID,
+    program_id: UUID,
+    *,
+    asked: datetime | None,
+    enrolled: bool,
+) -> EnrollmentView:
+    newest = session.exec(
+        select(EnrollmentRow)
+        .where(
+            col(EnrollmentRow.merchant_id) == caller.merchant_id,
+            col(EnrollmentRow.affiliate_id) == affiliate_id,
+            col(EnrollmentRow.program_id) == program_id,
+        )
+        .order_by(col(EnrollmentRow.valid_from).desc())
+        .limit(1)
+    ).one_or_none()
+    if (newest is not None and newest.enrolled) is enrolled:
+        raise EnrollmentUnchanged("The affiliate is in the programme." if enrolled else "It is not in the programme.")
+    valid_from = start_of(session, caller.merchant_id, asked=asked, recorded_at=caller.now, is_first=newest is None)
+    _check_follows(valid_from, newest.valid_from if newest else None)
+    row = EnrollmentRow(
+        merchant_id=caller.merchant_id,
+        id=new_id(),
+        program_id=program_id,
+        affiliate_id=affiliate_id,
+        valid_from=valid_from,
+        enrolled=enrolled,
+        recorded_at=caller.now,
+    )
+    session.add(row)
+    session.flush()
+    return EnrollmentView.of(row)
+
+
+def _check_follows(valid_from: datetime, before: datetime | None) -> None:
+    if before is not None and valid_from <= before:
+        raise StartTooEarly(f"The change before begins at {before.isoformat()}; give a valid_from after that.")
+
+
+def _status_from(session: Session, merchant_id: UUID, affiliate_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+    """Map affiliate id to when its newest decision begins; those without one are left out."""
+    rows = session.exec(
+        select(AffiliateApprovalRow.affiliate_id, AffiliateApprovalRow.valid_from)
+        .where(
+            col(AffiliateApprovalRow.merchant_id) == merchant_id,
+            col(AffiliateApprovalRow.affiliate_id).in_(affiliate_ids),
+        )
+        .distinct(col(AffiliateApprovalRow.affiliate_id))
+        .order_by(col(AffiliateApprovalRow.affiliate_id), col(AffiliateApprovalRow.recorded_at).desc())
+    )
+    return dict(rows.all())
+
+
+def _view(session: Session, row: AffiliateRow) -> AffiliateView:
+    return AffiliateView.of(row, _status_from(session, row.merchant_id, [row.id]).get(row.id))
+
+
+def _check_rail(rail: RailName, *, is_test: bool, has_stripe: bool) -> None:
+    if rail is RailName.SANDBOX and not is_test:
+        raise RailNotAvailable("The sandbox moves no money; it is for test merchants.")
+    if rail is RailName.STRIPE_CONNECT and not has_stripe:
+        raise RailNotAvailable("Stripe is not set up here: the operator has to set KOC_STRIPE_SECRET_KEY.")
+
+
+def _hint(destination: str) -> str:
+    """Mask all but the last characters, and of a short account more than that."""
+    shown = min(_HINT_CHARACTERS, len(destination) // 3)
+    return "•••" + destination[len(destination) - shown :]

@@ -1,0 +1,42 @@
+"""When a dated input begins: the one rule of programmes, enrolments, approvals and owners of coupons."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from service.domain.program import CLOCK_TOLERANCE, check_start
+from service.tables.parties import MerchantRow
+
+
+def start_of(
+    session: Session, merchant_id: UUID, *, asked: datetime | None, recorded_at: datetime, is_first: bool
+) -> datetime:
+    """Return from when on a new dated input holds, and keep others of the merchant from being made meanwhile.
+
+    asked: what the caller wants, or None: then as early as the rule allows, but not before the merchant was made.
+    is_first: nothing of this kind was there before, so that it may reach back while the merchant has no order.
+    Raises BackDated.
+    """
+    may_reach_back = has_no_order(session, merchant_id) and is_first
+    if asked is None:
+        asked = _made_at(session, merchant_id) if may_reach_back else recorded_at + CLOCK_TOLERANCE
+    check_start(asked, recorded_at=recorded_at, may_reach_back=may_reach_back)
+    return asked
+
+
+def has_no_order(session: Session, merchant_id: UUID) -> bool:
+    """Whether no order has come yet, which stays so until this unit of work has ended.
+
+    Locks the merchant's row. A first order sets `first_order_at` in the same row, so it waits for us, or we for it; without
+    the lock it could be assessed by terms that this unit of work then dates back before it. The lock lets others
+    insert rows that name the merchant.
+    """
+    first_order_at = session.exec(
+        select(MerchantRow.first_order_at).where(col(MerchantRow.id) == merchant_id).with_for_update(key_share=True)
+    ).one()
+    return first_order_at is None
+
+
+def _made_at(session: Session, merchant_id: UUID) -> datetime:
+    return session.exec(select(MerchantRow.created_at).where(col(MerchantRow.id) == merchant_id)).one()

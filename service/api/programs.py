@@ -1,0 +1,359 @@
+"""Programmes: what can be changed at any time, and terms in numbered versions that never change."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field, Strict
+from sqlmodel import Session, col, func, select
+
+from service.api.dated import start_of
+from service.api.deps import Admin, Reader, ReadSession, WriteSession
+from service.api.merchants import ExternalIdTaken
+from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
+from service.api.problems import taken
+from service.api.views import Body, ExternalId, Moment, MoneyBody, Name, ProgramId, Text, View
+from service.domain.errors import Conflict, Missing
+from service.domain.order import Milestone
+from service.domain.program import Base, Model, Precedence, SelfPurchase, Terms
+from service.domain.settlement import Approval
+from service.infra.ids import new_id
+from service.tables.programs import ProgramRow, ProgramVersionRow
+from service.tracking.redirect import canonical_domain, canonical_url
+
+router = APIRouter(tags=["programs"])
+
+_DAYS_MAX = 3653
+
+
+class VersionTaken(Conflict):
+    """Two versions cannot begin at one moment."""
+
+    code = "version-taken"
+    title = "Another version of the programme begins then"
+
+
+class _Document(Body):
+    """A part of terms: written with defaults, shown complete."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+Days = Annotated[int, Strict(), Field(ge=0, le=_DAYS_MAX)]
+Words = Annotated[tuple[Name, ...], Field(max_length=1000)]
+Amounts = Annotated[tuple[MoneyBody, ...], Field(max_length=50)]
+
+
+class MatchDocument(_Document):
+    """Which goods lines a rule speaks for: any of the SKUs or any of the categories; with neither, all."""
+
+    skus: Words = ()
+    categories: Words = ()
+
+
+class PercentRuleDocument(_Document):
+    """A share of each line's base."""
+
+    kind: Literal["percent"]
+    rate: Annotated[str, Strict(), Field(max_length=12, examples=["12.5"])]
+    """Percent from 0 to 100 in decimal notation, at most six decimals."""
+    match: MatchDocument = MatchDocument()
+
+
+class FlatRuleDocument(_Document):
+    """A fixed amount for each line, never more than what is left of it."""
+
+    kind: Literal["flat"]
+    amounts: Annotated[list[MoneyBody], Field(min_length=1, max_length=50)]
+    """One per currency; a line in another currency earns nothing by this rule."""
+    match: MatchDocument = MatchDocument()
+
+
+class AttributionDocument(_Document):
+    """Who may have brought an order."""
+
+    window_days: Days = 30
+    """Longest time from click to order that still counts."""
+    model: Model = Model.LAST
+    precedence: Precedence = Precedence.COUPON
+    self_purchase: SelfPurchase = SelfPurchase.REJECT
+
+
+class RollingDocument(_Document):
+    """Payable some days after a milestone; time in dispute does not count."""
+
+    kind: Literal["rolling"] = "rolling"
+    start: Milestone = Milestone.PAID
+    hold_days: Days = 14
+    approval: Approval = Approval.AUTOMATIC
+
+
+class TermsDocument(_Document):
+    """What a programme promises."""
+
+    rules: Annotated[
+        list[Annotated[PercentRuleDocument | FlatRuleDocument, Field(discriminator="kind")]],
+        Field(min_length=1, max_length=100),
+    ]
+    """The first that matches a line pays it."""
+    base: Base = Base.NET
+    cap_per_order: Amounts = ()
+    """The most one order earns, by currency."""
+    attribution: AttributionDocument = AttributionDocument()
+    settlement: RollingDocument = RollingDocument()
+    payout_minimums: Amounts = ()
+    """The smallest balance that is paid out, by currency."""
+    notice_days: Days = 30
+    """How long an enrolled affiliate keeps these terms after worse ones replace them."""
+
+    def terms(self) -> Terms:
+        """Return the terms. Raises InvalidTerms, UnknownCurrency."""
+        return Terms.of_json(self.model_dump(mode="json"))
+
+
+Domains = Annotated[
+    list[Annotated[str, Strict(), Field(min_length=1, max_length=260, examples=["*.shop.example"])]],
+    Field(min_length=1, max_length=100),
+]
+Address = Annotated[str, Strict(), Field(max_length=2048, examples=["https://shop.example/"])]
+
+
+class ProgramCreate(Body):
+    name: Name
+    terms: TermsDocument
+    valid_from: Moment | None = None
+    """From when on the first version holds. Until the merchant's first order it may lie in the past; null: as early as
+    allowed."""
+    allowed_domains: Domains
+    """Host names that links may lead to; a leading "*." allows all below one."""
+    fallback_url: Address
+    """Where a paused link leads: https, with a named host."""
+    disclosure: Text = ""
+    """What a KOC has to say beside a link."""
+    external_id: ExternalId | None = None
+
+
+class ProgramUpdate(Body):
+    """What is left out stays. Terms change by a new version only."""
+
+    name: Name | None = None
+    allowed_domains: Domains | None = None
+    fallback_url: Address | None = None
+    disclosure: Text | None = None
+
+
+class ProgramVersionCreate(Body):
+    terms: TermsDocument
+    valid_from: Moment | None = None
+    """At least five minutes ahead of now; null: five minutes ahead."""
+
+
+class ProgramVersionView(View):
+    """Terms that never change. They hold until a version with a later valid_from begins."""
+
+    program_id: ProgramId
+    number: int
+    valid_from: Moment
+    terms: TermsDocument
+    recorded_at: Moment
+
+    @classmethod
+    def of(cls, row: ProgramVersionRow) -> Self:
+        return cls(
+            program_id=row.program_id,
+            number=row.number,
+            valid_from=row.valid_from,
+            terms=TermsDocument.model_validate(row.terms),
+            recorded_at=row.recorded_at,
+        )
+
+
+class ProgramView(View):
+    id: ProgramId
+    external_id: str | None
+    name: str
+    allowed_domains: list[str]
+    fallback_url: str
+    disclosure: str
+    version_in_force: ProgramVersionView | None
+    """The terms of this moment; null before the first version begins."""
+    created_at: Moment
+
+    @classmethod
+    def of(cls, row: ProgramRow, in_force: ProgramVersionRow | None) -> Self:
+        return cls(
+            id=row.id,
+            external_id=row.external_id,
+            name=row.name,
+            allowed_domains=row.allowed_domains,
+            fallback_url=row.fallback_url,
+            disclosure=row.disclosure,
+            version_in_force=None if in_force is None else ProgramVersionView.of(in_force),
+            created_at=row.created_at,
+        )
+
+
+class ProgramCreated(View):
+    program: ProgramView
+    version: ProgramVersionView
+
+
+@router.post("/v1/programs", status_code=201)
+def create_program(asked: ProgramCreate, caller: Admin, session: WriteSession) -> ProgramCreated:
+    """Make a programme with its first version of terms."""
+    terms = asked.terms.terms()
+    valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=True)
+    row = ProgramRow(
+        merchant_id=caller.merchant_id,
+        id=new_id(),
+        external_id=asked.external_id,
+        name=asked.name,
+        allowed_domains=_canonical(asked.allowed_domains),
+        fallback_url=canonical_url(asked.fallback_url),
+        disclosure=asked.disclosure,
+        created_at=caller.now,
+    )
+    session.add(row)
+    with taken("program_merchant_id_external_id_key", ExternalIdTaken("A programme with this external_id exists.")):
+        session.flush()
+    version = ProgramVersionRow(
+        merchant_id=caller.merchant_id,
+        program_id=row.id,
+        number=1,
+        valid_from=valid_from,
+        terms=terms.as_json(),
+        recorded_at=caller.now,
+    )
+    session.add(version)
+    session.flush()
+    in_force = version if valid_from <= caller.now else None
+    return ProgramCreated(program=ProgramView.of(row, in_force), version=ProgramVersionView.of(version))
+
+
+@router.get("/v1/programs")
+def list_programs(caller: Reader, session: ReadSession, paging: Paging) -> Page[ProgramView]:
+    """List the merchant's programmes, newest first."""
+    programs = select(ProgramRow).where(col(ProgramRow.merchant_id) == caller.merchant_id)
+    rows = session.exec(newest_first(programs, paging, ProgramRow.id)).all()
+    in_force = _in_force(session, caller.merchant_id, [row.id for row in rows], caller.now)
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: ProgramView.of(row, in_force.get(row.id)))
+
+
+@router.get("/v1/programs/{program_id}")
+def get_program(program_id: ProgramId, caller: Reader, session: ReadSession) -> ProgramView:
+    """Return one programme with the terms of this moment."""
+    row = _found(session, caller.merchant_id, program_id)
+    return ProgramView.of(row, _in_force(session, caller.merchant_id, [row.id], caller.now).get(row.id))
+
+
+@router.patch("/v1/programs/{program_id}")
+def update_program(program_id: ProgramId, asked: ProgramUpdate, caller: Admin, session: WriteSession) -> ProgramView:
+    """Change what no order's commission depends on. Links made before stay as they are."""
+    row = _found(session, caller.merchant_id, program_id)
+    if asked.name is not None:
+        row.name = asked.name
+    if asked.allowed_domains is not None:
+        row.allowed_domains = _canonical(asked.allowed_domains)
+    if asked.fallback_url is not None:
+        row.fallback_url = canonical_url(asked.fallback_url)
+    if asked.disclosure is not None:
+        row.disclosure = asked.disclosure
+    session.flush()
+    return ProgramView.of(row, _in_force(session, caller.merchant_id, [row.id], caller.now).get(row.id))
+
+
+@router.post("/v1/programs/{program_id}/versions", status_code=201)
+def create_program_version(
+    program_id: ProgramId, asked: ProgramVersionCreate, caller: Admin, session: WriteSession
+) -> ProgramVersionView:
+    """Add a version of terms. Versions are numbered and never change; none begins in the past.
+
+    Affiliates enrolled before keep better terms for the notice period of the version they lose.
+    """
+    terms = asked.terms.terms()
+    _found(session, caller.merchant_id, program_id)
+    # Also keeps two versions from taking one number.
+    valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=False)
+    newest = session.exec(
+        select(func.max(ProgramVersionRow.number)).where(
+            col(ProgramVersionRow.merchant_id) == caller.merchant_id,
+            col(ProgramVersionRow.program_id) == program_id,
+        )
+    ).one()
+    row = ProgramVersionRow(
+        merchant_id=caller.merchant_id,
+        program_id=program_id,
+        number=newest + 1,
+        valid_from=valid_from,
+        terms=terms.as_json(),
+        recorded_at=caller.now,
+    )
+    session.add(row)
+    with taken(
+        "program_version_merchant_id_program_id_valid_from_key",
+        VersionTaken(f"A version of this programme begins at {valid_from.isoformat()} already."),
+    ):
+        session.flush()
+    return ProgramVersionView.of(row)
+
+
+@router.get("/v1/programs/{program_id}/versions")
+def list_program_versions(
+    program_id: ProgramId, caller: Reader, session: ReadSession, paging: Paging
+) -> Page[ProgramVersionView]:
+    """List a programme's versions, newest number first."""
+    _found(session, caller.merchant_id, program_id)
+    versions = select(ProgramVersionRow).where(
+        col(ProgramVersionRow.merchant_id) == caller.merchant_id, col(ProgramVersionRow.program_id) == program_id
+    )
+    before = _number_before(paging)
+    if before is not None:
+        versions = versions.where(col(ProgramVersionRow.number) < before)
+    rows = session.exec(versions.order_by(col(ProgramVersionRow.number).desc()).limit(paging.limit + 1)).all()
+    return page(rows, paging, key=lambda row: (str(row.number),), view=ProgramVersionView.of)
+
+
+@router.get("/v1/programs/{program_id}/versions/{number}")
+def get_program_version(program_id: ProgramId, number: int, caller: Reader, session: ReadSession) -> ProgramVersionView:
+    """Return one version of a programme's terms."""
+    row = session.get(ProgramVersionRow, (caller.merchant_id, program_id, number)) if 0 < number < 2**31 else None
+    if row is None:
+        raise Missing("This programme has no such version.")
+    return ProgramVersionView.of(row)
+
+
+def _found(session: Session, merchant_id: UUID, program_id: UUID) -> ProgramRow:
+    row = session.get(ProgramRow, (merchant_id, program_id))
+    if row is None:
+        raise Missing("This merchant has no such programme.")
+    return row
+
+
+def _canonical(domains: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(canonical_domain(domain) for domain in domains))
+
+
+def _in_force(
+    session: Session, merchant_id: UUID, program_ids: Sequence[UUID], at: datetime
+) -> dict[UUID, ProgramVersionRow]:
+    """Map programme id to the version of that moment; programmes without one are left out."""
+    rows = session.exec(
+        select(ProgramVersionRow)
+        .where(
+            col(ProgramVersionRow.merchant_id) == merchant_id,
+            col(ProgramVersionRow.program_id).in_(program_ids),
+            col(ProgramVersionRow.valid_from) <= at,
+        )
+        .distinct(col(ProgramVersionRow.program_id))
+        .order_by(col(ProgramVersionRow.program_id), col(ProgramVersionRow.valid_from).desc())
+    )
+    return {row.program_id: row for row in rows}
+
+
+def _number_before(paging: PageQuery) -> int | None:
+    after = paging.after_text()
+    if after is not None and not (after.isdecimal() and len(after) < 10):
+        raise InvalidCursor("Use next_cursor of a page of the same list.")
+    return None if after is None else int(after)
