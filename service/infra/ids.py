@@ -6,10 +6,10 @@ import threading
 import time
 from uuid import UUID
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: no i, l, o, u."""
-_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
-_TO_PYTHON = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+_PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
+_TO_PYTHON = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 # 26 digits hold 130 bits and an id has 128, so the first digit is at most 7.
 _BODY = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
 

@@ -445,11 +445,11 @@ WITH item AS (
     SELECT payout_item.*,
            CASE WHEN released_at IS NOT NULL THEN 'released' WHEN NOT live THEN 'paid'
                 WHEN handed_over_at IS NOT NULL THEN 'in_transit' ELSE 'reserved' END AS stands,
-           CASE WHEN told.returned THEN net_minor ELSE least(net_minor, coalesce(told.reversed_minor, 0)) END AS back_minor
+           least(net_minor, coalesce(told.reversed_minor, 0) + coalesce(told.returned_minor, 0)) AS back_minor
     FROM payout_item
     LEFT JOIN (
         SELECT merchant_id, item_id, max(amount_minor) FILTER (WHERE kind = 'reversed') AS reversed_minor,
-               bool_or(kind = 'returned') AS returned
+               max(amount_minor) FILTER (WHERE kind = 'returned') AS returned_minor
         FROM provider_fact
         GROUP BY merchant_id, item_id
     ) AS told ON told.merchant_id = payout_item.merchant_id AND told.item_id = payout_item.id

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from service.infra.db import read_session
 from service.ledger.audit import Finding, FindingCode, check
-from tests.support.books import Books, full_books
+from tests.support.full_books import Books, full_books
 
 
 def test_books_in_which_everything_happened_agree(engine: Engine) -> None:

@@ -1,0 +1,1 @@
+"""The stage where figures come out: reports, and where settled money stands."""
