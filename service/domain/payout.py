@@ -16,6 +16,12 @@ SEND_WINDOW = timedelta(hours=20)
 ABSENCE_AFTER = timedelta(hours=25)
 """Only after this long may complete, empty listings prove that a sending did nothing."""
 
+LISTINGS_APART = timedelta(minutes=15)
+"""Least time between the two empty listings of a proof of absence."""
+
+OWNER_DEAD_AFTER = timedelta(hours=1)
+"""A lease must have ended this long ago before its owner counts as gone."""
+
 
 class RunState(StrEnum):
     DRAFT = "draft"
@@ -161,6 +167,92 @@ def split_for_rail(amount_minor: int, *, step_minor: int) -> tuple[int, int]:
     return amount_minor - carry, carry
 
 
+class Excluded(StrEnum):
+    """Why a payee with something to be paid is not in a run, or was dropped from it before sending."""
+
+    IN_DEBT = "in_debt"
+    """Payable is below zero: later commissions pay the debt off first."""
+    BELOW_MINIMUM = "below_minimum"
+    BELOW_RAIL_STEP = "below_rail_step"
+    """The rail pays only whole steps, and this is less than one."""
+    NO_PAYOUT_METHOD = "no_payout_method"
+    NO_TAX_RULE = "no_tax_rule"
+    LIVE_ITEM = "live_item"
+    """Another run holds this payee's money in this currency."""
+    AFFILIATE_SUSPENDED = "affiliate_suspended"
+    AFFILIATE_NOT_APPROVED = "affiliate_not_approved"
+    METHOD_CHANGED = "method_changed"
+    """The payout method is not the one that was approved."""
+    TAX_RULE_CHANGED = "tax_rule_changed"
+    CONTENT_CHANGED = "content_changed"
+    """The item is not, to the last field, what was approved."""
+
+
+class Released(StrEnum):
+    """Why an item gave its money back, besides the reasons of `Excluded`."""
+
+    BY_PERSON = "released_by_person"
+    RUN_CANCELLED = "run_cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Payee:
+    """What decides whether somebody is paid on a rail, as it is now.
+
+    payable_minor: may be below zero. carried_minor: deductions done, zero or more. fingerprint: of the active payout
+    method on the rail.
+    """
+
+    id: UUID
+    status: str
+    tax_rule: str | None
+    payout_method_id: UUID | None
+    fingerprint: str | None
+    payable_minor: int
+    carried_minor: int
+    has_live_item: bool = False
+
+
+def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Excluded | None:
+    """The first reason not to pay somebody now, or None. step_minor: smallest amount the rail pays."""
+    total_minor = payee.payable_minor + payee.carried_minor
+    if payee.has_live_item:
+        return Excluded.LIVE_ITEM
+    if (standing := _standing(payee.status)) is not None:
+        return standing
+    if payee.payable_minor < 0:
+        return Excluded.IN_DEBT
+    if total_minor < max(1, minimum_minor):
+        return Excluded.BELOW_MINIMUM
+    if total_minor < step_minor:
+        return Excluded.BELOW_RAIL_STEP
+    if payee.payout_method_id is None:
+        return Excluded.NO_PAYOUT_METHOD
+    return Excluded.NO_TAX_RULE if payee.tax_rule is None else None
+
+
+def why_dropped(payee: Payee, *, fingerprint: str, tax_rule: str, approved_hash: str, content: str) -> Excluded | None:
+    """The first reason to take an approved item out of its run just before it is handed to the rail, or None.
+
+    fingerprint, tax_rule, approved_hash: as approved. content: the item's hash as recomputed now.
+    """
+    if content != approved_hash:
+        return Excluded.CONTENT_CHANGED
+    if (standing := _standing(payee.status)) is not None:
+        return standing
+    if payee.payable_minor < 0:
+        return Excluded.IN_DEBT
+    if payee.fingerprint != fingerprint:
+        return Excluded.METHOD_CHANGED
+    return Excluded.TAX_RULE_CHANGED if payee.tax_rule != tax_rule else None
+
+
+def _standing(status: str) -> Excluded | None:
+    if status == "approved":
+        return None
+    return Excluded.AFFILIATE_SUSPENDED if status == "suspended" else Excluded.AFFILIATE_NOT_APPROVED
+
+
 def item_hash(
     *,
     item_id: UUID,
@@ -216,7 +308,10 @@ class AnswerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a rail said. reference: the provider's id when accepted. code: the provider's word, for people."""
+    """What a rail said. reference: the provider's id when accepted. code: the provider's word, for people.
+
+    amount_minor, currency, destination: of the transfer as the provider has it, once accepted; in ISO minor units.
+    """
 
     kind: AnswerKind
     reference: str = ""
@@ -255,6 +350,31 @@ RESEND_AFTER = (
     timedelta(hours=12),
 )
 """Waits before an unknown attempt is looked up and sent again with the same key, by number of sendings."""
+
+LOOK_EVERY = timedelta(hours=1)
+"""Wait between look-ups once a key is too old to be sent again."""
+
+
+def next_look(*, now: datetime, first_sent_at: datetime, sends: int) -> datetime:
+    """When an unknown attempt is looked up next. sends: one or more."""
+    if now < first_sent_at + SEND_WINDOW:
+        return now + RESEND_AFTER[min(sends, len(RESEND_AFTER)) - 1]
+    if now < first_sent_at + ABSENCE_AFTER:
+        return min(now + LOOK_EVERY, first_sent_at + ABSENCE_AFTER)
+    return now + LISTINGS_APART
+
+
+def proves_absence(
+    listings: Sequence[datetime], *, first_sent_at: datetime, last_lease_until: datetime, now: datetime
+) -> bool:
+    """Whether complete listings without a transfer prove that no sending did anything (reliability §4.4).
+
+    listings: when each complete, empty listing was made. last_lease_until: end of the last lease under which the
+    attempt was sent; its owner must be long gone.
+    """
+    late = sorted(at for at in listings if at >= first_sent_at + ABSENCE_AFTER)
+    apart = bool(late) and late[-1] - late[0] >= LISTINGS_APART
+    return apart and now >= last_lease_until + OWNER_DEAD_AFTER
 
 
 def lowest_minimum(minimums: Iterable[Mapping[str, int]], currency: str) -> int:

@@ -33,6 +33,12 @@ _bad_signatures = Counter("koc_intake_bad_signatures", "Deliveries refused for t
 _clicks_unrecorded = Counter(
     "koc_clicks_unrecorded", "Visitors sent on before their click was stored, or without it ever being."
 )
+_payout_attempts = Counter(
+    "koc_payout_attempts", "Verdicts recorded on attempts to send a payout.", ["rail", "outcome"]
+)
+_payout_run_stops = Counter("koc_payout_run_stops", "Payout runs that stopped and wait for a person.", ["rail"])
+_jobs = Counter("koc_jobs", "Jobs the worker finished, by how they ended: done or failed.", ["kind", "result"])
+_job_seconds = Histogram("koc_job_seconds", "Time of one turn of a job.", ["kind"], buckets=_SECONDS)
 
 
 def request_answered(operation: str, *, status: int, seconds: float) -> None:
@@ -49,6 +55,22 @@ def signature_refused(platform: str) -> None:
 def click_unrecorded() -> None:
     """Count a visitor who was sent on although the click's commit was not heard of in time."""
     _clicks_unrecorded.inc()
+
+
+def payout_attempted(rail: str, *, outcome: str, number: int) -> None:
+    """Count verdicts on attempts: accepted, refused, absent, or unknown, of which each look-up counts again."""
+    _payout_attempts.labels(rail, outcome).inc(number)
+
+
+def payout_run_stopped(rail: str) -> None:
+    """Count a run that sends nothing more until a person has looked."""
+    _payout_run_stops.labels(rail).inc()
+
+
+def job_done(kind: str, *, result: str, seconds: float) -> None:
+    """Count one turn of a job. result: done or failed."""
+    _jobs.labels(kind, result).inc()
+    _job_seconds.labels(kind).observe(seconds)
 
 
 class BatcherMetrics:

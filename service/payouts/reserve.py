@@ -1,0 +1,302 @@
+"""Make a run: find whom to pay, take their balances, and say why the others are left out."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from uuid import UUID
+
+from sqlmodel import Session
+
+from service.domain.errors import Conflict, Invalid, InvariantBroken
+from service.domain.ledger import AccountKind, MerchantTime
+from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, split_for_rail, why_excluded
+from service.domain.program import Terms
+from service.infra import ids
+from service.infra.db import execute, fetch
+from service.ledger.balance import lock
+from service.ledger.post import post
+from service.payouts import book
+from service.payouts.providers.model import Rail, RailNotAvailable
+from service.tables.payouts import PayoutItemRow, PayoutRunRow
+
+PAY_ON_DAYS_AHEAD_MAX = 60
+
+
+class NothingToPay(Conflict):
+    code = "payout-run-empty"
+    title = "Nobody can be paid now"
+
+
+class PayOnOutOfRange(Invalid):
+    code = "payout-pay-on"
+    title = "The pay day cannot be that day"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run somebody wants. pay_on: by the merchant's calendar. payee_ids: only these, if any are named."""
+
+    merchant_id: UUID
+    currency: str
+    pay_on: date
+    by: UUID
+    external_id: str | None = None
+    payee_ids: Sequence[UUID] = ()
+
+
+def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -> PayoutRunRow:
+    """Make a draft run of everybody who can be paid, and move what they are owed to reserved.
+
+    A fixed number of statements, however many payees there are.
+    Raises RailNotAvailable, PayOnOutOfRange, NothingToPay.
+    """
+    step_minor = rail.step_minor(asked.currency)
+    if step_minor is None:
+        raise RailNotAvailable(f"The rail {rail.name} does not pay in {asked.currency}.")
+    if not when.day <= asked.pay_on <= when.day + timedelta(days=PAY_ON_DAYS_AHEAD_MAX):
+        raise PayOnOutOfRange(
+            f"pay_on must be from {when.day} (today, by the merchant's calendar) to {PAY_ON_DAYS_AHEAD_MAX} days later."
+        )
+    owed = _owed(session, asked, rail.name)
+    minimums = _minimums(session, asked, [payee.id for payee in owed], when)
+    excluded: dict[UUID, tuple[Payee, Excluded]] = {}
+    chosen: list[Payee] = []
+    for payee in owed:
+        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
+        if reason is None:
+            chosen.append(payee)
+        else:
+            excluded[payee.id] = (payee, reason)
+    # Whoever holds the two balances is the only one to make an item of them: what counts is what is read from now on.
+    kept = lock(
+        session,
+        asked.merchant_id,
+        owner_ids=sorted(payee.id for payee in chosen),
+        kinds=(AccountKind.PAYABLE, AccountKind.TAXED_CARRY),
+        currency=asked.currency,
+    )
+    before = _before(session, asked, [payee.id for payee in chosen])
+    run = PayoutRunRow(
+        merchant_id=asked.merchant_id,
+        id=ids.new_id(),
+        external_id=asked.external_id,
+        status=RunState.DRAFT,
+        rail=rail.name,
+        currency=asked.currency,
+        pay_on=asked.pay_on,
+        excluded=[],
+        created_by=asked.by,
+        created_at=when.now,
+    )
+    items: list[PayoutItemRow] = []
+    for read in chosen:
+        item = _item(run, read, when)
+        payable, carry = kept.get(book.payable(item)), kept.get(book.account(item, AccountKind.TAXED_CARRY))
+        payee = replace(
+            read,
+            payable_minor=payable.amount_minor if payable else 0,
+            carried_minor=carry.amount_minor if carry else 0,
+            has_live_item=before[read.id].has_live_item,
+        )
+        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
+        if reason is not None:
+            excluded[payee.id] = (payee, reason)
+            continue
+        item.gross_minor, item.carried_minor = payee.payable_minor, payee.carried_minor
+        item.net_minor, item.remainder_minor = split_for_rail(
+            item.gross_minor + item.carried_minor, step_minor=step_minor
+        )
+        item.from_version = before[payee.id].reserve_version
+        item.to_version = payable.version if payable else 0
+        items.append(item)
+    if not items:
+        raise NothingToPay(_why_nobody(excluded))
+    run.excluded = [
+        {
+            "affiliate_id": ids.encode("aff", payee.id),
+            "reason_code": reason.value,
+            "payable_minor": payee.payable_minor,
+            "carried_minor": payee.carried_minor,
+        }
+        for payee, reason in sorted(excluded.values(), key=lambda each: each[0].id)
+    ]
+    session.add(run)
+    session.flush()
+    after = post(
+        session,
+        [posting for item in items for posting in book.reserved(item)],
+        when={asked.merchant_id: when},
+        touched=[book.payable(item) for item in items],
+    )
+    for item in items:
+        item.reserve_version = after[book.payable(item)].version
+        if item.reserve_version != item.to_version + 1:
+            raise InvariantBroken(f"payable of {item.payee_id} moved while it was locked")
+    _insert(session, items)
+    return run
+
+
+def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
+    """Everybody with a balance that is not 0 in the currency, as read without a lock."""
+    rows = fetch(
+        session,
+        """
+        WITH owed AS (
+            SELECT owner_id,
+                   sum(amount_minor) FILTER (WHERE kind = 'payable') AS payable_minor,
+                   sum(amount_minor) FILTER (WHERE kind = 'taxed_carry') AS carried_minor
+            FROM balance
+            WHERE merchant_id = :merchant_id AND currency = :currency AND kind IN ('payable', 'taxed_carry')
+              AND amount_minor <> 0
+              AND (CAST(:everybody AS boolean) OR owner_id = ANY(CAST(:payee_ids AS uuid[])))
+            GROUP BY owner_id
+        )
+        SELECT affiliate.id, affiliate.status, affiliate.tax_rule, payout_method.id AS payout_method_id,
+               payout_method.fingerprint, CAST(coalesce(owed.payable_minor, 0) AS bigint) AS payable_minor,
+               CAST(coalesce(owed.carried_minor, 0) AS bigint) AS carried_minor, item.id IS NOT NULL AS has_live_item
+        FROM owed
+        JOIN affiliate ON affiliate.merchant_id = :merchant_id AND affiliate.id = owed.owner_id
+        LEFT JOIN payout_method ON payout_method.merchant_id = :merchant_id
+             AND payout_method.affiliate_id = affiliate.id AND payout_method.rail = :rail
+             AND payout_method.replaced_at IS NULL
+        LEFT JOIN payout_item AS item ON item.merchant_id = :merchant_id AND item.payee_id = affiliate.id
+             AND item.currency = :currency AND item.live
+        ORDER BY affiliate.id
+        """,
+        {
+            "merchant_id": asked.merchant_id,
+            "currency": asked.currency,
+            "rail": rail,
+            "everybody": not asked.payee_ids,
+            "payee_ids": list(asked.payee_ids),
+        },
+    )
+    return [
+        Payee(
+            id=row.id,
+            status=row.status,
+            tax_rule=row.tax_rule,
+            payout_method_id=row.payout_method_id,
+            fingerprint=row.fingerprint,
+            payable_minor=row.payable_minor,
+            carried_minor=row.carried_minor,
+            has_live_item=row.has_live_item,
+        )
+        for row in rows
+    ]
+
+
+def _minimums(session: Session, asked: Asked, payee_ids: Sequence[UUID], when: MerchantTime) -> Mapping[UUID, int]:
+    """The smallest balance paid out to each, by the terms in force of the programmes they are enrolled in."""
+    programs = {
+        row.program_id: dict(Terms.of_json(row.terms).payout_minimums_minor)
+        for row in fetch(
+            session,
+            """
+            SELECT DISTINCT ON (program_id) program_id, terms FROM program_version
+            WHERE merchant_id = :merchant_id AND valid_from <= :now
+            ORDER BY program_id, valid_from DESC
+            """,
+            {"merchant_id": asked.merchant_id, "now": when.now},
+        )
+    }
+    promised: dict[UUID, list[dict[str, int]]] = defaultdict(list)
+    for row in fetch(
+        session,
+        """
+        SELECT DISTINCT ON (affiliate_id, program_id) affiliate_id, program_id, enrolled FROM enrollment
+        WHERE merchant_id = :merchant_id AND valid_from <= :now
+          AND affiliate_id = ANY(CAST(:payee_ids AS uuid[]))
+        ORDER BY affiliate_id, program_id, valid_from DESC
+        """,
+        {"merchant_id": asked.merchant_id, "now": when.now, "payee_ids": list(payee_ids)},
+    ):
+        if row.enrolled and row.program_id in programs:
+            promised[row.affiliate_id].append(programs[row.program_id])
+    return {payee_id: lowest_minimum(promised[payee_id], asked.currency) for payee_id in payee_ids}
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Earlier items of a payee. reserve_version: of the newest, 0 without one."""
+
+    reserve_version: int = 0
+    has_live_item: bool = False
+
+
+def _before(session: Session, asked: Asked, payee_ids: Sequence[UUID]) -> Mapping[UUID, _Before]:
+    rows = fetch(
+        session,
+        """
+        SELECT payee_id, max(reserve_version) AS reserve_version, bool_or(live) AS has_live_item FROM payout_item
+        WHERE merchant_id = :merchant_id AND currency = :currency AND payee_id = ANY(CAST(:payee_ids AS uuid[]))
+        GROUP BY payee_id
+        """,
+        {"merchant_id": asked.merchant_id, "currency": asked.currency, "payee_ids": list(payee_ids)},
+    )
+    found = {row.payee_id: _Before(row.reserve_version, row.has_live_item) for row in rows}
+    return {payee_id: found.get(payee_id, _Before()) for payee_id in payee_ids}
+
+
+def _item(run: PayoutRunRow, payee: Payee, when: MerchantTime) -> PayoutItemRow:
+    assert payee.payout_method_id is not None
+    assert payee.fingerprint is not None
+    assert payee.tax_rule is not None
+    return PayoutItemRow(
+        merchant_id=run.merchant_id,
+        id=ids.new_id(),
+        run_id=run.id,
+        payee_id=payee.id,
+        currency=run.currency,
+        payout_method_id=payee.payout_method_id,
+        fingerprint=payee.fingerprint,
+        tax_rule=payee.tax_rule,
+        live=True,
+        created_at=when.now,
+    )
+
+
+def _insert(session: Session, items: Sequence[PayoutItemRow]) -> None:
+    execute(
+        session,
+        """
+        INSERT INTO payout_item (merchant_id, id, run_id, payee_id, currency, payout_method_id, fingerprint, tax_rule,
+                                 gross_minor, carried_minor, net_minor, tax_minor, fee_minor, remainder_minor,
+                                 from_version, to_version, reserve_version, live, created_at)
+        SELECT :merchant_id, id, :run_id, payee_id, :currency, payout_method_id, fingerprint, tax_rule,
+               gross_minor, carried_minor, net_minor, 0, 0, remainder_minor,
+               from_version, to_version, reserve_version, true, :created_at
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:payee_ids AS uuid[]), CAST(:method_ids AS uuid[]),
+                    CAST(:fingerprints AS text[]), CAST(:tax_rules AS text[]), CAST(:gross AS bigint[]),
+                    CAST(:carried AS bigint[]), CAST(:net AS bigint[]), CAST(:remainders AS bigint[]),
+                    CAST(:froms AS bigint[]), CAST(:tos AS bigint[]), CAST(:reserves AS bigint[]))
+             AS made (id, payee_id, payout_method_id, fingerprint, tax_rule, gross_minor, carried_minor, net_minor,
+                      remainder_minor, from_version, to_version, reserve_version)
+        """,
+        {
+            "merchant_id": items[0].merchant_id,
+            "run_id": items[0].run_id,
+            "currency": items[0].currency,
+            "created_at": items[0].created_at,
+            "ids": [item.id for item in items],
+            "payee_ids": [item.payee_id for item in items],
+            "method_ids": [item.payout_method_id for item in items],
+            "fingerprints": [item.fingerprint for item in items],
+            "tax_rules": [item.tax_rule for item in items],
+            "gross": [item.gross_minor for item in items],
+            "carried": [item.carried_minor for item in items],
+            "net": [item.net_minor for item in items],
+            "remainders": [item.remainder_minor for item in items],
+            "froms": [item.from_version for item in items],
+            "tos": [item.to_version for item in items],
+            "reserves": [item.reserve_version for item in items],
+        },
+    )
+
+
+def _why_nobody(excluded: Mapping[UUID, tuple[Payee, Excluded]]) -> str:
+    if not excluded:
+        return "No affiliate has a balance in this currency."
+    counts = Counter(reason.value for _, reason in excluded.values())
+    return "Left out: " + ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) + "."

@@ -1,0 +1,262 @@
+"""The worker: settles, executes payout runs and compares them with their rail, as jobs claimed one at a time.
+
+Any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
+is safe to repeat, so a worker that dies costs time and nothing else.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from service.commissions.settle import settle_due
+from service.domain.errors import InvariantBroken, Unavailable
+from service.infra import metrics
+from service.infra.clock import utc_now
+from service.infra.db import execute, fetch, read_session, run_unit
+from service.infra.ids import encode, new_id
+from service.infra.security import Security
+from service.infra.settings import Settings
+from service.payouts.execute import Sender, advance
+from service.payouts.providers import Rail, Rails, make_rails
+from service.payouts.reconcile import compare
+from service.payouts.wake import EXECUTE, RECONCILE
+
+SETTLE = "settle"
+SETTLE_EVERY = timedelta(seconds=30)
+RECONCILE_EVERY = timedelta(days=1)
+RECONCILE_FOR = timedelta(days=90)
+"""Transfers are reversed within this time of a run; later ones are found by people."""
+
+LEASE = timedelta(minutes=15)
+"""How long a job may be held; its turn is far shorter."""
+TURN = timedelta(seconds=30)
+"""After this long a job gives way to others and comes round again."""
+RETRY_MIN, RETRY_MAX = timedelta(seconds=5), timedelta(minutes=30)
+CALLS_AT_ONCE = 8
+"""Threads that ask rails; they hold no connection to the database."""
+JOBS_AT_ONCE_MAX = 1000
+"""Most turns of one pass of `run_once`."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What one worker works with. clock: ours, in UTC; a merchant's own comes from its row."""
+
+    engine: Engine
+    security: Security
+    rails: Rails
+    calls: Executor
+    owner: str
+    clock: Callable[[], datetime] = utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job. due_at: as the claim set it; whoever wakes the job meanwhile sets an earlier one."""
+
+    merchant_id: UUID
+    id: UUID
+    kind: str
+    subject: str
+    due_at: datetime
+    tries: int
+    payload: dict[str, Any]
+
+
+def run_worker(
+    engine: Engine, settings: Settings, security: Security, stop: threading.Event, *, poll_s: float = 1
+) -> None:
+    """Work until told to stop. poll_s: seconds between looks for jobs when there was none.
+
+    An error that is nobody's job ends a pass, is logged, and the loop goes on.
+    """
+    rails = make_rails(settings)
+    try:
+        with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="koc-rail") as calls:
+            worker = Worker(engine, security, rails, calls, _owner())
+            while not stop.is_set():
+                try:
+                    done = run_pass(worker, stop=stop)
+                except Unavailable as error:
+                    _log.warning("The worker waits: %s", error)
+                    done = 0
+                except Exception:  # noqa: BLE001 - the job loop: nothing may end it but its owner
+                    _log.exception("A pass of the worker failed")
+                    done = 0
+                if not done:
+                    stop.wait(poll_s)
+    finally:
+        for rail in rails.values():
+            rail.close()
+
+
+def run_once(engine: Engine, settings: Settings, security: Security) -> int:
+    """Do all jobs that are due now, then return how many turns that took. For tests and for cron-like use."""
+    rails = make_rails(settings)
+    try:
+        with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="koc-rail") as calls:
+            return run_pass(Worker(engine, security, rails, calls, _owner()))
+    finally:
+        for rail in rails.values():
+            rail.close()
+
+
+def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
+    """Claim and do due jobs until there is none. Returns how many turns were done."""
+    run_unit(worker.engine, partial(schedule, now=worker.clock()))
+    for done in range(JOBS_AT_ONCE_MAX):
+        if stop is not None and stop.is_set():
+            return done
+        jobs = run_unit(worker.engine, partial(claim, owner=worker.owner, now=worker.clock(), limit=1))
+        if not jobs:
+            return done
+        _turn(worker, jobs[0])
+    return JOBS_AT_ONCE_MAX
+
+
+def schedule(session: Session, *, now: datetime) -> int:
+    """Give each merchant that has none its settle job. Returns how many were added."""
+    rows = fetch(
+        session,
+        "SELECT id FROM merchant"
+        " WHERE NOT EXISTS (SELECT FROM job WHERE job.merchant_id = merchant.id AND job.kind = :kind) ORDER BY id",
+        {"kind": SETTLE},
+    )
+    if not rows:
+        return 0
+    return execute(
+        session,
+        """
+        INSERT INTO job (merchant_id, id, kind, subject, due_at, tries, payload)
+        SELECT merchant_id, id, :kind, '', :now, 0, CAST('{}' AS jsonb)
+        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[])) AS added (merchant_id, id)
+        ON CONFLICT DO NOTHING
+        """,
+        {
+            "kind": SETTLE,
+            "now": now,
+            "merchant_ids": [row.id for row in rows],
+            "ids": [new_id() for _ in rows],
+        },
+    )
+
+
+def claim(session: Session, *, owner: str, now: datetime, limit: int) -> list[Job]:
+    """Take due jobs, so that no other worker does them meanwhile. The repeated condition is what makes it safe."""
+    rows = fetch(
+        session,
+        """
+        UPDATE job SET owner = :owner, lease_until = :until, due_at = :until, tries = tries + 1
+        WHERE (merchant_id, id) IN (
+            SELECT merchant_id, id FROM job
+            WHERE due_at <= :now AND (lease_until IS NULL OR lease_until < :now)
+            ORDER BY due_at LIMIT :limit)
+          AND due_at <= :now AND (lease_until IS NULL OR lease_until < :now)
+        RETURNING merchant_id, id, kind, subject, due_at, tries, payload
+        """,
+        {"owner": owner, "now": now, "until": now + LEASE, "limit": limit},
+    )
+    return [Job(row.merchant_id, row.id, row.kind, row.subject, row.due_at, row.tries, row.payload) for row in rows]
+
+
+def finish(session: Session, job: Job, *, owner: str, next_at: datetime | None, error: str | None = None) -> None:
+    """Give a job back. next_at: when it is due again, None when it is over. Somebody who woke it meanwhile counts."""
+    asked = {"merchant_id": job.merchant_id, "id": job.id, "owner": owner, "claimed": job.due_at}
+    if next_at is None:
+        execute(
+            session,
+            "DELETE FROM job WHERE merchant_id = :merchant_id AND id = :id AND owner = :owner AND due_at = :claimed",
+            asked,
+        )
+    execute(
+        session,
+        """
+        UPDATE job
+        SET due_at = CASE WHEN due_at = :claimed THEN coalesce(:next_at, due_at) ELSE least(due_at, :next_at) END,
+            lease_until = NULL, owner = NULL, last_error = :error,
+            tries = CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE tries END
+        WHERE merchant_id = :merchant_id AND id = :id AND owner = :owner
+        """,
+        asked | {"next_at": next_at, "error": error},
+    )
+
+
+def _turn(worker: Worker, job: Job) -> None:
+    began = time.monotonic()
+    error: str | None = None
+    try:
+        next_at = _do(worker, job)
+    except InvariantBroken:
+        _log.exception("The books contradict themselves in job %s of %s", job.kind, job.merchant_id)
+        error, next_at = "InvariantBroken", worker.clock() + RETRY_MAX
+    except Exception as failure:  # noqa: BLE001 - the job loop: one job's failure must not keep the others waiting
+        _log.exception("Job %s of merchant %s failed, try %d", job.kind, job.merchant_id, job.tries)
+        error, next_at = type(failure).__name__, worker.clock() + _pause(job.tries)
+    run_unit(worker.engine, partial(finish, job=job, owner=worker.owner, next_at=next_at, error=error))
+    metrics.job_done(job.kind, result="done" if error is None else "failed", seconds=time.monotonic() - began)
+
+
+def _do(worker: Worker, job: Job) -> datetime | None:
+    """Do one turn of a job. Returns when it is due again, None when it is over."""
+    now = worker.clock()
+    if job.kind == SETTLE:
+        settle_due(worker.engine, merchant_id=job.merchant_id)
+        return now + SETTLE_EVERY
+    if job.kind == EXECUTE:
+        return _execute(worker, job, UUID(job.subject), now)
+    if job.kind == RECONCILE:
+        return _reconcile(worker, job, UUID(job.subject), now)
+    raise InvariantBroken(f"nobody does jobs of kind {job.kind!r}")
+
+
+def _execute(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | None:
+    rail = _rail(worker, job.merchant_id, run_id)
+    if rail is None:
+        return now + RETRY_MAX
+    sender = Sender(worker.engine, worker.security, rail, worker.owner, worker.calls, worker.clock)
+    return advance(sender, merchant_id=job.merchant_id, run_id=run_id, until=now + TURN).next_at
+
+
+def _reconcile(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | None:
+    rail = _rail(worker, job.merchant_id, run_id)
+    since = datetime.fromisoformat(job.payload["since"])
+    if rail is None or not rail.keeps_transfers or now > since + RECONCILE_FOR:
+        return None
+    compared = compare(worker.engine, rail, merchant_id=job.merchant_id, run_id=run_id, since=since, now=now)
+    return now + (RECONCILE_EVERY if compared.complete else RETRY_MAX)
+
+
+def _rail(worker: Worker, merchant_id: UUID, run_id: UUID) -> Rail | None:
+    """The rail of a run; None, logged, when this process is not set up for it any more."""
+    with read_session(worker.engine) as session:
+        rows = fetch(
+            session,
+            "SELECT rail FROM payout_run WHERE merchant_id = :merchant_id AND id = :id",
+            {"merchant_id": merchant_id, "id": run_id},
+        )
+    rail = worker.rails.get(rows[0].rail) if rows else None
+    if rail is None:
+        _log.error("Payout run %s waits: its rail is not set up in this process", encode("run", run_id))
+    return rail
+
+
+def _pause(tries: int) -> timedelta:
+    return min(RETRY_MAX, RETRY_MIN * 2 ** min(tries, 10))
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
