@@ -1,12 +1,13 @@
 """What is left of each goods line after everything that came back."""
 
+import random
 from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.order import Fact, OrderSnapshot, net_lines
+from service.domain.order import Fact, OrderSnapshot, RefundFact, net_lines
 from tests.domain import strategies
 from tests.domain.builders import a_dispute, a_line, a_lost_dispute, a_refund, an_order, lines, netted
 from tests.domain.strategies import examples
@@ -83,9 +84,11 @@ refund_sets = st.dictionaries(st.text("abc", min_size=1, max_size=2), strategies
 
 @examples(200)
 @given(strategies.snapshots, refund_sets, st.randoms(use_true_random=False))
-def test_no_line_goes_below_zero_and_the_order_of_refunds_is_nothing(order, refunds, random) -> None:  # type: ignore[no-untyped-def] # drawn
+def test_no_line_goes_below_zero_and_the_order_of_refunds_is_nothing(
+    order: OrderSnapshot, refunds: dict[str, RefundFact], dice: random.Random
+) -> None:
     keys = list(refunds)
-    random.shuffle(keys)
+    dice.shuffle(keys)
 
     left = net_lines(order, refunds)
 
@@ -96,7 +99,7 @@ def test_no_line_goes_below_zero_and_the_order_of_refunds_is_nothing(order, refu
 
 @examples(200)
 @given(strategies.snapshots, refund_sets)
-def test_exactly_what_can_come_back_does(order, refunds) -> None:  # type: ignore[no-untyped-def] # drawn
+def test_exactly_what_can_come_back_does(order: OrderSnapshot, refunds: dict[str, RefundFact]) -> None:
     netted_here = [refund for refund in refunds.values() if refund.currency == order.currency]
     goods = {line.id: line.net_minor for line in order.lines if line.goods}
     carriage = {line.id for line in order.lines if not line.goods}

@@ -1,0 +1,339 @@
+"""Where settled money stands, what a payout item's state is, and what a rail's answer proves."""
+
+import random
+from collections.abc import Mapping
+from datetime import date, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.errors import InvariantBroken
+from service.domain.payout import (
+    MAY_HAVE_PAID,
+    SEND_WINDOW,
+    Answer,
+    AnswerKind,
+    Interval,
+    ItemState,
+    Outcome,
+    ProviderSays,
+    RunState,
+    freezable,
+    holder,
+    item_hash,
+    item_state,
+    lowest_minimum,
+    may_send,
+    outcome_of,
+    run_hash,
+    split_for_rail,
+)
+from tests.domain.builders import ANN, BEN, day
+from tests.domain.strategies import amounts, examples
+
+
+def an_item(number: int, after: int, to: int, *, sent: bool = True, gave_back: int | None = None) -> Interval:
+    """Item `number` owns the versions (after, to]; gave_back: the version at which all of it came back."""
+    return Interval(UUID(int=number), after, to, sent, gave_back)
+
+
+PAID_TWICE = [an_item(1, 0, 5), an_item(2, 6, 9)]
+
+
+@pytest.mark.parametrize(
+    ("version", "items", "item"),
+    [
+        pytest.param(3, [], None, id="no payout yet"),
+        pytest.param(3, PAID_TWICE, 1, id="in the first"),
+        pytest.param(5, PAID_TWICE, 1, id="its last version"),
+        pytest.param(6, PAID_TWICE, None, id="the first one's own reserve settles nothing"),
+        pytest.param(7, PAID_TWICE, 2, id="the first version of the second"),
+        pytest.param(10, PAID_TWICE, None, id="settled since"),
+        pytest.param(3, [an_item(1, 0, 5, gave_back=7)], None, id="came back, nobody has it yet"),
+        pytest.param(3, [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9)], 2, id="came back into the next"),
+        pytest.param(
+            3, [an_item(1, 0, 5, gave_back=12), an_item(2, 6, 9)], None, id="came back after the next was made"
+        ),
+        pytest.param(
+            3,
+            [an_item(1, 0, 5, gave_back=12), an_item(2, 6, 9), an_item(3, 10, 14)],
+            3,
+            id="came back into the one after",
+        ),
+        pytest.param(
+            8, [an_item(1, 0, 5, gave_back=12), an_item(2, 6, 9), an_item(3, 10, 14)], 2, id="the other kept its own"
+        ),
+        pytest.param(
+            3,
+            [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9, gave_back=11), an_item(3, 10, 14)],
+            3,
+            id="handed on twice",
+        ),
+        pytest.param(
+            3,
+            [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9, gave_back=11)],
+            None,
+            id="handed on twice, nobody has it",
+        ),
+        pytest.param(
+            4, [an_item(1, 0, 3), an_item(2, 4, 4), an_item(3, 5, 9)], None, id="an empty interval owns nothing"
+        ),
+    ],
+)
+def test_where_an_amount_settled_at_a_version_stands(version: int, items: list[Interval], item: int | None) -> None:
+    found = holder(version, items)
+
+    assert (found.item_id.int if found else None) == item
+    assert holder(version, [*reversed(items)]) == found
+
+
+def test_an_item_cannot_hand_its_versions_to_itself() -> None:
+    with pytest.raises(InvariantBroken):
+        holder(3, [an_item(1, 0, 5, gave_back=4)])
+    with pytest.raises(InvariantBroken):
+        holder(3, [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9, gave_back=2)])
+
+
+@pytest.mark.parametrize(
+    ("entries", "items", "amount"),
+    [
+        pytest.param([], [], 0, id="nothing settled"),
+        pytest.param([(1, 100)], [], 100, id="in payable"),
+        pytest.param([(1, 100)], [an_item(1, 0, 5, sent=False)], 100, id="reserved: still here"),
+        pytest.param([(1, 100)], [an_item(1, 0, 5)], 0, id="at a rail"),
+        pytest.param([(1, 100), (7, 30)], [an_item(1, 0, 5)], 30, id="a part at a rail, a part settled since"),
+        pytest.param([(1, 100), (3, -40)], [an_item(1, 0, 5, sent=False)], 60, id="a part taken back before"),
+        pytest.param([(1, 100), (7, -40)], [an_item(1, 0, 5)], 0, id="a debt is nothing to freeze"),
+        pytest.param([(1, 100), (7, -40), (8, 50)], [an_item(1, 0, 5)], 10, id="a debt is met first"),
+        pytest.param([(1, 100)], [an_item(1, 0, 5, gave_back=7)], 100, id="came back from the rail"),
+        pytest.param(
+            [(1, 100)], [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9)], 0, id="came back and went out again"
+        ),
+        pytest.param(
+            [(1, 100)],
+            [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9, sent=False)],
+            100,
+            id="came back and is reserved again",
+        ),
+    ],
+)
+def test_only_money_not_handed_to_a_rail_can_be_frozen(
+    entries: list[tuple[int, int]], items: list[Interval], amount: int
+) -> None:
+    assert freezable(entries, items) == amount
+
+
+@st.composite
+def payouts(draw: st.DrawFn) -> list[Interval]:
+    """Items of one payee as the protocol makes them: no overlap, each giving-back after its own reserve."""
+    items, reached = [], 0
+    for number in range(draw(st.integers(0, 6))):
+        to = reached + draw(st.integers(0, 4))
+        items.append((number, reached, to))
+        reached = to + 1
+    return [
+        an_item(
+            number, after, to, sent=draw(st.booleans()), gave_back=draw(st.none() | st.integers(to + 2, reached + 6))
+        )
+        for number, after, to in items
+    ]
+
+
+@examples(200)
+@given(payouts(), st.lists(st.tuples(st.integers(1, 40), st.integers(-500, 500)), max_size=8))
+def test_every_amount_stands_in_one_item_that_kept_its_money_or_in_payable(
+    items: list[Interval], entries: list[tuple[int, int]]
+) -> None:
+    for version, _ in entries:
+        found = holder(version, items)
+        assert found is None or found.gave_back_version is None
+        covering = [item for item in items if item.from_version < version <= item.to_version]
+        assert len(covering) <= 1
+        assert not covering or covering[0].gave_back_version is not None or found == covering[0]
+    assert freezable(entries, items) == freezable([*reversed(entries)], [*reversed(items)]) >= 0
+
+
+# Item states: reliability 4.1b, line by line
+
+DRAFT, SUBMITTED, APPROVED, EXECUTING = RunState.DRAFT, RunState.SUBMITTED, RunState.APPROVED, RunState.EXECUTING
+ACCEPTED, REFUSED, UNKNOWN, ABSENT = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.UNKNOWN, Outcome.ABSENT
+SENT = ProviderSays(sent_minor=1_000)
+
+
+@pytest.mark.parametrize(
+    ("released", "run", "outcomes", "says", "state"),
+    [
+        pytest.param(False, DRAFT, [], SENT, ItemState.RESERVED, id="draft"),
+        pytest.param(False, SUBMITTED, [], SENT, ItemState.RESERVED, id="submitted"),
+        pytest.param(False, APPROVED, [], SENT, ItemState.APPROVED, id="approved"),
+        pytest.param(False, EXECUTING, [], SENT, ItemState.APPROVED, id="executing, not its turn yet"),
+        pytest.param(False, EXECUTING, [Outcome.PLANNED], SENT, ItemState.SENDING, id="planned"),
+        pytest.param(False, EXECUTING, [Outcome.IN_FLIGHT], SENT, ItemState.SENDING, id="in flight"),
+        pytest.param(False, EXECUTING, [UNKNOWN], SENT, ItemState.UNKNOWN, id="no answer"),
+        pytest.param(False, EXECUTING, [REFUSED], SENT, ItemState.REFUSED, id="refused"),
+        pytest.param(False, EXECUTING, [ABSENT], SENT, ItemState.REFUSED, id="proven absent"),
+        pytest.param(False, EXECUTING, [REFUSED, Outcome.PLANNED], SENT, ItemState.SENDING, id="a second attempt"),
+        pytest.param(False, EXECUTING, [ABSENT, REFUSED], SENT, ItemState.REFUSED, id="a second refusal"),
+        pytest.param(False, EXECUTING, [REFUSED, ACCEPTED], SENT, ItemState.SENT, id="the second attempt worked"),
+        pytest.param(False, EXECUTING, [ACCEPTED], SENT, ItemState.SENT, id="accepted"),
+        pytest.param(False, EXECUTING, [ACCEPTED], ProviderSays(1_000, booked=True), ItemState.SETTLED, id="booked"),
+        pytest.param(False, EXECUTING, [ACCEPTED], ProviderSays(1_000, 1), ItemState.PART_REVERSED, id="a cent came back"),
+        pytest.param(False, EXECUTING, [ACCEPTED], ProviderSays(1_000, 999), ItemState.PART_REVERSED, id="all but a cent"),
+        pytest.param(
+            False, EXECUTING, [ACCEPTED], ProviderSays(1_000, 400, booked=True), ItemState.PART_REVERSED, id="booked, then a part"
+        ),
+        pytest.param(False, EXECUTING, [ACCEPTED], ProviderSays(1_000, 1_000), ItemState.REVERSED, id="all of it reversed"),
+        pytest.param(
+            False, EXECUTING, [ACCEPTED], ProviderSays(1_000, booked=True, returned=True), ItemState.RETURNED, id="booked, then returned"
+        ),
+        pytest.param(True, RunState.CANCELLED, [], SENT, ItemState.RELEASED, id="the run was cancelled"),
+        pytest.param(True, EXECUTING, [REFUSED], SENT, ItemState.RELEASED, id="refused and dropped"),
+        pytest.param(False, RunState.CLOSED, [ACCEPTED], SENT, ItemState.SENT, id="a closed run keeps its items"),
+    ],
+)  # fmt: skip
+def test_the_state_of_an_item(
+    released: bool, run: RunState, outcomes: list[Outcome], says: ProviderSays, state: ItemState
+) -> None:
+    assert item_state(released=released, run=run, outcomes=outcomes, says=says) is state
+
+
+# Reading the answer: reliability 4.3
+
+
+@pytest.mark.parametrize(
+    ("kind", "sends", "found_elsewhere", "outcome"),
+    [
+        pytest.param(AnswerKind.ACCEPTED, 1, False, ACCEPTED, id="accepted"),
+        pytest.param(AnswerKind.ACCEPTED, 3, True, ACCEPTED, id="accepted at the third sending"),
+        pytest.param(AnswerKind.REFUSED, 1, False, REFUSED, id="refused at the only sending"),
+        pytest.param(AnswerKind.REFUSED, 2, False, UNKNOWN, id="refused while the first may still travel"),
+        pytest.param(AnswerKind.REFUSED, 1, True, UNKNOWN, id="refused, yet found by the look-up"),
+        pytest.param(AnswerKind.MISMATCHED_KEY, 1, False, UNKNOWN, id="our bug"),
+        pytest.param(AnswerKind.STOPPED, 1, False, UNKNOWN, id="our key was refused: that refuses no item"),
+        pytest.param(AnswerKind.UNKNOWN, 1, False, UNKNOWN, id="time-out"),
+        pytest.param(AnswerKind.UNKNOWN, 7, True, UNKNOWN, id="time-out again"),
+    ],
+)
+def test_what_one_answer_proves(kind: AnswerKind, sends: int, found_elsewhere: bool, outcome: Outcome) -> None:
+    assert outcome_of(Answer(kind), sends=sends, found_elsewhere=found_elsewhere) is outcome
+
+
+def test_only_a_definite_refusal_allows_a_second_attempt() -> None:
+    assert set(Outcome) - MAY_HAVE_PAID == {REFUSED, ABSENT}
+
+
+@pytest.mark.parametrize(
+    ("after", "may"),
+    [
+        pytest.param(None, True, id="never sent"),
+        pytest.param(timedelta(hours=19, minutes=59, seconds=59), True, id="a second before 20 h"),
+        pytest.param(timedelta(hours=20), False, id="at 20 h"),
+        pytest.param(timedelta(hours=26), False, id="a machine woken a day later"),
+    ],
+)
+def test_a_key_is_sent_for_twenty_hours_only(after: timedelta | None, may: bool) -> None:
+    assert timedelta(hours=20) == SEND_WINDOW
+    assert may_send(now=day(3), first_sent_at=None if after is None else day(3) - after) is may
+
+
+# Amounts
+
+
+@pytest.mark.parametrize(
+    ("amount", "step", "pays", "carries"),
+    [
+        pytest.param(80_045, 100, 80_000, 45, id="TWD 800.45 pays 800.00"),
+        pytest.param(5_124, 10, 5_120, 4, id="KWD 5.124 pays 5.120"),
+        pytest.param(500, 1, 500, 0, id="JPY 500 pays 500"),
+        pytest.param(99, 100, 0, 99, id="less than a step"),
+        pytest.param(100, 100, 100, 0, id="exactly a step"),
+        pytest.param(0, 100, 0, 0, id="nothing"),
+    ],
+)
+def test_what_a_rail_cannot_pay_is_carried(amount: int, step: int, pays: int, carries: int) -> None:
+    assert split_for_rail(amount, step_minor=step) == (pays, carries)
+
+
+@examples(150)
+@given(st.integers(0, 10**15), st.sampled_from([1, 5, 10, 100, 1_000]))
+def test_both_parts_add_up_and_the_first_is_whole_steps(amount: int, step: int) -> None:
+    pays, carries = split_for_rail(amount, step_minor=step)
+
+    assert pays + carries == amount
+    assert pays % step == 0
+    assert 0 <= carries < step
+
+
+@pytest.mark.parametrize(
+    ("minimums", "lowest"),
+    [
+        pytest.param([], 1, id="no programme"),
+        pytest.param([{"USD": 5_000}], 5_000, id="one promise"),
+        pytest.param([{"USD": 5_000}, {"USD": 2_000}], 2_000, id="the lowest of two"),
+        pytest.param([{"VND": 200_000}], 1, id="a promise in another currency"),
+        pytest.param([{"USD": 0}], 1, id="nothing is never paid out"),
+    ],
+)
+def test_the_smallest_balance_that_is_paid_out(minimums: list[Mapping[str, int]], lowest: int) -> None:
+    assert lowest_minimum(minimums, "USD") == lowest
+
+
+# What a second person approves
+
+ITEM: dict[str, object] = {
+    "item_id": UUID(int=1),
+    "payee_id": ANN,
+    "currency": "USD",
+    "gross_minor": 1_000,
+    "carried_minor": 50,
+    "net_minor": 1_000,
+    "tax_minor": 50,
+    "tax_rule": "off",
+    "rail": "sandbox",
+    "destination_fingerprint": "f1",
+    "pay_on": date(2026, 3, 31),
+    "from_version": 3,
+    "to_version": 7,
+}
+OTHERWISE: dict[str, object] = {
+    "item_id": UUID(int=2),
+    "payee_id": BEN,
+    "currency": "EUR",
+    "gross_minor": 1_001,
+    "carried_minor": 51,
+    "net_minor": 1_001,
+    "tax_minor": 49,
+    "tax_rule": "none_company",
+    "rail": "stripe_connect",
+    "destination_fingerprint": "f2",
+    "pay_on": date(2026, 4, 1),
+    "from_version": 2,
+    "to_version": 8,
+}
+
+
+@pytest.mark.parametrize("field", ITEM)
+def test_every_field_of_an_item_changes_its_hash(field: str) -> None:
+    changed = ITEM | {field: OTHERWISE[field]}
+
+    assert item_hash(**ITEM) == item_hash(**ITEM)  # type: ignore[arg-type] # its own fields
+    assert item_hash(**changed) != item_hash(**ITEM)  # type: ignore[arg-type] # its own fields
+
+
+def test_amounts_that_trade_places_change_the_hash() -> None:
+    swapped = ITEM | {"gross_minor": 50, "carried_minor": 1_000}
+
+    assert item_hash(**swapped) != item_hash(**ITEM)  # type: ignore[arg-type] # its own fields
+
+
+@examples(60)
+@given(st.lists(amounts.map(str), unique=True, min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_the_hash_of_a_run_is_that_of_its_items_in_any_order(hashes: list[str], dice: random.Random) -> None:
+    shuffled = list(hashes)
+    dice.shuffle(shuffled)
+
+    assert run_hash(shuffled) == run_hash(hashes)
+    assert run_hash([*hashes, "another"]) != run_hash(hashes)
+    assert run_hash(hashes[1:]) != run_hash(hashes)
