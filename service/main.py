@@ -19,13 +19,27 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from service.api import affiliates, api_keys, health, merchants, problems, programs, sources
+from service.api import (
+    affiliates,
+    api_keys,
+    clicks,
+    coupons,
+    health,
+    intake,
+    links,
+    merchants,
+    problems,
+    programs,
+    redirect,
+    sources,
+)
 from service.api.deps import Service
 from service.api.front import Front
-from service.infra.batcher import Batcher
 from service.infra.db import Admission, make_engine
+from service.infra.metrics import BatcherMetrics
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
+from service.tracking.links import LinkMemory
 
 ROUTERS = (
     merchants.router,
@@ -33,6 +47,9 @@ ROUTERS = (
     sources.router,
     programs.router,
     affiliates.router,
+    links.router,
+    coupons.router,
+    clicks.router,
     health.router,
 )
 
@@ -93,12 +110,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = service = _open(chosen)
+        service = await _open(app, chosen)
         _settle_memory()
         try:
             yield
         finally:
-            await run_in_threadpool(_close, service)
+            await _close(service)
 
     app = Application(
         title="KOC commission service",
@@ -122,6 +139,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.front_body_bytes_max = chosen.body_bytes_max
     problems.install(app)
+    # Raw routes first: they are the hot ones, and routes are tried in this order.
+    app.router.routes.extend([*intake.routes, *redirect.routes])
     for router in ROUTERS:
         app.include_router(router)
     app.router.routes.append(Route("/docs", _docs, include_in_schema=False))
@@ -136,27 +155,36 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _open(settings: Settings) -> Service:
+async def _open(app: FastAPI, settings: Settings) -> Service:
     if settings.database_url is None:
         raise SettingsError("DATABASE_URL is not set. Set it, or let `koc serve` start the embedded PostgreSQL.")
     engine = make_engine(settings.database_url, pool_size=settings.db_pool_size, application_name="koc serve")
     security = Security(base64.b64decode(settings.secret_key))
+    observer = BatcherMetrics()
+    sizes = {"batch_max": settings.batch_max, "queue_max": settings.queue_max}
     service = Service(
         settings=settings,
         engine=engine,
         admission=Admission(settings.db_admission),
         security=security,
-        orders=_idle("orders"),
-        clicks=_idle("clicks"),
-        links=None,
+        orders=intake.orders_batcher(engine, observer=observer, **sizes),
+        clicks=redirect.clicks_batcher(engine, observer=observer, **sizes),
+        links=LinkMemory(engine, observer=observer),
     )
+    app.state.service = service
+    app.state.intake = intake.Intake(engine, security)
     service.orders.start()
     service.clicks.start()
+    await service.links.start()
     return service
 
 
-def _idle(name: str) -> Batcher[Any, Any]:
-    return Batcher(name, list, lambda item, _: item)
+async def _close(service: Service) -> None:
+    """Do what was accepted, then let go of the database."""
+    await service.links.stop()
+    await run_in_threadpool(service.orders.stop)
+    await run_in_threadpool(service.clicks.stop)
+    service.engine.dispose()
 
 
 @cache
@@ -168,12 +196,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-
-
-def _close(service: Service) -> None:
-    service.orders.stop()
-    service.clicks.stop()
-    service.engine.dispose()
 
 
 async def _docs(request: Request) -> HTMLResponse:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 from pydantic import Field, Strict
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
 from service.api.dated import start_of
@@ -33,7 +34,7 @@ from service.domain.errors import Conflict, Invalid, Missing
 from service.infra.ids import encode, new_id
 from service.infra.security import Security
 from service.outbox.emit import Event, emit
-from service.payouts.providers.model import RailNotAvailable
+from service.payouts.providers.model import DESTINATION, RailNotAvailable
 from service.tables.parties import (
     AffiliateApprovalRow,
     AffiliateRow,
@@ -44,9 +45,6 @@ from service.tables.parties import (
 from service.tables.programs import EnrollmentRow, ProgramRow
 
 router = APIRouter(tags=["affiliates"])
-
-DESTINATION_PURPOSE = "payout-destination"
-"""What accounts at rails are encrypted for."""
 
 _HINT_CHARACTERS = 4
 
@@ -433,7 +431,7 @@ def create_payout_method(
         id=new_id(),
         affiliate_id=affiliate_id,
         rail=asked.rail,
-        destination=service.security.encrypt(asked.destination.encode(), purpose=DESTINATION_PURPOSE),
+        destination=service.security.encrypt(asked.destination.encode(), purpose=DESTINATION),
         destination_hint=_hint(asked.destination),
         fingerprint=service.security.fingerprint(caller.merchant_id, asked.rail, asked.destination),
         created_at=caller.now,
@@ -603,7 +601,7 @@ def _status_from(session: Session, merchant_id: UUID, affiliate_ids: Sequence[UU
             col(AffiliateApprovalRow.merchant_id) == merchant_id,
             col(AffiliateApprovalRow.affiliate_id).in_(affiliate_ids),
         )
-        .distinct(col(AffiliateApprovalRow.affiliate_id))
+        .ext(distinct_on(col(AffiliateApprovalRow.affiliate_id)))
         .order_by(col(AffiliateApprovalRow.affiliate_id), col(AffiliateApprovalRow.recorded_at).desc())
     )
     return dict(rows.all())

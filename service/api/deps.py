@@ -22,6 +22,7 @@ from service.infra.db import Admission, read_session, unit_of_work
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.tables.parties import ApiKeyRow, MerchantRow, Scope
+from service.tracking.links import LinkMemory
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -64,7 +65,7 @@ class Service:
     security: Security
     orders: Batcher[Any, Any]
     clicks: Batcher[Any, Any]
-    links: Any
+    links: LinkMemory
 
 
 @dataclass(frozen=True, slots=True)

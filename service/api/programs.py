@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field, Strict
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, func, select
 
 from service.api.dated import start_of
@@ -346,7 +347,7 @@ def _in_force(
             col(ProgramVersionRow.program_id).in_(program_ids),
             col(ProgramVersionRow.valid_from) <= at,
         )
-        .distinct(col(ProgramVersionRow.program_id))
+        .ext(distinct_on(col(ProgramVersionRow.program_id)))
         .order_by(col(ProgramVersionRow.program_id), col(ProgramVersionRow.valid_from).desc())
     )
     return {row.program_id: row for row in rows}

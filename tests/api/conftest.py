@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from service.infra.settings import Settings
 from service.main import create_app
-from tests.support.shop import SECRET_KEY
+from tests.support.shop import SECRET_KEY, Shop
 
 
 @pytest.fixture
@@ -18,6 +18,12 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
-    """Yield a client of a running service; what the service raises unexpectedly is its answer, not the test's error."""
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    """Yield a client of a running service. An unexpected error of the service is raised in the test."""
+    with TestClient(create_app(settings)) as client:
         yield client
+
+
+@pytest.fixture
+def shop(client: TestClient) -> Shop:
+    """Return a test merchant to build on."""
+    return Shop(client)
