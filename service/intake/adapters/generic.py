@@ -149,9 +149,7 @@ def _texts(event: JsonObject, key: str) -> list[str]:
     values = a_list(event, key, most=TOUCHES_MAX)
     for index, value in enumerate(values):
         if type(value) is not str or len(value) > TEXT_MAX:
-            raise wrong(
-                f"{key}[{index}]", f"a text of at most {TEXT_MAX} characters", value if value is not None else {}
-            )
+            raise wrong(f"{key}[{index}]", f"a text of at most {TEXT_MAX} characters", value)
     return values
 
 

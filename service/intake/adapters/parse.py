@@ -30,7 +30,7 @@ _NUMBER_MAX = 100
 _YEAR_MIN, _YEAR_MAX = 1970, 2200
 
 _TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
 _COUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 # Most amounts look exactly like this; the rest take the slower way through `minor_of`, which gives the same.
@@ -49,8 +49,10 @@ def load(body: bytes) -> JsonObject:
     Raises NotUnderstood("invalid_json", …) for anything but one UTF-8 object: a byte-order mark, NaN, a key twice, a
     number of more than 100 characters, NUL or half a surrogate pair in a text, more than 32 levels.
     """
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise _invalid("it begins with a byte-order mark")
     try:
-        # Decoded here, since `json` would take UTF-16 and UTF-32 as well. A byte-order mark it refuses in a text.
+        # Decoded here, since `json` would take UTF-16 and UTF-32 as well.
         value = _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise _invalid("the body is not UTF-8") from None
