@@ -102,7 +102,10 @@ class LinkMemory:
 
     def set_clock(self, merchant_id: UUID, offset_s: int) -> None:
         """Take over a test merchant's clock at once; the other processes learn of it within a second."""
-        self._offsets[merchant_id] = timedelta(seconds=offset_s)
+        # Clocks only move forward, so what a look read before the move was committed changes nothing any more.
+        offset = timedelta(seconds=offset_s)
+        if offset > self._offsets.get(merchant_id, timedelta()):
+            self._offsets[merchant_id] = offset
 
     async def _tick(self) -> None:
         away = False
@@ -150,7 +153,8 @@ class LinkMemory:
             self._keep(session, rows)
             place = (rows[-1].updated_at, rows[-1].merchant_id, rows[-1].id) if len(rows) == _PAGE else None
         self._fallbacks |= _read_fallbacks(session, sorted(self._paused))
-        self._offsets = _read_offsets(session)
+        for row in _read_clocks(session):
+            self.set_clock(row.id, row.clock_offset_s)
         self._seen, self._looks = now, self._looks + 1
 
     def _keep(self, session: Session, rows: Sequence[Row[Any]]) -> None:
@@ -159,8 +163,7 @@ class LinkMemory:
             self._fallbacks[row.program_id] = row.fallback_url
             if row.paused_at is not None:
                 self._paused.add(row.program_id)
-            if row.clock_offset_s:
-                self._offsets[row.merchant_id] = timedelta(seconds=row.clock_offset_s)
+            self.set_clock(row.merchant_id, row.clock_offset_s)
             self._links[row.code] = Link(
                 merchant_id=row.merchant_id,
                 id=row.id,
@@ -245,6 +248,5 @@ def _read_fallbacks(session: Session, program_ids: Sequence[UUID]) -> dict[UUID,
     return {row.id: row.fallback_url for row in rows}
 
 
-def _read_offsets(session: Session) -> dict[UUID, timedelta]:
-    rows = fetch(session, "SELECT id, clock_offset_s FROM merchant WHERE clock_offset_s <> 0")
-    return {row.id: timedelta(seconds=row.clock_offset_s) for row in rows}
+def _read_clocks(session: Session) -> Sequence[Row[Any]]:
+    return fetch(session, "SELECT id, clock_offset_s FROM merchant WHERE clock_offset_s <> 0")

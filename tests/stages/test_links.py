@@ -553,10 +553,11 @@ def test_a_test_merchants_clock_is_followed(books: Books, no_ticks: None) -> Non
             books.advance(days=3)
             await memory.refresh()
             after = memory.now(books.merchant_id, noon)
-            memory.set_clock(books.merchant_id, 7200)
+            memory.set_clock(books.merchant_id, 5 * 86400)
+            await memory.refresh()
             return [before, after, memory.now(books.merchant_id, noon), memory.now(new_id(), noon)]
 
-    assert asyncio.run(scene()) == [noon, noon + timedelta(days=3), noon + timedelta(hours=2), noon]
+    assert asyncio.run(scene()) == [noon, noon + timedelta(days=3), noon + timedelta(days=5), noon]
 
 
 def test_a_handed_over_link_knows_both_owners(books: Books, no_ticks: None) -> None:
