@@ -132,7 +132,7 @@ RUBBISH = st.one_of(
 )
 
 
-def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def places(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths to every value inside."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, one in inner:
@@ -148,14 +148,15 @@ def mutated(draw: st.DrawFn, bodies: list[Json]) -> bytes:
         path = draw(st.sampled_from([*places(body)] or [()]))
         if not path:
             break
+        *way, last = path
         holder: Any = body
-        for key in path[:-1]:
+        for key in way:
             holder = holder[key]
         match draw(st.sampled_from(["replace", "remove", "repeat"])):
             case "remove":
-                del holder[path[-1]]
+                del holder[last]
             case "repeat" if isinstance(holder, list):
-                holder.append(holder[path[-1]])
+                holder.append(holder[last])
             case _:
-                holder[path[-1]] = draw(RUBBISH)
+                holder[last] = draw(RUBBISH)
     return json.dumps(body).encode()

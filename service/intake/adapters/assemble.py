@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from service.domain.money import AMOUNT_MAX_MINOR
-from service.domain.order import JsonObject, Line, Milestone, OrderSnapshot, RefundFact, Touch, TouchKind
+from service.domain.order import JsonObject, Line, Milestone, OrderSnapshot, RefundFact, Touch, TouchKind, folded
 from service.intake.adapters.model import NotUnderstood, Reading
 from service.intake.adapters.parse import a_label, iso
 
@@ -50,7 +50,7 @@ def clicks_in(url: str) -> list[str]:
 def touches(reading: Reading, click_ids: list[str], codes: list[str]) -> tuple[Touch, ...]:
     """Clicks, then coupon codes without case, each once, in the order they were listed; blank ones left out."""
     clicks = dict.fromkeys([click_id.strip()[:_CLICK_MAX] for click_id in click_ids])
-    coupons = dict.fromkeys([code.strip().casefold() for code in codes])
+    coupons = dict.fromkeys([folded(code) for code in codes])
     found = [reading.read_click(ref) for ref in clicks if ref]
     return tuple(found + [Touch(TouchKind.COUPON, ref) for ref in coupons if ref])
 
