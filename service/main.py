@@ -3,11 +3,12 @@
 import base64
 import contextlib
 import gc
+import logging
 from collections.abc import AsyncIterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -35,6 +36,7 @@ from service.api import (
 )
 from service.api.deps import Service
 from service.api.front import Front
+from service.infra import logs
 from service.infra.db import Admission, make_engine
 from service.infra.metrics import BatcherMetrics
 from service.infra.security import Security
@@ -100,7 +102,7 @@ class Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the API's description, made once."""
         if not self.openapi_schema:
-            self.openapi_schema = _completed(super().openapi())
+            self.openapi_schema = described.complete(super().openapi())
         return self.openapi_schema
 
 
@@ -132,10 +134,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_body_size=chosen.body_bytes_max,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
-        responses={
-            status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}}}
-            for status, text in (("4XX", "The request cannot be done as it is."), ("5XX", "The service is at fault."))
-        },
+        responses=described.FAILURES,
     )
     app.front_body_bytes_max = chosen.body_bytes_max
     problems.install(app)
@@ -148,7 +147,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+def serve_app() -> FastAPI:
+    """Return the application of a server process, which starts with nothing but its environment."""
+    settings = load()
+    logs.configure(settings.log_format)
+    # The metrics count requests; a line for each would cost the hot routes more than their own work.
+    logging.getLogger("uvicorn.access").propagate = False
+    return create_app(settings)
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -208,20 +213,3 @@ async def _docs(request: Request) -> HTMLResponse:
         swagger_css_url=f"{root}/static/swagger-ui/swagger-ui.css",
         swagger_favicon_url=f"{root}/static/swagger-ui/favicon-32x32.png",
     )
-
-
-def _completed(description: dict[str, Any]) -> dict[str, Any]:
-    """Add what the framework leaves out: the problem's shape, and that an operation needs no key where it needs none."""
-    schemas = description.setdefault("components", {}).setdefault("schemas", {})
-    shape = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= shape.pop("$defs", {})
-    schemas["Problem"] = shape
-    seen: set[str] = set()
-    for path in description["paths"].values():
-        for operation in path.values():
-            operation.setdefault("security", [])
-            name = cast("str", operation["operationId"])
-            assert name not in seen, f"two operations are called {name}"
-            seen.add(name)
-    description["components"]["schemas"] = dict(sorted(schemas.items()))
-    return description

@@ -1,0 +1,109 @@
+"""What the framework leaves out of the API's description: problems, the raw routes, and which operations need no key."""
+
+from typing import Any
+
+from service.api import problems
+
+Json = dict[str, Any]
+
+FAILURES: dict[int | str, Json] = {
+    status: {
+        "description": text,
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, text in (("4XX", "The request cannot be done as it is."), ("5XX", "The service is at fault."))
+}
+"""Answers every operation may give."""
+
+_RECEIVED: Json = {
+    "title": "Received",
+    "type": "object",
+    "required": ["inbox_id", "state", "reason_code", "detail", "order_id", "repeated", "understood"],
+    "properties": {
+        "inbox_id": {"type": "string", "description": "Under which the delivery is kept."},
+        "state": {"type": "string", "enum": ["applied", "waiting", "parked", "ignored"]},
+        "reason_code": {"type": ["string", "null"]},
+        "detail": {"type": "string"},
+        "order_id": {"type": ["string", "null"]},
+        "repeated": {"type": "boolean", "description": "It came before; this is the answer of then."},
+        "understood": {"type": "object", "description": "What was read in it, amounts in minor units."},
+    },
+}
+
+_RAW: Json = {
+    "/intake/{source}": {
+        "post": {
+            "tags": ["intake"],
+            "summary": "Receive Webhook",
+            "description": (
+                "Take a signed delivery of a shop. The signature is made over the raw bytes, by Standard Webhooks for "
+                "generic sources and as Shopify does for Shopify's. The answer comes after the commit and says what was "
+                "understood; 202 means kept, but not understood."
+            ),
+            "operationId": "receive_webhook",
+            "security": [],
+            "parameters": [
+                {
+                    "name": "source",
+                    "in": "path",
+                    "required": True,
+                    "description": "The source's id, src_…: unguessable, part of the address the shop is given.",
+                    "schema": {"type": "string", "pattern": "^src_[0-7][0-9a-hjkmnp-tv-z]{25}$"},
+                }
+            ],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+            "responses": {
+                "200": {
+                    "description": "Kept and understood.",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Received"}}},
+                },
+                "202": {
+                    "description": "Kept, but not understood; it can be replayed after a fix.",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Received"}}},
+                },
+                **FAILURES,
+            },
+        }
+    },
+    "/r/{code}": {
+        "get": {
+            "tags": ["links"],
+            "summary": "Follow Link",
+            "description": "Send a visitor to where a short link leads, with a signed click id appended as `koc_click`.",
+            "operationId": "follow_link",
+            "security": [],
+            "parameters": [
+                {
+                    "name": "code",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{4,32}$"},
+                }
+            ],
+            "responses": {
+                "302": {
+                    "description": "On the way.",
+                    "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+                },
+                **FAILURES,
+            },
+        }
+    },
+}
+
+
+def complete(description: Json) -> Json:
+    """Return the description with what it lacks. Operations are called by one name each: AssertionError otherwise."""
+    schemas = description.setdefault("components", {}).setdefault("schemas", {})
+    shape = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= shape.pop("$defs", {}) | {"Problem": shape, "Received": _RECEIVED}
+    description["components"]["schemas"] = dict(sorted(schemas.items()))
+    description["paths"] = dict(sorted((description["paths"] | _RAW).items()))
+    seen: set[str] = set()
+    for path in description["paths"].values():
+        for operation in path.values():
+            # Said outright: a linter takes silence for forgetfulness.
+            operation.setdefault("security", [])
+            assert operation["operationId"] not in seen, operation["operationId"]
+            seen.add(operation["operationId"])
+    return description

@@ -1,0 +1,292 @@
+"""The command `koc`: start the service, migrate, make the first key, check the books."""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+from uuid import UUID
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sqlmodel import Session, col, select
+
+from service.api.api_keys import make_key
+from service.infra import embedded_postgres, ids, logs, migrate
+from service.infra.clock import utc_now
+from service.infra.db import make_engine, read_session, unit_of_work
+from service.infra.security import Security
+from service.infra.settings import Settings, SettingsError, load
+from service.ledger.audit import Finding, check
+from service.main import create_app
+from service.tables.parties import MerchantRow, Scope
+from service.worker import run_worker
+
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_DOCUMENT = Path(__file__).resolve().parents[1] / "openapi" / "openapi.json"
+_WORKER_ENDS_S = 60
+"""Seconds the worker has to finish what it is at."""
+
+_out = Console()
+_err = Console(stderr=True)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    # Locals of a crash may be secrets.
+    pretty_exceptions_show_locals=False,
+    help="""
+    Commissions for key opinion consumers: orders in, explained earnings and payouts out.
+
+    **First steps**, with nothing but this package installed:
+
+    1. `koc serve` starts a PostgreSQL of its own below `.koc-data`, makes the tables, and serves <http://127.0.0.1:8000>.
+    2. `koc operator-key --name me`, in another terminal, prints the first key.
+    3. With it `POST /v1/merchants` makes a merchant and its admin key. <http://127.0.0.1:8000/docs> shows the rest.
+
+    **In production** set `DATABASE_URL` and `KOC_SECRET_KEY`, run `koc migrate` at each release, then any number of
+    `koc serve` and `koc worker`. Every setting is an environment variable that begins with `KOC_`.
+    """,
+)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; KOC_HOST otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on; KOC_PORT otherwise.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
+    with_worker: Annotated[
+        bool | None,
+        typer.Option(
+            "--with-worker/--without-worker",
+            help="Also settle and pay out from here; by default only with the embedded PostgreSQL.",
+        ),
+    ] = None,
+) -> None:
+    """Serve the API, the webhooks and the short links.
+
+    Without DATABASE_URL a PostgreSQL of our own is started, migrated, and ended with us.
+    """
+    with _running(embedded_is_migrated=True) as (found, embedded), _stopped_by_signals() as stop:
+        given = {"host": host, "port": port}
+        settings = found.model_copy(update={name: value for name, value in given.items() if value is not None})
+        # Server processes are spawned, and so is their application: only the environment reaches them.
+        os.environ.update(settings.environment())
+        with (
+            _counting_together(workers),
+            _worker_beside(settings, stop)
+            if (embedded if with_worker is None else with_worker)
+            else contextlib.nullcontext(),
+        ):
+            uvicorn.run(
+                "service.main:serve_app",
+                factory=True,
+                host=settings.host,
+                port=settings.port,
+                workers=workers,
+                loop="uvloop" if os.name == "posix" else "auto",
+                http="httptools",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=30,
+            )
+
+
+@app.command()
+def worker() -> None:
+    """Settle what is due, send payouts, ask rails what became of them. Any number may run beside the servers."""
+    with _running() as (settings, _), _stopped_by_signals() as stop:
+        _work(settings, stop)
+
+
+@app.command("migrate")
+def migrate_tables() -> None:
+    """Bring the database's tables to this release. Safe to repeat; run it before the new release starts."""
+    with _running() as (settings, _):
+        assert settings.database_url is not None
+        migrate.upgrade(settings.database_url)
+        _err.print(f"The tables are at revision {migrate.revisions()[-1]}.")
+
+
+@app.command()
+def operator_key(name: Annotated[str, typer.Option(help="Whose key it is, to find it again in a list.")]) -> None:
+    """Make an operator's key, which makes merchants, and print it. It is shown this once."""
+    with _running(embedded_is_migrated=True) as (settings, _), _sessions(settings) as session:
+        made = make_key(session, merchant_id=None, is_test=False, name=name, scopes=[Scope.OPERATOR], at=utc_now())
+    # Alone on the standard output, so that a script can take it from there.
+    typer.echo(made.key)
+    _err.print("Keep it: it is not stored. It makes merchants by `POST /v1/merchants`.")
+
+
+@app.command()
+def check_books(
+    merchant: Annotated[str | None, typer.Option(help="Only this merchant, mer_…; all otherwise.")] = None,
+) -> None:
+    """Prove that postings, balances, entries and payouts agree. Exits with 1 when something does not."""
+    chosen = None if merchant is None else _merchant_id(merchant)
+    with _running() as (settings, _):
+        findings = _findings(settings, chosen)
+    if not findings:
+        _out.print("[green]The books agree.[/green]")
+        return
+    table = Table("merchant", "code", "subject", "detail", "expected", "found", title=f"{len(findings)} findings")
+    for one in findings:
+        table.add_row(ids.encode("mer", one.merchant_id), one.code, one.subject, one.detail, one.expected, one.found)
+    _out.print(table)
+    raise typer.Exit(1)
+
+
+@app.command()
+def openapi(
+    write: Annotated[bool, typer.Option("--write", help="Write openapi/openapi.json instead of printing it.")] = False,
+) -> None:
+    """Print the description of the API as OpenAPI 3.1. Needs no database."""
+    # It says nothing about settings, so any will do.
+    settings = Settings(secret_key=base64.b64encode(bytes(32)).decode())
+    text = json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n"
+    if write:
+        _DOCUMENT.parent.mkdir(exist_ok=True)
+        _DOCUMENT.write_text(text, encoding="utf-8")
+        _err.print(f"Wrote {_DOCUMENT}.")
+    else:
+        typer.echo(text, nl=False)
+
+
+@contextlib.contextmanager
+def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, bool]]:
+    """Yield settings that name a running database, and whether it is the embedded one; explain what goes wrong."""
+    try:
+        settings = load()
+        logs.configure(settings.log_format)
+        if settings.database_url is not None:
+            yield settings, False
+            return
+        with embedded_postgres.start(settings.data_dir, say=_say) as server:
+            if embedded_is_migrated:
+                migrate.upgrade(server.url)
+            yield settings.model_copy(update={"database_url": server.url}), True
+    except (SettingsError, embedded_postgres.EmbeddedPostgresError) as error:
+        _stop(str(error))
+
+
+def _say(sentence: str) -> None:
+    # Not wrapped: it may hold a command to copy.
+    _err.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def _stop(sentence: str) -> NoReturn:
+    _err.print(sentence, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+@contextlib.contextmanager
+def _sessions(settings: Settings) -> Iterator[Session]:
+    """Yield the session of one unit of work."""
+    assert settings.database_url is not None
+    engine = make_engine(settings.database_url, pool_size=1, application_name="koc cli")
+    try:
+        with unit_of_work(engine) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _counting_together(workers: int) -> Iterator[None]:
+    """Let several server processes count into one folder; an operator may name it, and then it is only emptied."""
+    named = os.environ.get(_METRICS_FOLDER)
+    if named is not None:
+        Path(named).mkdir(parents=True, exist_ok=True)
+        for file in Path(named).glob("*.db"):
+            file.unlink()
+        yield
+    elif workers == 1:
+        yield
+    else:
+        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix="koc-metrics-")
+        try:
+            yield
+        finally:
+            shutil.rmtree(os.environ.pop(_METRICS_FOLDER), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _worker_beside(settings: Settings, stop: threading.Event) -> Iterator[None]:
+    """Run the worker in a thread of this process for as long as the block lasts."""
+    thread = threading.Thread(target=_work, args=(settings, stop), name="koc-worker", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_WORKER_ENDS_S)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield an event that is set when somebody asks this process to end, so that it ends what it began.
+
+    The web server takes the signals over while it runs, and raises them again when it has shut down.
+    """
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _work(settings: Settings, stop: threading.Event) -> None:
+    assert settings.database_url is not None
+    engine = make_engine(settings.database_url, pool_size=settings.db_pool_size, application_name="koc worker")
+    try:
+        run_worker(engine, settings, Security(base64.b64decode(settings.secret_key)), stop)
+    finally:
+        engine.dispose()
+
+
+def _merchant_id(text: str) -> UUID:
+    try:
+        return ids.decode("mer", text)
+    except ValueError:
+        _stop("--merchant takes the id of a merchant: mer_ and 26 letters and digits.")
+
+
+def _findings(settings: Settings, merchant_id: UUID | None) -> list[Finding]:
+    """Check merchant after merchant, showing how far it is."""
+    assert settings.database_url is not None
+    engine = make_engine(settings.database_url, pool_size=1, application_name="koc check-books")
+    try:
+        with read_session(engine) as session:
+            merchants = select(MerchantRow.id, MerchantRow.name).order_by(col(MerchantRow.id))
+            if merchant_id is not None:
+                merchants = merchants.where(col(MerchantRow.id) == merchant_id)
+            chosen = session.exec(merchants).all()
+        if merchant_id is not None and not chosen:
+            _stop("There is no such merchant.")
+        findings: list[Finding] = []
+        with Progress(console=_err, transient=True) as progress:
+            task = progress.add_task("Checking the books", total=len(chosen))
+            for each, name in chosen:
+                progress.update(task, description=f"Checking {name}")
+                with read_session(engine) as session:
+                    findings += check(session, each)
+                progress.advance(task)
+        return findings
+    finally:
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    app()
