@@ -16,6 +16,9 @@ from service.domain.money import spread
 
 JsonObject = dict[str, Any]
 
+# Made once: json.dumps would make it anew for each fact.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def _moment(at: datetime) -> str:
     """One notation for one instant: a shop that changes its UTC offset has not changed the body."""
@@ -358,7 +361,7 @@ class Fact:
         cls, kind: FactKind, body: FactBody, *, key: str = "", version_at: datetime, version_amount: int = 0
     ) -> Self:
         """A fact as an adapter or the desk makes it."""
-        text = json.dumps(body.as_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        text = _CANONICAL.encode(body.as_json())
         return cls(kind, key, version_at, version_amount, body, text, hashlib.sha256(text.encode()).digest())
 
     @classmethod
