@@ -255,7 +255,8 @@ def _rail(worker: Worker, merchant_id: UUID, run_id: UUID) -> Rail | None:
 
 
 def _pause(tries: int) -> timedelta:
-    return min(RETRY_MAX, RETRY_MIN * 2 ** min(tries, 10))
+    doubled: int = 2 ** min(tries, 10)
+    return min(RETRY_MAX, RETRY_MIN * doubled)
 
 
 def _owner() -> str:

@@ -18,7 +18,7 @@ class Movement:
     """One change of payable inside an item's interval. amount_minor: with its sign.
 
     kind: a commission entry's kind, or given_back for an earlier payout that gave its money back. version: payable's
-    own number of the change; several movements of one unit of work share it.
+    own number of the change; several movements of one unit of work share it. order_number: as the shop writes it.
     """
 
     version: int
@@ -40,11 +40,12 @@ def movements(session: Session, item: PayoutItemRow, *, limit: int = LINES_MAX) 
                CASE WHEN entry.destination = 'payable' THEN entry.amount_minor ELSE -entry.amount_minor END
                    AS amount_minor,
                entry.created_at AS at, commission.id AS commission_id, commission.order_id,
-               orders.external_id AS order_number, CAST(NULL AS uuid) AS payout_id, entry.seq
+               coalesce(nullif(fact.payload ->> 'number', ''), orders.external_id) AS order_number, CAST(NULL AS uuid) AS payout_id, entry.seq
         FROM commission
         JOIN commission_entry AS entry
           ON entry.merchant_id = commission.merchant_id AND entry.commission_id = commission.id
         JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        LEFT JOIN fact ON fact.merchant_id = orders.merchant_id AND fact.order_id = orders.id AND fact.kind = 'order'
         WHERE commission.merchant_id = :merchant_id AND commission.payee_id = :payee_id
           AND commission.currency = :currency
           AND entry.payable_version > :from_version AND entry.payable_version <= :to_version
