@@ -18,8 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Purpose = Literal["secret-encryption", "click-signing", "ip-hashing"]
 """What keys are derived for. A purpose's name is part of its key: renaming one makes what it protected unreadable."""
 
-BATCHERS = 2
-"""Units of work that run beside the admitted requests: one batcher for orders, one for clicks."""
+BATCHERS = 3
+"""Units of work that run beside the admitted requests: of orders, of clicks, and the reading of links into memory."""
 
 _log = logging.getLogger(__name__)
 

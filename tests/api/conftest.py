@@ -13,7 +13,7 @@ from tests.support.shop import SECRET_KEY, Shop
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """Return the settings the service under test runs with."""
-    return Settings(database_url=database_url, secret_key=SECRET_KEY, db_pool_size=6, db_admission=4)
+    return Settings(database_url=database_url, secret_key=SECRET_KEY, db_pool_size=7, db_admission=4)
 
 
 @pytest.fixture
