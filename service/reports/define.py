@@ -51,6 +51,11 @@ class Column:
         """The column of the report's query that it is made of."""
         return f"{self.name}_minor" if self.kind is Kind.MONEY else self.name
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the cells it fills in a row."""
+        return (self.source, self.name) if self.kind is Kind.MONEY else (self.name,)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -14,11 +14,7 @@ _FORMULA = "^[-=+@\t\r\n]"
 
 def header(report: Report) -> list[str]:
     """Names of the cells of a row, in order."""
-    return [
-        name
-        for column in report.columns
-        for name in ((f"{column.name}_minor", column.name) if column.kind is Kind.MONEY else (column.name,))
-    ]
+    return [name for column in report.columns for name in column.cells]
 
 
 def copy_statement(report: Report) -> sql.Composed:

@@ -1,0 +1,380 @@
+"""Commissions: what affiliates earn and where it stands, with receipts, and what people decide about them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Row
+from sqlmodel import Session
+
+from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
+from service.api.paging import Page, PageQuery, Paging, page
+from service.api.views import (
+    AffiliateId,
+    Body,
+    CommissionId,
+    Moment,
+    MoneyBody,
+    MoneyView,
+    OrderId,
+    PayoutId,
+    PostingId,
+    ProgramId,
+    ReasonCode,
+    View,
+)
+from service.commissions.assess import load_intervals
+from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
+from service.domain.errors import Invalid, Missing
+from service.domain.payout import holder
+from service.infra import ids
+from service.infra.db import fetch
+from service.intake import desk
+from service.intake.desk import Person
+from service.intake.record import Recorded
+from service.reports.places import PAYABLE_MINOR, STANDING, STATUS
+
+router = APIRouter(tags=["commissions"])
+
+
+class PlacesView(View):
+    """Where the parts of a commission stand; they add up to its target."""
+
+    pending: MoneyView
+    """Earned, not settled."""
+    held: MoneyView
+    """Earned, frozen."""
+    payable: MoneyView
+    """Settled, in no payout yet. Below zero: taken back after it was paid, to be set against later earnings."""
+    in_payout: MoneyView
+    """In a payout that the rail has not accepted yet."""
+    paid: MoneyView
+    """In a payout that the rail accepted."""
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        def money(amount_minor: int) -> MoneyView:
+            return MoneyView(amount_minor=amount_minor, currency=row.currency)
+
+        return cls(
+            pending=money(row.pending_minor),
+            held=money(row.held_minor),
+            payable=money(row.payable_minor),
+            in_payout=money(row.in_payout_minor),
+            paid=money(row.paid_minor),
+        )
+
+
+class CommissionView(View):
+    id: CommissionId
+    order_id: OrderId
+    order_external_id: str
+    """The shop's own id of the order."""
+    order_number: str
+    """As the shop shows it to its customer; may be empty."""
+    placed_at: Moment | None
+    """When the order was placed."""
+    affiliate_id: AffiliateId
+    program_id: ProgramId | None
+    program_version: int | None
+    """The version of the programme's terms that counts."""
+    status: CommissionStatus
+    """The place of the part that has come least far."""
+    reason_code: CommissionReason
+    """Why it stands where it stands."""
+    target: MoneyView
+    """What the affiliate should have earned from all that is known; equals what is posted."""
+    places: PlacesView
+    approved: MoneyView | None
+    """The most that may be settled; null where no approval is demanded."""
+    settles_at: Moment | None
+    """When what is pending becomes payable; null while something is missing: reason_code says what."""
+    created_at: Moment
+    updated_at: Moment
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        return cls(
+            id=row.id,
+            order_id=row.order_id,
+            order_external_id=row.external_id,
+            order_number=row.number,
+            placed_at=row.placed_at,
+            affiliate_id=row.payee_id,
+            program_id=row.program_id,
+            program_version=row.program_version,
+            status=CommissionStatus(row.status),
+            reason_code=CommissionReason(row.reason_code),
+            target=MoneyView(amount_minor=row.target_minor, currency=row.currency),
+            places=PlacesView.of(row),
+            approved=None
+            if row.approved_minor is None
+            else MoneyView(amount_minor=row.approved_minor, currency=row.currency),
+            settles_at=row.settles_at,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+class EntryView(View):
+    """One dated difference to a commission; never changed."""
+
+    seq: int
+    kind: EntryKind
+    source: Place
+    destination: Place
+    amount: MoneyView
+    at: Moment
+    posting_id: PostingId
+    payable_version: int | None
+    """The version of the affiliate's payable balance it made; null where payable did not move."""
+    payout_id: PayoutId | None
+    """The payout this movement of payable stands in now; null while it stands in payable."""
+
+
+class ReceiptView(View):
+    """How a commission came about, so that it can be recomputed by hand."""
+
+    commission: CommissionView
+    receipt: dict[str, Any]
+    """Version, base, lines with rule, rate and exact share, rounding, cap, and the versions considered. Empty where
+    nothing is earned."""
+    terms: dict[str, Any] | None
+    """The programme's terms of that version."""
+    entries: list[EntryView]
+    """Every difference booked, oldest first."""
+
+
+class CommissionApprove(Body):
+    amount: MoneyBody | None = None
+    """The most that may be settled, in the commission's currency; left out, what it comes to now. More than that waits."""
+    reason_code: ReasonCode = "approved"
+
+
+class CommissionDecision(Body):
+    reason_code: ReasonCode
+
+
+class CommissionRelease(Body):
+    reason_code: ReasonCode = "checked"
+
+
+class CommissionMissing(Missing):
+    code = "unknown-commission"
+    title = "There is no such commission"
+
+
+def select_commissions(
+    session: Session, conditions: Sequence[str], parameters: Mapping[str, object], *, limit: int | None = None
+) -> Sequence[Row[Any]]:
+    """Commissions with their places and status, newest first. conditions: our own SQL on `commission` and `assessment`."""
+    return fetch(
+        session,
+        f"""
+        SELECT commission.id, commission.order_id, commission.payee_id, commission.program_id,
+               commission.program_version, commission.currency, commission.target_minor, commission.pending_minor,
+               commission.held_minor, commission.settled_minor, commission.approved_minor, commission.settles_at,
+               commission.reason_code, commission.created_at, commission.updated_at, orders.external_id,
+               coalesce(assessment.number, '') AS number, assessment.placed_at, {PAYABLE_MINOR} AS payable_minor,
+               placed.in_payout_minor, placed.paid_minor, {STATUS} AS status
+        FROM commission
+        JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        LEFT JOIN assessment
+          ON assessment.merchant_id = commission.merchant_id AND assessment.order_id = commission.order_id
+        {STANDING}
+        WHERE {" AND ".join(conditions)}
+        ORDER BY commission.id DESC
+        LIMIT :limit
+        """,  # noqa: S608 - conditions are our own constants; values are parameters
+        {**parameters, "limit": limit},
+    )
+
+
+def commission_page(
+    session: Session, paging: PageQuery, conditions: list[str], parameters: dict[str, object]
+) -> Sequence[Row[Any]]:
+    """One row more than the page, newest first."""
+    after = paging.after_id()
+    if after is not None:
+        conditions = [*conditions, "commission.id < :after"]
+        parameters = {**parameters, "after": after}
+    return select_commissions(session, conditions, parameters, limit=paging.limit + 1)
+
+
+@router.get("/v1/commissions")
+def list_commissions(
+    *,
+    caller: Reader,
+    session: ReadSession,
+    paging: Paging,
+    affiliate_id: Annotated[AffiliateId | None, Query(description="Commissions of this affiliate.")] = None,
+    order_id: Annotated[OrderId | None, Query(description="Commissions on this order.")] = None,
+    program_id: Annotated[ProgramId | None, Query(description="Commissions of this programme.")] = None,
+    status: Annotated[CommissionStatus | None, Query(description="Commissions that stand here.")] = None,
+    reason_code: Annotated[CommissionReason | None, Query(description="Commissions that stand so for this.")] = None,
+    placed_from: Annotated[Moment | None, Query(description="Orders placed then or later.")] = None,
+    placed_before: Annotated[Moment | None, Query(description="Orders placed before then.")] = None,
+) -> Page[CommissionView]:
+    """List commissions, newest first, with where each part of them stands."""
+    asked: dict[str, tuple[str, object]] = {
+        "affiliate_id": ("commission.payee_id = :affiliate_id", affiliate_id),
+        "order_id": ("commission.order_id = :order_id", order_id),
+        "program_id": ("commission.program_id = :program_id", program_id),
+        "status": (f"{STATUS} = :status", status),
+        "reason_code": ("commission.reason_code = :reason_code", reason_code),
+        "placed_from": ("assessment.placed_at >= :placed_from", placed_from),
+        "placed_before": ("assessment.placed_at < :placed_before", placed_before),
+    }
+    given = {name: each for name, each in asked.items() if each[1] is not None}
+    conditions = ["commission.merchant_id = :merchant_id", *(condition for condition, _ in given.values())]
+    parameters = {"merchant_id": caller.merchant_id, **{name: value for name, (_, value) in given.items()}}
+    rows = commission_page(session, paging, conditions, parameters)
+    return page(rows, paging, key=lambda row: (row.id,), view=CommissionView.of)
+
+
+@router.get("/v1/commissions/{commission_id}")
+def get_commission(commission_id: CommissionId, caller: Reader, session: ReadSession) -> CommissionView:
+    """Return one commission."""
+    return CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+
+
+@router.get("/v1/commissions/{commission_id}/receipt")
+def get_commission_receipt(commission_id: CommissionId, caller: Reader, session: ReadSession) -> ReceiptView:
+    """Explain a commission to the last minor unit: terms, lines, rounding, and every difference booked."""
+    return receipt_of(session, caller.merchant_id, find_commission(session, caller.merchant_id, commission_id))
+
+
+@router.post("/v1/commissions/{commission_id}/approve")
+def approve_commission(
+    commission_id: CommissionId, asked: CommissionApprove, caller: Admin, session: WriteSession
+) -> CommissionView:
+    """Let up to an amount be settled. A later decision replaces an earlier one."""
+    amount_minor = None
+    if asked.amount is not None:
+        row = find_commission(session, caller.merchant_id, commission_id)
+        if asked.amount.currency != row.currency:
+            raise Invalid(f"This commission is in {row.currency}; approve an amount in that currency.")
+        amount_minor = asked.amount.amount_minor
+
+    def decide(person: Person) -> Recorded:
+        return desk.approve(session, person, commission_id, amount_minor=amount_minor, reason_code=asked.reason_code)
+
+    return _decided(session, caller, commission_id, decide)
+
+
+@router.post("/v1/commissions/{commission_id}/reject")
+def reject_commission(
+    commission_id: CommissionId, asked: CommissionDecision, caller: Admin, session: WriteSession
+) -> CommissionView:
+    """Pay nothing for it, whatever the shop still says of the order. A later approval takes it back."""
+    return _decided(
+        session,
+        caller,
+        commission_id,
+        lambda person: desk.reject(session, person, commission_id, reason_code=asked.reason_code),
+    )
+
+
+@router.post("/v1/commissions/{commission_id}/hold")
+def hold_commission(
+    commission_id: CommissionId, asked: CommissionDecision, caller: Admin, session: WriteSession
+) -> CommissionView:
+    """Freeze the commission's order, money in a payout that was not handed to a rail included, until it is released."""
+    return _decided(
+        session,
+        caller,
+        commission_id,
+        lambda person: desk.hold(session, person, commission_id, reason_code=asked.reason_code),
+    )
+
+
+@router.post("/v1/commissions/{commission_id}/release")
+def release_commission(
+    commission_id: CommissionId, asked: CommissionRelease, caller: Admin, session: WriteSession
+) -> CommissionView:
+    """End every hold on the commission's order. Disputes stay: the shop closes those."""
+    return _decided(
+        session,
+        caller,
+        commission_id,
+        lambda person: desk.release(session, person, commission_id, reason_code=asked.reason_code),
+    )
+
+
+def find_commission(
+    session: Session, merchant_id: UUID, commission_id: UUID, *, affiliate_id: UUID | None = None
+) -> Row[Any]:
+    """Return a commission with its places; with affiliate_id, only one of that affiliate. Raises CommissionMissing."""
+    conditions = ["commission.merchant_id = :merchant_id", "commission.id = :id"]
+    parameters: dict[str, object] = {"merchant_id": merchant_id, "id": commission_id}
+    if affiliate_id is not None:
+        conditions.append("commission.payee_id = :affiliate_id")
+        parameters["affiliate_id"] = affiliate_id
+    rows = select_commissions(session, conditions, parameters)
+    if not rows:
+        raise CommissionMissing(f"There is no commission {ids.encode('com', commission_id)} here.")
+    return rows[0]
+
+
+def receipt_of(session: Session, merchant_id: UUID, row: Row[Any]) -> ReceiptView:
+    """row: of select_commissions."""
+    [told] = fetch(
+        session,
+        """
+        SELECT commission.receipt, version.terms
+        FROM commission
+        LEFT JOIN program_version AS version
+          ON version.merchant_id = commission.merchant_id AND version.program_id = commission.program_id
+         AND version.number = commission.program_version
+        WHERE commission.merchant_id = :merchant_id AND commission.id = :id
+        """,
+        {"merchant_id": merchant_id, "id": row.id},
+    )
+    return ReceiptView(
+        commission=CommissionView.of(row),
+        receipt=told.receipt,
+        terms=told.terms,
+        entries=_entries(session, merchant_id, row),
+    )
+
+
+def _entries(session: Session, merchant_id: UUID, row: Row[Any]) -> list[EntryView]:
+    payee = (merchant_id, row.payee_id, row.currency)
+    intervals = load_intervals(session, {payee}).get(payee, [])
+
+    def payout_of(version: int | None) -> UUID | None:
+        item = None if version is None else holder(version, intervals)
+        return None if item is None else item.item_id
+
+    entries = fetch(
+        session,
+        """
+        SELECT seq, kind, source, destination, amount_minor, posting_id, payable_version, created_at
+        FROM commission_entry WHERE merchant_id = :merchant_id AND commission_id = :id
+        ORDER BY seq
+        """,
+        {"merchant_id": merchant_id, "id": row.id},
+    )
+    return [
+        EntryView(
+            seq=entry.seq,
+            kind=EntryKind(entry.kind),
+            source=Place(entry.source),
+            destination=Place(entry.destination),
+            amount=MoneyView(amount_minor=entry.amount_minor, currency=row.currency),
+            at=entry.created_at,
+            posting_id=entry.posting_id,
+            payable_version=entry.payable_version,
+            payout_id=payout_of(entry.payable_version),
+        )
+        for entry in entries
+    ]
+
+
+def _decided(
+    session: Session, caller: Caller, commission_id: UUID, decide: Callable[[Person], Recorded]
+) -> CommissionView:
+    """Return the commission as it is after a decision, which has been booked in this unit of work."""
+    decide(Person(caller.merchant_id, caller.key_id, caller.now))
+    return CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
