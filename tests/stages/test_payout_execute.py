@@ -1,0 +1,552 @@
+"""Sending: what each answer of a rail proves, and that nobody is paid twice whatever happens in between."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+
+import pytest
+from sqlalchemy import Engine
+
+from service.domain.payout import FactKind, ItemState, RunState
+from service.infra.db import run_unit
+from service.payouts.execute import advance
+from service.payouts.plan import plan
+from service.payouts.reconcile import Told, compare, reconcile
+from service.payouts.release import cancel, release
+from service.payouts.retry import NothingToRetry, confirm_resend, retry
+from service.payouts.send import ask, expire, lease_planned
+from tests.support.payouts import CHECKER, MAKER, Desk, FakeRail
+
+
+@pytest.fixture
+def desk(engine: Engine) -> Desk:
+    return Desk.opened(engine)
+
+
+def test_an_accepted_item_is_sent_and_the_run_closes(desk: Desk) -> None:
+    ann, bob = desk.payee(100), desk.payee(200, carried=3)
+    run = desk.an_executing_run()
+
+    progress = desk.work(run)
+
+    assert progress.next_at is None
+    assert desk.run(run).status == RunState.CLOSED
+    assert [desk.state(each) for each in (ann, bob)] == [ItemState.SENT, ItemState.SENT]
+    assert desk.balances(ann) == {"paid": 100}
+    assert desk.balances(bob) == {"paid": 203}
+    assert sorted(each.amount_minor for each in desk.rail.transfers) == [100, 203]
+    assert desk.events() == [
+        "payout_run.submitted",
+        "payout_run.approved",
+        "payout_run.executing",
+        "payout.sent",
+        "payout.sent",
+        "payout_run.closed",
+    ]
+
+
+def test_an_attempt_is_written_down_before_the_first_byte_leaves(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["lost"]
+
+    desk.work(desk.an_executing_run())
+
+    attempt = desk.attempts(ann)[0]
+    assert attempt.idempotency_key == desk.rail.sends[0]
+    assert attempt.idempotency_key.startswith("test:pay_")
+    assert attempt.idempotency_key.endswith(":1")
+    assert (attempt.sends, attempt.first_sent_at) == (1, desk.now)
+    assert b"sandbox_ok" not in attempt.request
+
+
+def test_a_run_larger_than_a_wave_is_sent_whole(engine: Engine) -> None:
+    desk = Desk.opened(engine, rail=FakeRail(at_once=3))
+    payees = [desk.payee(100 + number) for number in range(10)]
+
+    desk.work(desk.an_executing_run())
+
+    assert {desk.state(each) for each in payees} == {ItemState.SENT}
+    assert len(desk.rail.sends) == len(set(desk.rail.sends)) == 10
+
+
+def test_a_remainder_below_the_rails_step_is_carried_and_sent_next_time(engine: Engine) -> None:
+    desk = Desk.opened(engine, rail=FakeRail(step=100))
+    ann = desk.payee(1230)
+
+    desk.work(desk.an_executing_run())
+
+    assert desk.balances(ann) == {"paid": 1200, "taxed_carry": 30}
+    desk.earn(ann, 70)
+    desk.work(desk.an_executing_run())
+    second = desk.item(ann)
+    assert (second.gross_minor, second.carried_minor, second.net_minor, second.remainder_minor) == (70, 30, 100, 0)
+    assert desk.balances(ann) == {"paid": 1300}
+
+
+def test_a_definite_refusal_frees_the_money_for_a_person_to_decide(desk: Desk) -> None:
+    ann, bob = desk.payee(100, destination="sandbox_bad"), desk.payee(100)
+    desk.rail.does["sandbox_bad"] = ["refuse"]
+    run = desk.an_executing_run()
+
+    desk.work(run)
+
+    assert (desk.state(ann), desk.state(bob)) == (ItemState.REFUSED, ItemState.SENT)
+    assert desk.balances(ann) == {"reserved": 100}
+    assert desk.item(ann).handed_over_at is None
+    assert desk.run(run).status == RunState.EXECUTING
+    assert "payout.refused" in desk.events()
+    desk.later(hours=9)
+    desk.work(run)
+    assert len(desk.attempts(ann)) == 1
+
+
+def test_a_refused_item_is_sent_again_under_a_new_key_when_a_person_asks(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["refuse"]
+    run = desk.an_executing_run()
+    desk.work(run)
+
+    desk.do(retry, item_id=desk.item(ann).id, by=MAKER, now=desk.now)
+    desk.work(run)
+
+    assert [each.outcome for each in desk.attempts(ann)] == ["refused", "accepted"]
+    assert [key[-2:] for key in desk.rail.sends] == [":1", ":2"]
+    assert desk.attempts(ann)[1].asked_by == MAKER
+    assert desk.run(run).status == RunState.CLOSED
+
+
+def test_a_refused_item_can_be_released_and_the_run_closes(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["refuse"]
+    run = desk.an_executing_run()
+    desk.work(run)
+
+    desk.do(release, item_id=desk.item(ann).id, when=desk.when, now=desk.now)
+    desk.work(run)
+
+    assert desk.balances(ann) == {"payable": 100}
+    assert desk.run(run).status == RunState.CLOSED
+
+
+def test_a_refusal_of_what_was_done_is_not_believed(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+    desk.do(plan_of(desk, run))
+    [leased] = desk.do(lease_of(desk, run))
+    desk.rail._do(leased.request, leased.key)
+    desk.rail.does["sandbox_ok"] = ["refuse"]
+
+    answer = ask(desk.rail, leased, lambda: desk.now)
+
+    assert answer.reference == desk.rail.transfers[0].reference
+    assert desk.state(ann) is ItemState.SENDING
+
+
+def test_silence_keeps_the_money_in_transit_until_a_look_up_finds_the_transfer(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["lost"]
+    run = desk.an_executing_run()
+
+    progress = desk.work(run)
+
+    assert desk.state(ann) is ItemState.UNKNOWN
+    assert desk.balances(ann) == {"in_transit": 100}
+    assert progress.next_at is not None
+    assert timedelta(minutes=1) <= progress.next_at - desk.now <= timedelta(minutes=1.2)
+    desk.later(minutes=2)
+    desk.work(run)
+    assert desk.state(ann) is ItemState.SENT
+    assert len(desk.rail.sends) == len(desk.rail.transfers) == 1
+
+
+def test_what_is_not_found_is_sent_again_with_the_same_key(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["down", "down"]
+    run = desk.an_executing_run()
+    desk.work(run)
+
+    for minutes in (2, 7):
+        desk.later(minutes=minutes)
+        desk.work(run)
+
+    assert desk.rail.sends == [desk.attempts(ann)[0].idempotency_key] * 3
+    assert desk.attempts(ann)[0].sends == 3
+    assert desk.state(ann) is ItemState.SENT
+
+
+def test_the_refusal_of_a_second_sending_proves_nothing(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["late", "refuse"]
+    run = desk.an_executing_run()
+    desk.work(run)
+
+    desk.later(minutes=2)
+    desk.work(run)
+
+    assert desk.state(ann) is ItemState.UNKNOWN
+    assert desk.balances(ann) == {"in_transit": 100}
+    desk.rail.land()
+    desk.later(minutes=7)
+    desk.work(run)
+    assert desk.state(ann) is ItemState.SENT
+    assert len(desk.rail.transfers) == 1
+
+
+def test_an_old_key_is_only_looked_up_and_absence_is_proven_by_two_listings(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["down"] * 99
+    run = desk.an_executing_run()
+    desk.work(run)
+    for _ in range(21):
+        desk.later(hours=1)
+        desk.work(run)
+    sends = len(desk.rail.sends)
+    desk.rail.forget_keys()
+
+    for _ in range(4):
+        desk.later(hours=1)
+        desk.work(run)
+        assert desk.state(ann) is ItemState.UNKNOWN
+    for _ in range(3):
+        desk.later(minutes=20)
+        desk.work(run)
+
+    assert len(desk.rail.sends) == sends
+    assert desk.state(ann) is ItemState.REFUSED
+    assert desk.attempts(ann)[0].outcome == "absent"
+    assert len(desk.attempts(ann)[0].proof["listings"]) >= 2
+    assert desk.balances(ann) == {"reserved": 100}
+
+
+def test_after_a_proof_of_absence_only_a_persons_word_sends_again(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["down"]
+    run = desk.an_executing_run()
+    desk.work(run)
+    desk.later(hours=26)
+    desk.work(run)
+    desk.later(minutes=20)
+    desk.work(run)
+    item_id = desk.item(ann).id
+    desk.later(hours=5)
+    desk.work(run)
+    assert len(desk.rail.sends) == 1
+    with pytest.raises(NothingToRetry):
+        desk.do(retry, item_id=item_id, by=CHECKER, now=desk.now)
+
+    desk.do(confirm_resend, item_id=item_id, by=CHECKER, now=desk.now)
+    desk.work(run)
+
+    assert [each.outcome for each in desk.attempts(ann)] == ["absent", "accepted"]
+    assert desk.balances(ann) == {"paid": 100}
+
+
+def test_an_incomplete_listing_proves_nothing(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["down"]
+    run = desk.an_executing_run()
+    desk.work(run)
+    desk.rail.listing_fails = True
+
+    for _ in range(5):
+        desk.later(hours=26)
+        desk.work(run)
+
+    assert desk.state(ann) is ItemState.UNKNOWN
+    assert len(desk.rail.sends) == 1
+
+
+def test_a_refusal_that_cannot_be_looked_up_proves_nothing(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["refuse"]
+    desk.rail.listing_fails = True
+
+    desk.work(desk.an_executing_run())
+
+    assert desk.state(ann) is ItemState.UNKNOWN
+
+
+def test_refused_credentials_stop_the_rail_and_refuse_nobody(engine: Engine) -> None:
+    desk = Desk.opened(engine, rail=FakeRail(at_once=1))
+    payees = [desk.payee(100, destination=f"sandbox_{number}") for number in range(3)]
+    other_payee = desk.payee(100)
+    other = desk.an_executing_run(other_payee)
+    desk.rail.does["sandbox_0"] = ["stopped"]
+    run = desk.an_executing_run(*payees)
+
+    desk.work(run)
+
+    assert desk.run(run).stop_code == desk.run(other).stop_code == "api_key_expired"
+    assert [desk.state(each) for each in payees] == [ItemState.UNKNOWN, ItemState.SENDING, ItemState.SENDING]
+    assert len(desk.rail.sends) == 1
+    assert "payout_run.stopped" in desk.events()
+    desk.later(minutes=2)
+    desk.execute(run)
+    desk.work(run)
+    assert {desk.state(each) for each in payees} == {ItemState.SENT}
+    assert len(desk.rail.transfers) == 3
+
+
+def test_a_key_used_with_other_parameters_freezes_the_item(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["mismatch"]
+    run = desk.an_executing_run()
+
+    desk.work(run)
+    for _ in range(3):
+        desk.later(hours=1)
+        desk.work(run)
+
+    assert desk.item(ann).frozen_code == "key_with_other_parameters"
+    assert desk.state(ann) is ItemState.UNKNOWN
+    assert len(desk.rail.sends) == 1
+
+
+def test_another_amount_than_asked_for_is_recorded_as_sent_and_stops_the_run(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["other"]
+    run = desk.an_executing_run()
+
+    desk.work(run)
+
+    assert desk.state(ann) is ItemState.SENT
+    assert desk.run(run).stop_code == "answer_differs"
+
+
+def test_a_transfer_that_its_attempt_does_not_explain_stops_the_run(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["late"]
+    run = desk.an_executing_run()
+    desk.work(run)
+    desk.later(hours=26)
+    desk.work(run)
+    desk.later(minutes=20)
+    desk.work(run)
+    desk.do(confirm_resend, item_id=desk.item(ann).id, by=CHECKER, now=desk.now)
+    desk.rail.does["sandbox_ok"] = ["down"]
+    desk.work(run)
+    desk.rail.land()
+
+    desk.later(minutes=5)
+    desk.work(run)
+
+    assert desk.run(run).stop_code == "unexpected_transfer"
+    assert desk.state(ann) is ItemState.UNKNOWN
+    assert len(desk.rail.transfers) == 1
+
+
+def test_a_worker_that_dies_leaves_an_unknown_and_its_late_answer_is_not_recorded(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+    desk.do(plan_of(desk, run))
+    [leased] = desk.do(lease_of(desk, run))
+    desk.later(minutes=11)
+
+    desk.work(run, owner="another")
+
+    assert desk.state(ann) is ItemState.SENT
+    assert desk.attempts(ann)[0].sends == 2
+    assert ask(desk.rail, leased, lambda: desk.now).code == "not_sent_in_time"
+    assert desk.do(expire, run_id=run.id, now=desk.now) == 0
+    assert len(desk.rail.transfers) == 1
+
+
+def test_two_runners_at_once_send_each_item_once(engine: Engine) -> None:
+    desk = Desk.opened(engine, rail=FakeRail(at_once=4))
+    for number in range(40):
+        desk.payee(100 + number)
+    run = desk.an_executing_run()
+    together = Barrier(4)
+
+    def runner(name: str) -> None:
+        with ThreadPoolExecutor(2) as calls:
+            together.wait()
+            advance(
+                desk.sender(calls, owner=name),
+                merchant_id=desk.merchant_id,
+                run_id=run.id,
+                until=desk.now + timedelta(seconds=30),
+            )
+
+    with ThreadPoolExecutor(4) as runners:
+        list(runners.map(runner, ["a", "b", "c", "d"]))
+    desk.work(run)
+
+    assert len(desk.rail.sends) == len(desk.rail.transfers) == 40
+    assert desk.run(run).status == RunState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(lambda desk, ann: desk.earn(ann, -1), "in_debt", id="fell into debt"),
+        pytest.param(lambda desk, ann: desk.method(ann, "sandbox_new"), "method_changed", id="another account"),
+        pytest.param(lambda desk, ann: desk.change(ann, status="suspended"), "affiliate_suspended", id="suspended"),
+        pytest.param(lambda desk, ann: desk.change(ann, tax_rule="none_company"), "tax_rule_changed", id="tax rule"),
+    ],
+)
+def test_what_changed_since_the_approval_drops_the_item_and_the_run_goes_on(
+    desk: Desk, change: object, reason: str
+) -> None:
+    ann, bob = desk.payee(100, carried=1), desk.payee(100)
+    run = desk.an_executing_run()
+    change(desk, ann)  # type: ignore[operator] # a table of cases
+
+    desk.work(run)
+
+    assert desk.item(ann).release_reason == reason
+    assert desk.balances(ann)["taxed_carry"] == 1
+    assert "reserved" not in desk.balances(ann)
+    assert (desk.state(ann), desk.state(bob)) == (ItemState.RELEASED, ItemState.SENT)
+    assert desk.run(run).status == RunState.CLOSED
+    assert [each.destination for each in desk.rail.transfers] == ["sandbox_ok"]
+
+
+def test_a_change_after_the_first_sending_does_not_drop_what_may_have_gone(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["down"]
+    run = desk.an_executing_run()
+    desk.work(run)
+    desk.earn(ann, -500)
+
+    desk.later(minutes=2)
+    desk.work(run)
+
+    assert desk.state(ann) is ItemState.SENT
+
+
+def test_the_same_account_entered_again_is_no_change(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+    desk.method(ann, "sandbox_ok")
+
+    desk.work(run)
+
+    assert desk.state(ann) is ItemState.SENT
+
+
+def test_nothing_is_sent_before_the_pay_day(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.reserve(pay_on=desk.when.day + timedelta(days=2))
+    desk.submit(run)
+    desk.approve(run)
+    desk.execute(run)
+
+    desk.work(run)
+
+    assert desk.state(ann) is ItemState.APPROVED
+    desk.later(days=2)
+    desk.work(run)
+    assert desk.state(ann) is ItemState.SENT
+
+
+def test_cancelling_an_executing_run_leaves_only_what_may_have_been_sent(desk: Desk) -> None:
+    sent, unknown, refused = (desk.payee(100, destination=f"sandbox_{each}") for each in ("a", "b", "c"))
+    desk.rail.does |= {"sandbox_b": ["lost"], "sandbox_c": ["refuse"]}
+    run = desk.an_executing_run()
+    desk.work(run)
+
+    desk.do(cancel, run_id=run.id, when=desk.when, now=desk.now)
+
+    assert [desk.state(each) for each in (sent, unknown, refused)] == ["sent", "unknown", "released"]
+    desk.later(minutes=2)
+    desk.work(run)
+    assert desk.state(unknown) is ItemState.SENT
+    assert desk.run(run).status == RunState.CLOSED
+
+
+def test_a_planned_attempt_that_nobody_leased_can_be_withdrawn(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+    desk.do(plan_of(desk, run))
+    assert desk.balances(ann) == {"in_transit": 100}
+
+    desk.do(cancel, run_id=run.id, when=desk.when, now=desk.now)
+
+    assert desk.balances(ann) == {"payable": 100}
+    assert desk.run(run).status == RunState.CANCELLED
+    assert desk.do(lease_of(desk, run)) == []
+    desk.reserve()
+    assert desk.item(ann).gross_minor == 100
+
+
+def test_money_that_a_rail_gave_back_is_carried_to_the_next_item(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+    desk.work(run)
+    reference = desk.rail.transfers[0].reference
+    began = desk.now
+
+    for amount, state in ((30, ItemState.PART_REVERSED), (30, ItemState.PART_REVERSED), (100, ItemState.REVERSED)):
+        desk.rail.reverse(reference, amount)
+        found = compare(desk.engine, desk.rail, merchant_id=desk.merchant_id, run_id=run.id, since=began, now=desk.now)
+        assert found.complete
+        assert found.missing == ()
+        assert desk.state(ann) is state
+        assert desk.balances(ann).get("taxed_carry") == amount
+
+    assert desk.balances(ann) == {"taxed_carry": 100}
+    desk.work(desk.an_executing_run())
+    second = desk.item(ann)
+    assert (second.gross_minor, second.carried_minor) == (0, 100)
+    assert desk.balances(ann) == {"paid": 100}
+
+
+def test_what_a_provider_tells_counts_once_in_any_order(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.work(desk.an_executing_run())
+    item, reference = desk.item(ann), desk.rail.transfers[0].reference
+    told = [
+        Told(item.id, reference, FactKind.REVERSED, "60", 60, {}),
+        Told(item.id, reference, FactKind.PAID, "1", 100, {}),
+        Told(item.id, reference, FactKind.REVERSED, "20", 20, {}),
+        Told(item.id, reference, FactKind.FAILED, "1", 0, {}),
+    ]
+
+    for facts in (told[:1], told, told[::-1]):
+        run_unit(
+            desk.engine,
+            lambda session, facts=facts: reconcile(
+                session, facts, merchant_id=desk.merchant_id, rail="sandbox", when=desk.when, now=desk.now
+            ),
+        )
+
+    assert desk.balances(ann) == {"paid": 40, "taxed_carry": 60}
+    assert desk.state(ann) is ItemState.PART_REVERSED
+
+
+def test_a_difference_between_the_books_and_the_rail_is_named(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+    desk.work(run)
+    made = desk.rail.transfers.pop()
+    desk.rail.transfers.append(type(made)(made.item_id, 9, "tr_strange", 5, 0, "USD", "sandbox_ok"))
+
+    found = compare(desk.engine, desk.rail, merchant_id=desk.merchant_id, run_id=run.id, since=desk.now, now=desk.now)
+
+    assert found.missing == (desk.item(ann).id,)
+    assert found.unexplained == ("tr_strange",)
+
+
+def plan_of(desk: Desk, run: object):  # type: ignore[no-untyped-def] # a verb bound to its arguments
+    return lambda session, merchant_id: plan(
+        session,
+        desk.rail,
+        desk.security,
+        merchant_id=merchant_id,
+        run_id=run.id,  # type: ignore[attr-defined] # a run
+        limit=100,
+        now=desk.now,
+    )
+
+
+def lease_of(desk: Desk, run: object):  # type: ignore[no-untyped-def] # a verb bound to its arguments
+    return lambda session, merchant_id: lease_planned(
+        session,
+        desk.security,
+        merchant_id=merchant_id,
+        run_id=run.id,  # type: ignore[attr-defined] # a run
+        owner="first",
+        limit=100,
+        now=desk.now,
+    )
