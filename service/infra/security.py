@@ -23,7 +23,7 @@ _HASH_BYTES = 16
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _API_KEY = re.compile(r"(koc_(?:live|test)_[0-9A-Za-z]{30})([0-9A-Za-z]{6})")
-_DECIMAL_DIGIT = re.compile(r"\d")
+_NO_DIGIT = re.compile(r"\D+")
 
 
 class CannotDecrypt(Exception):
@@ -120,10 +120,14 @@ def normalised(kind: str, value: str) -> str:
     """
     match kind:
         case "email":
+            if value.isascii():
+                return value.strip().lower()
             # Lower case can take a letter and its accent apart again.
             return unicodedata.normalize("NFC", unicodedata.normalize("NFC", value).lower()).strip()
         case "phone":
-            digits = "".join([str(int(digit)) for digit in _DECIMAL_DIGIT.findall(value)])
+            # A digit of any script is worth its number.
+            digits = _NO_DIGIT.sub("", value)
+            digits = digits if digits.isascii() else "".join([str(int(digit)) for digit in digits])
             if not value.strip().startswith(("+", "＋")):
                 digits = digits.removeprefix("00")
             return f"+{digits}" if digits else ""
