@@ -110,14 +110,15 @@ def test_a_lone_item_waits_for_no_timer() -> None:
 
     async def scene() -> float:
         async with running(Batcher("numbers", desk.work, desk.park)) as batcher:
-            await batcher.submit(1)
-            started = time.perf_counter()
+            waits = []
             for item in range(50):
+                started = time.perf_counter()
                 await batcher.submit(item)
-            return (time.perf_counter() - started) / 50
+                waits.append(time.perf_counter() - started)
+            return min(waits)
 
     # Far above what a hand-over between threads takes, far below any timer worth having.
-    assert asyncio.run(scene()) < 0.02
+    assert asyncio.run(scene()) < 0.005
 
 
 def test_a_batch_is_never_larger_than_its_limit() -> None:
