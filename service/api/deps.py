@@ -171,6 +171,7 @@ class _OneSession:
 
     def abandon(self) -> None:
         """Close without keeping anything. Nothing is left to close where a unit of work has ended already."""
+        self._session = None
         with contextlib.suppress(_Abandoned), self._end:
             raise _Abandoned
 
@@ -254,6 +255,16 @@ def merchant_of(row: MerchantRow, now: datetime) -> Merchant:
 
 
 _Key = Annotated[_Known, Depends(_known)]
+
+
+def _own_units(held: _Held, service: Services, known: _Key) -> Engine:  # noqa: ARG001 - the key has been looked up by then
+    held.abandon()
+    return service.engine
+
+
+OwnUnits = Annotated[Engine, Depends(_own_units)]
+"""The engine, for an endpoint that runs several units of work one after the other, or calls out between them. The
+session in which the key was looked up is closed by then, so that it still holds one connection at a time."""
 
 
 class Allowed:

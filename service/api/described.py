@@ -1,8 +1,13 @@
 """What the framework leaves out of the API's description: problems, the raw routes, and which operations need no key."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastapi.routing import APIRoute
+
 from service.api import problems
+from service.api.deps import Allowed
+from service.tables.parties import Scope
 
 Json = dict[str, Any]
 
@@ -92,8 +97,23 @@ _RAW: Json = {
 }
 
 
-def complete(description: Json) -> Json:
-    """Return the description with what it lacks. Operations are called by one name each: AssertionError otherwise."""
+def scopes_of(route: APIRoute) -> tuple[Scope, ...]:
+    """Return the scopes of which a key needs one to be let in; none where no key is asked for."""
+    waiting = [route.dependant]
+    while waiting:
+        one = waiting.pop()
+        call: object = one.call
+        if isinstance(call, Allowed):
+            return call.scopes
+        waiting += one.dependencies
+    return ()
+
+
+def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
+    """Return the description with what it lacks. scopes: by operation id.
+
+    Operations are called by one name each: AssertionError otherwise.
+    """
     schemas = description.setdefault("components", {}).setdefault("schemas", {})
     shape = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= shape.pop("$defs", {}) | {"Problem": shape, "Received": _RECEIVED}
@@ -106,4 +126,8 @@ def complete(description: Json) -> Json:
             operation.setdefault("security", [])
             assert operation["operationId"] not in seen, operation["operationId"]
             seen.add(operation["operationId"])
+            needed = scopes.get(operation["operationId"], ())
+            if needed:
+                words = " or ".join(f"`{scope}`" for scope in needed)
+                operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
     return description

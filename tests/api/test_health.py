@@ -1,17 +1,99 @@
+"""Liveness, readiness, counting, and the pages that describe the API."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
 from starlette.testclient import TestClient
+
+from service.api.deps import Service
+from service.infra.db import execute, unit_of_work
+from service.infra.settings import Settings, SettingsError
+from service.main import create_app
+from tests.support.shop import SECRET_KEY, Shop
+
+STATIC = Path(__file__).parents[2] / "service" / "api" / "static"
+
+
+def service_of(client: TestClient) -> Service:
+    service: Service = client.app.state.service  # type: ignore[attr-defined] # typed as any ASGI application
+    return service
 
 
 def test_a_started_service_is_alive_and_ready(client: TestClient) -> None:
-    answer = client.get("/healthz")
-    assert answer.json() == {"status": "ok"}
-    r = client.get("/readyz")
-    print(r.status_code, r.text, r.headers)
-    print(client.get("/metrics").text[-1500:])
-    print(client.get("/docs").text)
-    print(client.get("/static/swagger-ui/swagger-ui.css").status_code)
-    print(client.get("/nope").text, client.post("/healthz").text)
-    print(client.post("/healthz", content=b"x"*3_000_000).text)
-    import json; print(json.dumps(client.get("/openapi.json").json())[:2000])
+    alive, ready = client.get("/healthz"), client.get("/readyz")
 
-def test_b(client: TestClient) -> None:
-    answer = client.get("/healthz")
+    assert alive.json() == {"status": "ok"}
+    assert ready.json()["status"] == "ready"
+
+
+def test_it_is_not_ready_before_the_tables_are_those_of_the_release(client: TestClient, engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        execute(session, "UPDATE alembic_version SET version_num = 'older'")
+    try:
+        answer = client.get("/readyz")
+    finally:
+        with unit_of_work(engine) as session:
+            execute(session, "UPDATE alembic_version SET version_num = '0001'")
+
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "not-ready"
+    assert answer.headers["retry-after"] == "5"
+
+
+def test_it_is_not_ready_with_a_writer_that_stopped(client: TestClient) -> None:
+    service_of(client).orders.stop()
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "orders" in answer.json()["detail"]
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_service_without_a_database_address_does_not_start() -> None:
+    client = TestClient(create_app(Settings(secret_key=SECRET_KEY)))
+
+    with pytest.raises(SettingsError, match="DATABASE_URL"), client:
+        pass
+
+
+def test_requests_are_counted_by_operation_and_never_by_path(shop: Shop) -> None:
+    shop.get(f"/v1/affiliates/{'aff_' + '0' * 26}")
+    shop.client.get("/no/such/path")
+
+    text = shop.client.get("/metrics").text
+
+    assert 'koc_http_requests_total{operation="get_affiliate",status="4xx"}' in text
+    assert 'koc_http_requests_total{operation="none",status="4xx"}' in text
+    assert "aff_0" not in text
+    assert "no/such" not in text
+
+
+def test_the_documentation_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs").text
+
+    assert "https://" not in page
+    assert "http://" not in page
+    for file in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"):
+        assert f"/static/swagger-ui/{file}" in page
+        assert client.get(f"/static/swagger-ui/{file}").content == (STATIC / "swagger-ui" / file).read_bytes()
+    assert (STATIC / "swagger-ui" / "LICENSE").exists()
+
+
+def test_every_operation_says_whether_it_needs_a_key(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+
+    open_to_all = {
+        operation["operationId"]
+        for path in described["paths"].values()
+        for operation in path.values()
+        if operation["security"] == []
+    }
+    assert open_to_all == {"get_health", "get_readiness", "get_metrics", "receive_webhook", "follow_link"}
+    assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
+    assert all(
+        "application/problem+json" in one["get"]["responses"]["4XX"]["content"]
+        for one in described["paths"].values()
+        if "get" in one
+    )
