@@ -103,6 +103,7 @@ ONLY_MUGS = a_version(percent("20", skus=["MUG"]))
         pytest.param(TEN, an_order(*lines(15)), [], 2, id="1.5 rounds up"),
         pytest.param(TEN, an_order(*lines(5, 5, 5)), [], 3, id="each line rounds once: three halves are three"),
         pytest.param(TEN, an_order(*lines(4, 4, 4)), [], 0, id="each line rounds once: three times 0.4 is nothing"),
+        pytest.param(a_version(percent("50")), an_order(*lines(1)), [], 1, id="half of the smallest unit"),
         pytest.param(a_version(percent("100")), an_order(*lines(777)), [], 777, id="everything"),
         pytest.param(a_version(percent("0")), an_order(*lines(777)), [], 0, id="nothing"),
         pytest.param(MUGS, an_order(a_line(1_000, sku="MUG")), [], 200, id="the mug rule"),

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -15,9 +16,11 @@ from service.domain.payout import (
     SEND_WINDOW,
     Answer,
     AnswerKind,
+    Excluded,
     Interval,
     ItemState,
     Outcome,
+    Payee,
     ProviderSays,
     RunState,
     freezable,
@@ -26,9 +29,13 @@ from service.domain.payout import (
     item_state,
     lowest_minimum,
     may_send,
+    next_look,
     outcome_of,
+    proves_absence,
     run_hash,
     split_for_rail,
+    why_dropped,
+    why_excluded,
 )
 from tests.domain.builders import ANN, BEN, day
 from tests.domain.strategies import amounts, examples
@@ -236,6 +243,122 @@ def test_only_a_definite_refusal_allows_a_second_attempt() -> None:
 def test_a_key_is_sent_for_twenty_hours_only(after: timedelta | None, may: bool) -> None:
     assert timedelta(hours=20) == SEND_WINDOW
     assert may_send(now=day(3), first_sent_at=None if after is None else day(3) - after) is may
+
+
+# Looking again, and proving that nothing happened: reliability 4.4
+
+
+@pytest.mark.parametrize(
+    ("after", "sends", "wait"),
+    [
+        pytest.param(timedelta(0), 1, timedelta(minutes=1), id="after the first sending"),
+        pytest.param(timedelta(minutes=1), 2, timedelta(minutes=5), id="after the second"),
+        pytest.param(timedelta(minutes=6), 3, timedelta(minutes=15), id="after the third"),
+        pytest.param(timedelta(minutes=21), 4, timedelta(hours=1), id="after the fourth"),
+        pytest.param(timedelta(hours=2), 5, timedelta(hours=4), id="after the fifth"),
+        pytest.param(timedelta(hours=6), 6, timedelta(hours=12), id="after the sixth"),
+        pytest.param(timedelta(hours=20), 7, timedelta(hours=1), id="too old to send: look every hour"),
+        pytest.param(
+            timedelta(hours=24, minutes=30), 7, timedelta(minutes=30), id="never past the first possible proof"
+        ),
+        pytest.param(timedelta(hours=25), 7, timedelta(minutes=15), id="old enough to prove absence"),
+        pytest.param(timedelta(days=9), 7, timedelta(minutes=15), id="for as long as it takes"),
+    ],
+)
+def test_when_an_unknown_attempt_is_looked_up_next(after: timedelta, sends: int, wait: timedelta) -> None:
+    now = day(0) + after
+
+    assert next_look(now=now, first_sent_at=day(0), sends=sends) == now + wait
+
+
+@pytest.mark.parametrize(
+    ("listed_after_minutes", "now_hours", "proven"),
+    [
+        pytest.param([], 60, False, id="nobody looked"),
+        pytest.param([1_500], 60, False, id="looked once"),
+        pytest.param([1_500, 1_515], 60, True, id="looked twice, fifteen minutes apart"),
+        pytest.param([1_515, 1_500], 60, True, id="told in the other order"),
+        pytest.param([1_500, 1_514], 60, False, id="looked twice too soon after each other"),
+        pytest.param([1_499, 1_515], 60, False, id="looked once too early"),
+        pytest.param([10, 700, 1_400], 60, False, id="looked often, always too early"),
+        pytest.param([1_500, 1_507, 1_515], 60, True, id="looked three times"),
+        pytest.param([1_500, 1_515], 26, True, id="whoever sent is gone for an hour"),
+        pytest.param([1_500, 1_515], 25, False, id="whoever sent may still be there"),
+    ],
+)
+def test_only_two_late_empty_listings_prove_that_nothing_was_sent(
+    listed_after_minutes: list[int], now_hours: int, proven: bool
+) -> None:
+    found = proves_absence(
+        [day(0) + timedelta(minutes=minutes) for minutes in listed_after_minutes],
+        first_sent_at=day(0),
+        last_lease_until=day(1, hours=1),
+        now=day(0, hours=now_hours),
+    )
+
+    assert found is proven
+
+
+# Who is paid
+
+WELL = Payee(ANN, "approved", "off", UUID(int=9), "f1", payable_minor=5_000, carried_minor=0)
+
+
+@pytest.mark.parametrize(
+    ("payee", "why"),
+    [
+        pytest.param(WELL, None, id="all is well"),
+        pytest.param(replace(WELL, has_live_item=True), Excluded.LIVE_ITEM, id="in another run"),
+        pytest.param(replace(WELL, status="suspended"), Excluded.AFFILIATE_SUSPENDED, id="suspended"),
+        pytest.param(replace(WELL, status="pending"), Excluded.AFFILIATE_NOT_APPROVED, id="not approved yet"),
+        pytest.param(
+            replace(WELL, payable_minor=-1, carried_minor=9_000), Excluded.IN_DEBT, id="owes, whatever is carried"
+        ),
+        pytest.param(replace(WELL, payable_minor=2_999), Excluded.BELOW_MINIMUM, id="a cent below the minimum"),
+        pytest.param(replace(WELL, payable_minor=3_000), None, id="exactly the minimum"),
+        pytest.param(
+            replace(WELL, payable_minor=2_000, carried_minor=1_000), None, id="the minimum with what is carried"
+        ),
+        pytest.param(replace(WELL, payable_minor=0, carried_minor=3_000), None, id="only what is carried"),
+        pytest.param(replace(WELL, payout_method_id=None), Excluded.NO_PAYOUT_METHOD, id="no payout method"),
+        pytest.param(replace(WELL, tax_rule=None), Excluded.NO_TAX_RULE, id="no tax rule"),
+    ],
+)
+def test_who_is_left_out_of_a_run(payee: Payee, why: Excluded | None) -> None:
+    assert why_excluded(payee, minimum_minor=3_000, step_minor=100) is why
+
+
+@pytest.mark.parametrize(
+    ("payable", "step", "why"),
+    [
+        pytest.param(0, 1, Excluded.BELOW_MINIMUM, id="nothing"),
+        pytest.param(1, 1, None, id="a cent"),
+        pytest.param(99, 100, Excluded.BELOW_RAIL_STEP, id="less than the rail pays"),
+        pytest.param(100, 100, None, id="exactly what the rail pays"),
+    ],
+)
+def test_without_a_minimum_the_rail_decides(payable: int, step: int, why: Excluded | None) -> None:
+    assert why_excluded(replace(WELL, payable_minor=payable), minimum_minor=0, step_minor=step) is why
+
+
+@pytest.mark.parametrize(
+    ("payee", "content", "why"),
+    [
+        pytest.param(WELL, "h1", None, id="as approved"),
+        pytest.param(WELL, "h2", Excluded.CONTENT_CHANGED, id="something in it changed"),
+        pytest.param(replace(WELL, status="suspended"), "h1", Excluded.AFFILIATE_SUSPENDED, id="suspended since"),
+        pytest.param(replace(WELL, payable_minor=-1), "h1", Excluded.IN_DEBT, id="a refund since: owes now"),
+        pytest.param(replace(WELL, payable_minor=0), "h1", None, id="payable is empty, for the item holds it"),
+        pytest.param(replace(WELL, fingerprint="f2"), "h1", Excluded.METHOD_CHANGED, id="another account since"),
+        pytest.param(replace(WELL, fingerprint=None), "h1", Excluded.METHOD_CHANGED, id="no account any more"),
+        pytest.param(
+            replace(WELL, tax_rule="none_company"), "h1", Excluded.TAX_RULE_CHANGED, id="another tax rule since"
+        ),
+        pytest.param(replace(WELL, has_live_item=True), "h1", None, id="its own item is no obstacle"),
+    ],
+)
+def test_what_drops_an_approved_item_before_it_is_sent(payee: Payee, content: str, why: Excluded | None) -> None:
+    assert why_dropped(payee, fingerprint="f1", tax_rule="off", approved_hash="h1", content=content) is why
 
 
 # Amounts
