@@ -351,15 +351,15 @@ def test_ten_thousand_items_pass_in_a_moment() -> None:
 
     async def scene() -> tuple[list[int], float]:
         async with running(batcher):
-            started = time.perf_counter()
+            started = time.process_time()
             answers = await asyncio.gather(*[batcher.submit(item) for item in range(10_000)])
-            return answers, time.perf_counter() - started
+            return answers, time.process_time() - started
 
     answers, seconds = asyncio.run(scene())
 
     assert answers == list(range(10_000))
-    # About 0.15 s here; a wake-up per item takes several times as long, a lock per batch held too long even more.
-    assert seconds < 3
+    # Seconds of the processor: about 0.15 here, several times as many with a wake-up for each item.
+    assert seconds < 1
 
 
 def test_each_answer_comes_after_its_commit(engine: Engine) -> None:
