@@ -1,0 +1,158 @@
+"""Compute orders anew from their facts and compare with what is kept: the half of check-books that needs the rules."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlmodel import Session
+
+from service.commissions import facts as stored_facts
+from service.commissions import inputs as stored_inputs
+from service.domain.commission import Assessment, Places, Target, assess, standing_reason
+from service.domain.order import OrderFacts
+from service.infra import ids
+from service.infra.db import fetch
+from service.ledger.audit import FINDINGS_MAX, Finding
+
+SAMPLE = 1000
+"""Orders computed anew where not all are asked for; spread evenly over the merchant's orders."""
+
+_ORDERS_AT_ONCE = 500
+
+
+class RecheckCode(StrEnum):
+    """What can differ when an order is computed anew. Codes are never renamed."""
+
+    TARGET = "target"
+    """A commission is not what its facts and terms give."""
+    ATTRIBUTION = "attribution"
+    """An order's affiliate, reason, freeze or net is not what its facts give."""
+
+
+def recheck(session: Session, merchant_id: UUID, *, sample: int | None = SAMPLE) -> list[Finding]:
+    """Whatever differs when a merchant's orders are computed anew from facts and dated inputs; empty when nothing does.
+
+    sample: how many orders, None for all. session: best one on which `audit.take_snapshot` was called, as `check` does.
+    """
+    findings: list[Finding] = []
+    after = UUID(int=0)
+    stride = _stride(session, merchant_id, sample)
+    while len(findings) < FINDINGS_MAX:
+        orders = _orders(session, merchant_id, after=after, stride=stride)
+        if not orders:
+            break
+        findings += _compare(session, merchant_id, orders)
+        after = orders[-1].id
+    return findings[:FINDINGS_MAX]
+
+
+def _stride(session: Session, merchant_id: UUID, sample: int | None) -> int:
+    """Every how manieth order is taken."""
+    if sample is None:
+        return 1
+    [known] = fetch(session, "SELECT count(*) AS orders FROM orders WHERE merchant_id = :id", {"id": merchant_id})
+    return max(1, -(-int(known.orders) // sample))
+
+
+def _orders(session: Session, merchant_id: UUID, *, after: UUID, stride: int) -> Sequence[Row[Any]]:
+    return fetch(
+        session,
+        """
+        SELECT id, affiliate_id, program_id, attribution_reason, frozen_reason, net_minor, identities
+        FROM (
+            SELECT id, row_number() OVER (ORDER BY id) AS place
+            FROM orders WHERE merchant_id = :merchant_id AND id > :after
+        ) AS numbered
+        JOIN assessment ON assessment.merchant_id = :merchant_id AND assessment.order_id = numbered.id
+        WHERE place % :stride = 0
+        ORDER BY id LIMIT :limit
+        """,
+        {"merchant_id": merchant_id, "after": after, "stride": stride, "limit": _ORDERS_AT_ONCE},
+    )
+
+
+def _compare(session: Session, merchant_id: UUID, orders: Sequence[Row[Any]]) -> list[Finding]:
+    known = stored_facts.load(session, [(merchant_id, order.id) for order in orders])
+    inputs = stored_inputs.load(session, known).get(merchant_id)
+    commissions: dict[UUID, dict[tuple[UUID, str], Row[Any]]] = defaultdict(dict)
+    for row in fetch(
+        session,
+        """
+        SELECT id, order_id, payee_id, currency, target_minor, pending_minor, held_minor, settled_minor, approved_minor,
+               settles_at, reason_code
+        FROM commission WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:order_ids AS uuid[]))
+        """,
+        {"merchant_id": merchant_id, "order_ids": [order.id for order in orders]},
+    ):
+        commissions[row.order_id][row.payee_id, row.currency] = row
+    findings: list[Finding] = []
+    for order in orders:
+        if inputs is None:
+            break
+        kept = commissions[order.id]
+        result = assess(
+            known.get((merchant_id, order.id), OrderFacts()), inputs, identities=order.identities, known=list(kept)
+        )
+        findings += _compare_order(merchant_id, order, result)
+        for target in result.targets:
+            findings += _compare_target(merchant_id, order.id, target, kept.get((target.payee_id, target.currency)))
+    return findings
+
+
+def _compare_order(merchant_id: UUID, order: Row[Any], result: Assessment) -> list[Finding]:
+    expected = _words(
+        affiliate=result.attribution.affiliate_id,
+        program=result.attribution.program_id,
+        reason=result.attribution.reason.value,
+        frozen=result.frozen.value if result.frozen else None,
+        net=result.net_minor if order.net_minor is not None else None,
+    )
+    found = _words(
+        affiliate=order.affiliate_id,
+        program=order.program_id,
+        reason=order.attribution_reason,
+        frozen=order.frozen_reason,
+        net=order.net_minor,
+    )
+    if expected == found:
+        return []
+    subject = ids.encode("ord", order.id)
+    return [Finding(RecheckCode.ATTRIBUTION, merchant_id, subject, "computed anew", expected, found)]
+
+
+def _compare_target(merchant_id: UUID, order_id: UUID, target: Target, kept: Row[Any] | None) -> list[Finding]:
+    if kept is None:
+        expected = f"a commission of {target.target_minor} {target.currency}"
+        subject = ids.encode("ord", order_id)
+        return [Finding(RecheckCode.TARGET, merchant_id, subject, "computed anew", expected, "none")]
+    places = Places(kept.pending_minor, kept.held_minor, kept.settled_minor)
+    expected = _words(
+        target=target.target_minor,
+        approved=target.approved_minor,
+        settles_at=target.settles_at,
+        reason=standing_reason(target, places).value,
+    )
+    found = _words(
+        target=kept.target_minor, approved=kept.approved_minor, settles_at=kept.settles_at, reason=kept.reason_code
+    )
+    if expected == found:
+        return []
+    return [Finding(RecheckCode.TARGET, merchant_id, ids.encode("com", kept.id), "computed anew", expected, found)]
+
+
+def _words(**parts: object) -> str:
+    return ", ".join(f"{name} {_word(part)}" for name, part in parts.items())
+
+
+def _word(part: object) -> str:
+    match part:
+        case None:
+            return "none"
+        case datetime():
+            return part.astimezone(UTC).isoformat()
+        case _:
+            return str(part)
