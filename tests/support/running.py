@@ -1,0 +1,63 @@
+"""A service in a process of its own, as an operator starts it, on a test's database."""
+
+import base64
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+KOC = Path(sys.executable).with_name("koc")
+SECRET_KEY = base64.b64encode(b"secret-of-tests-" * 2).decode()
+START_S = 30
+
+
+@dataclass(frozen=True)
+class Running:
+    """url: where it listens. environment: from which further `koc` commands reach the same database."""
+
+    url: str
+    environment: dict[str, str]
+
+
+@contextlib.contextmanager
+def service(database_url: str, *, log: Path, arguments: tuple[str, ...] = ("--with-worker",)) -> Iterator[Running]:
+    """Yield a running `koc serve`; what it says is in the file `log`."""
+    port = _free_port()
+    environment = {**os.environ, "DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY}
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [KOC, "serve", "--port", str(port), *arguments], env=environment, stdout=said, stderr=subprocess.STDOUT
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_ready(url, process, log)
+            yield Running(url, environment)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(f"{url}/readyz", timeout=2)
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the service did not start:\n{log.read_text()[-4000:]}")
