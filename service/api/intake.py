@@ -87,7 +87,7 @@ class SourceMemory:
         rows = fetch(
             session,
             """
-            SELECT merchant_id, platform, secret FROM source
+            SELECT merchant_id, platform, secret, shop_domain FROM source
             WHERE id = :id AND disabled_at IS NULL AND secret IS NOT NULL
             """,
             {"id": source_id},
@@ -95,7 +95,7 @@ class SourceMemory:
         if not rows:
             return None
         secret = self._security.decrypt(bytes(rows[0].secret), purpose=SECRET_PURPOSE)
-        return KnownSource(source_id, rows[0].merchant_id, Platform(rows[0].platform), secret)
+        return KnownSource(source_id, rows[0].merchant_id, Platform(rows[0].platform), secret, rows[0].shop_domain)
 
 
 def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Reading:

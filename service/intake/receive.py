@@ -13,12 +13,13 @@ from service.tables.parties import Platform
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """A source as the intake needs it: the secret in the clear, never logged."""
+    """A source as the intake needs it: the secret in the clear, never logged. shop_domain: the only one, if named."""
 
     id: UUID
     merchant_id: UUID
     platform: Platform
     secret: bytes
+    shop_domain: str | None = None
 
 
 def receive(source: KnownSource, delivery: Delivery, reading: Reading) -> Received:
@@ -31,6 +32,8 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading) -> Receiv
         delivery.body,
         hashlib.sha256(delivery.body).digest(),
     )
+    if source.shop_domain and delivery.shop_domain and source.shop_domain != delivery.shop_domain.lower():
+        return received.parked("other_shop_domain", f"This source is {source.shop_domain}'s; another shop sent this.")
     try:
         translation = ADAPTERS[source.platform].translate(delivery, reading)
     except NotUnderstood as error:
