@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import Engine
 
 from service.domain.payout import FactKind, ItemState, RunState
-from service.infra.db import run_unit
 from service.payouts.execute import advance
 from service.payouts.plan import plan
 from service.payouts.reconcile import Told, compare, reconcile
@@ -504,12 +503,7 @@ def test_what_a_provider_tells_counts_once_in_any_order(desk: Desk) -> None:
     ]
 
     for facts in (told[:1], told, told[::-1]):
-        run_unit(
-            desk.engine,
-            lambda session, facts=facts: reconcile(
-                session, facts, merchant_id=desk.merchant_id, rail="sandbox", when=desk.when, now=desk.now
-            ),
-        )
+        desk.do(reconcile, told=facts, rail="sandbox", when=desk.when, now=desk.now)
 
     assert desk.balances(ann) == {"paid": 40, "taxed_carry": 60}
     assert desk.state(ann) is ItemState.PART_REVERSED

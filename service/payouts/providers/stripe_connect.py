@@ -72,8 +72,10 @@ class StripeConnectRail:
     keeps_transfers = True
     at_once = 16
 
-    def __init__(self, secret_key: str, *, api_base: str) -> None:
-        """secret_key: of the platform's account. api_base: where Stripe's API is."""
+    def __init__(
+        self, secret_key: str, *, api_base: str, timeouts_s: tuple[int, int] = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+    ) -> None:
+        """secret_key: of the platform's account. api_base: where Stripe's API is. timeouts_s: to connect, and to read."""
         self._is_test = secret_key.startswith(("sk_test_", "rk_test_"))
         # One session for all threads: it only ever holds connections. Retries would hide how often a key was sent.
         self._session = requests.Session()
@@ -82,7 +84,7 @@ class StripeConnectRail:
         self._client = stripe.StripeClient(
             secret_key,
             base_addresses={"api": api_base},
-            http_client=stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), session=self._session),
+            http_client=stripe.RequestsClient(timeout=timeouts_s, session=self._session),
             max_network_retries=0,
         )
         self._writes = Pace(WRITES_PER_SECOND)
