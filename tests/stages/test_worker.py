@@ -1,0 +1,193 @@
+"""The worker: jobs are claimed once, come round again, and one that fails does not keep the others waiting."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
+from sqlalchemy import Engine
+
+from service.domain.payout import ItemState, RunState
+from service.infra.clock import utc_now
+from service.infra.db import execute, run_unit, unit_of_work
+from service.infra.settings import Settings
+from service.payouts.retry import retry
+from service.payouts.wake import EXECUTE, RECONCILE, wake
+from service.worker import LEASE, RECONCILE_FOR, Worker, claim, finish, run_pass, run_worker, schedule
+from tests.support.payouts import MAKER, Desk
+from tests.support.shop import SECRET_KEY
+
+
+@pytest.fixture
+def desk(engine: Engine) -> Desk:
+    return Desk.opened(engine)
+
+
+@pytest.fixture
+def worker(desk: Desk) -> Iterator[Worker]:
+    with ThreadPoolExecutor(4) as calls:
+        yield Worker(desk.engine, desk.security, {"sandbox": desk.rail}, calls, "me", lambda: desk.now)
+
+
+def jobs(desk: Desk) -> dict[str, datetime]:
+    """When each kind of job is due."""
+    return {row.kind: row.due_at for row in desk.rows("SELECT kind, due_at FROM job WHERE merchant_id = :merchant_id")}
+
+
+def in_unit(desk: Desk, verb: Callable[..., object], **arguments: object) -> object:
+    return run_unit(desk.engine, lambda session: verb(session, **arguments))
+
+
+def test_executing_a_run_is_all_a_person_has_to_do(desk: Desk, worker: Worker) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+
+    run_pass(worker)
+
+    assert desk.state(ann) is ItemState.SENT
+    assert desk.run(run).status == RunState.CLOSED
+    assert set(jobs(desk)) == {"settle", RECONCILE}
+
+
+def test_an_unknown_attempt_comes_round_again_when_it_is_due(desk: Desk, worker: Worker) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["lost"]
+    desk.an_executing_run()
+    run_pass(worker)
+    due = jobs(desk)[EXECUTE]
+
+    desk.now = due - timedelta(seconds=1)
+    run_pass(worker)
+    assert desk.state(ann) is ItemState.UNKNOWN
+    desk.now = due
+    run_pass(worker)
+
+    assert desk.state(ann) is ItemState.SENT
+
+
+def test_a_persons_retry_wakes_the_run(desk: Desk, worker: Worker) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["refuse"]
+    desk.an_executing_run()
+    run_pass(worker)
+
+    desk.do(retry, item_id=desk.item(ann).id, by=MAKER, now=desk.now)
+    run_pass(worker)
+
+    assert desk.state(ann) is ItemState.SENT
+
+
+def test_a_job_is_claimed_by_one_of_many_workers(desk: Desk) -> None:
+    for _ in range(20):
+        in_unit(desk, wake, merchant_id=desk.merchant_id, run_id=desk.payee(), at=desk.now)
+    together = threading.Barrier(4)
+
+    def all_jobs(owner: str) -> list[str]:
+        together.wait()
+        mine: list[str] = []
+        while taken := run_unit(desk.engine, partial(claim, owner=owner, now=desk.now, limit=3)):
+            mine += [job.subject for job in taken]
+        return mine
+
+    with ThreadPoolExecutor(4) as workers:
+        claimed = [subject for mine in workers.map(all_jobs, "abcd") for subject in mine]
+
+    assert len(claimed) == len(set(claimed)) == 20
+
+
+def test_the_job_of_a_dead_worker_is_taken_over_after_its_lease(desk: Desk) -> None:
+    in_unit(desk, wake, merchant_id=desk.merchant_id, run_id=desk.program_id, at=desk.now)
+    [first] = run_unit(desk.engine, partial(claim, owner="dead", now=desk.now, limit=1))
+    assert run_unit(desk.engine, partial(claim, owner="me", now=desk.now, limit=1)) == []
+
+    desk.now += LEASE + timedelta(seconds=1)
+    [again] = run_unit(desk.engine, partial(claim, owner="me", now=desk.now, limit=1))
+
+    assert (again.id, again.tries) == (first.id, 2)
+    # What the dead one still says does not count.
+    in_unit(desk, finish, job=first, owner="dead", next_at=None)
+    assert EXECUTE in jobs(desk)
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_who_is_woken_while_it_works_is_looked_at_again(desk: Desk, over: bool) -> None:
+    in_unit(desk, wake, merchant_id=desk.merchant_id, run_id=desk.program_id, at=desk.now)
+    [job] = run_unit(desk.engine, partial(claim, owner="me", now=desk.now, limit=1))
+    in_unit(desk, wake, merchant_id=desk.merchant_id, run_id=desk.program_id, at=desk.now)
+
+    in_unit(desk, finish, job=job, owner="me", next_at=None if over else desk.now + timedelta(hours=1))
+
+    assert jobs(desk)[EXECUTE] == desk.now
+
+
+def test_each_merchant_gets_one_settle_job(desk: Desk) -> None:
+    Desk.opened(desk.engine)
+
+    assert in_unit(desk, schedule, now=desk.now) == 2
+    assert in_unit(desk, schedule, now=desk.now) == 0
+
+
+def test_a_job_that_fails_waits_longer_each_time_and_the_others_go_on(desk: Desk, worker: Worker) -> None:
+    ann = desk.payee(100)
+    with unit_of_work(desk.engine) as session:
+        wake(session, merchant_id=desk.merchant_id, run_id=desk.program_id, at=desk.now, kind="nonsense")
+        execute(session, "UPDATE job SET due_at = due_at - interval '1 hour'")
+    desk.an_executing_run()
+
+    run_pass(worker)
+
+    assert desk.state(ann) is ItemState.SENT
+    [failed] = desk.rows("SELECT * FROM job WHERE merchant_id = :merchant_id AND kind = 'nonsense'")
+    assert failed.last_error == "InvariantBroken"
+    assert failed.due_at > desk.now
+
+
+def test_a_run_whose_rail_is_gone_waits(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.an_executing_run()
+    with ThreadPoolExecutor(1) as calls:
+        run_pass(Worker(desk.engine, desk.security, {}, calls, "me", lambda: desk.now))
+
+    assert desk.state(ann) is ItemState.APPROVED
+    assert jobs(desk)[EXECUTE] > desk.now
+
+
+def test_a_closed_run_is_compared_with_its_rail_for_a_while(desk: Desk, worker: Worker) -> None:
+    ann = desk.payee(100)
+    desk.an_executing_run()
+    run_pass(worker)
+    desk.rail.reverse(desk.rail.transfers[0].reference, 40)
+
+    desk.now = jobs(desk)[RECONCILE]
+    run_pass(worker)
+
+    assert desk.balances(ann) == {"paid": 60, "taxed_carry": 40}
+    assert jobs(desk)[RECONCILE] == desk.now + timedelta(days=1)
+    desk.now += RECONCILE_FOR + timedelta(days=1)
+    run_pass(worker)
+    assert RECONCILE not in jobs(desk)
+
+
+def test_the_loop_runs_beside_the_service_and_stops_when_told(desk: Desk, database_url: str) -> None:
+    desk.now = utc_now()
+    ann = desk.payee(100)
+    settings = Settings(database_url=database_url, secret_key=SECRET_KEY)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=run_worker, args=(desk.engine, settings, desk.security, stop), kwargs={"poll_s": 0.05}
+    )
+    thread.start()
+    try:
+        run = desk.an_executing_run()
+        until = time.monotonic() + 10
+        while desk.run(run).status != RunState.CLOSED and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join(5)
+
+    assert desk.state(ann) is ItemState.SENT
+    assert not thread.is_alive()
