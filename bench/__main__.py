@@ -1,0 +1,30 @@
+"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders or redirect. Exits with 1 when it falls short."""
+
+import argparse
+import sys
+
+from bench import orders, redirect, show
+from bench.client import Stalled
+from bench.serve import NotServing
+from bench.shop import Refused
+from service.infra.embedded_postgres import EmbeddedPostgresError
+
+BENCHES = {"orders": orders.bench, "redirect": redirect.bench}
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure the service against a plain one.")
+    parser.add_argument("what", choices=BENCHES, help="what to measure (make bench WHAT=…)")
+    parser.add_argument("--n", type=int, help="how many requests in each round (make bench N=…)")
+    parser.add_argument("--floor", type=float, help="the smallest ratio that counts as good")
+    given = parser.parse_args()
+    try:
+        return 0 if BENCHES[given.what](given.n, given.floor) else 1
+    except (NotServing, Refused, Stalled, EmbeddedPostgresError, ConnectionError) as error:
+        show.say(f"{type(error).__name__}: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

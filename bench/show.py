@@ -1,0 +1,47 @@
+"""What is printed: tables, progress bars, and the one line of a result."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+console = Console(highlight=False)
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar while the block runs; the function it yields is told how far things are."""
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(title, total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table; the first `left` columns are words, the others numbers."""
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if index < left else "right")
+    for row in rows:
+        drawn.add_row(*row)
+    console.print(drawn)
+
+
+def say(text: str) -> None:
+    """Print a sentence."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def result(what: str, **values: object) -> None:
+    """Print the last line of a run, for people and machines."""
+    pairs = " ".join(f"{key}={value}" for key, value in values.items())
+    console.print(f"result {what} {pairs}", soft_wrap=True, markup=False)
+
+
+def amount(minor: int, currency: str) -> str:
+    """Return an amount of a two-decimal currency for people."""
+    sign = "-" if minor < 0 else ""
+    whole, rest = divmod(abs(minor), 100)
+    return f"{sign}{whole:,}.{rest:02d} {currency}"
