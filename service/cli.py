@@ -28,6 +28,7 @@ from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
 from service.ledger.audit import Finding, check
 from service.main import create_app
+from service.reports.recheck import SAMPLE, recheck
 from service.tables.parties import MerchantRow, Scope
 from service.worker import run_worker
 
@@ -131,11 +132,17 @@ def operator_key(name: Annotated[str, typer.Option(help="Whose key it is, to fin
 @app.command()
 def check_books(
     merchant: Annotated[str | None, typer.Option(help="Only this merchant, mer_…; all otherwise.")] = None,
+    every: Annotated[
+        bool, typer.Option("--every", help="Compute every order anew, not a sample of each merchant.")
+    ] = False,
 ) -> None:
-    """Prove that postings, balances, entries and payouts agree. Exits with 1 when something does not."""
+    """Prove that postings, balances, entries and payouts agree, and that orders computed anew come out the same.
+
+    Exits with 1 when something does not.
+    """
     chosen = None if merchant is None else _merchant_id(merchant)
     with _running() as (settings, _):
-        findings = _findings(settings, chosen)
+        findings = _findings(settings, chosen, sample=None if every else SAMPLE)
     if not findings:
         _out.print("[green]The books agree.[/green]")
         return
@@ -263,7 +270,7 @@ def _merchant_id(text: str) -> UUID:
         _stop("--merchant takes the id of a merchant: mer_ and 26 letters and digits.")
 
 
-def _findings(settings: Settings, merchant_id: UUID | None) -> list[Finding]:
+def _findings(settings: Settings, merchant_id: UUID | None, *, sample: int | None) -> list[Finding]:
     """Check merchant after merchant, showing how far it is."""
     assert settings.database_url is not None
     engine = make_engine(settings.database_url, pool_size=1, application_name="koc check-books")
@@ -281,7 +288,7 @@ def _findings(settings: Settings, merchant_id: UUID | None) -> list[Finding]:
             for each, name in chosen:
                 progress.update(task, description=f"Checking {name}")
                 with read_session(engine) as session:
-                    findings += check(session, each)
+                    findings += check(session, each) + recheck(session, each, sample=sample)
                 progress.advance(task)
         return findings
     finally:
