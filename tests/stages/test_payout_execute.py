@@ -1,8 +1,12 @@
 """Sending: what each answer of a rail proves, and that nobody is paid twice whatever happens in between."""
 
+import contextlib
+import random
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
@@ -14,7 +18,7 @@ from service.payouts.reconcile import Told, compare, reconcile
 from service.payouts.release import cancel, release
 from service.payouts.retry import NothingToRetry, confirm_resend, retry
 from service.payouts.send import ask, expire, lease_planned
-from tests.support.payouts import CHECKER, MAKER, Desk, FakeRail
+from tests.support.payouts import CHECKER, MAKER, Crash, Desk, FakeRail
 
 
 @pytest.fixture
@@ -520,6 +524,64 @@ def test_a_difference_between_the_books_and_the_rail_is_named(desk: Desk) -> Non
 
     assert found.missing == (desk.item(ann).id,)
     assert found.unexplained == ("tr_strange",)
+
+
+FAULTS = ["accept", "refuse", "down", "lost", "late", "crash", "crash_done", "stopped"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_rail_and_our_crashes_do_nobody_is_paid_twice_and_no_money_is_lost(
+    engine: Engine, seed: int
+) -> None:
+    chance = random.Random(seed)
+    desk = Desk.opened(engine, rail=FakeRail(at_once=2))
+    payees = {desk.payee(100 + number, destination=f"sandbox_{number}"): 100 + number for number in range(6)}
+    for number in range(6):
+        desk.rail.does[f"sandbox_{number}"] = chance.choices(FAULTS, k=chance.randrange(5))
+    run = desk.an_executing_run()
+
+    for _ in range(60):
+        with contextlib.suppress(Crash):
+            desk.work(run, owner=str(chance.random()))
+        never_more_than_once(desk, payees)
+        passed = chance.choice([2, 11, 70, 300])
+        # No request travels for hours: the proof of absence rests on that.
+        if passed == 300 or chance.random() < 0.3:
+            desk.rail.land()
+        desk.later(minutes=passed)
+        if desk.run(run).stopped_at is not None:
+            desk.execute(run)
+        for payee in payees:
+            # A person retries what was refused, confirms what never arrived.
+            last = desk.attempts(payee)[-1:]
+            if last and last[0].outcome == "refused":
+                desk.do(retry, item_id=desk.item(payee).id, by=MAKER, now=desk.now)
+            if last and last[0].outcome == "absent":
+                desk.do(confirm_resend, item_id=desk.item(payee).id, by=CHECKER, now=desk.now)
+        if desk.run(run).status == RunState.CLOSED:
+            break
+
+    assert desk.run(run).status == RunState.CLOSED
+    assert {desk.state(payee) for payee in payees} == {ItemState.SENT}
+    assert sorted(made.amount_minor for made in desk.rail.transfers) == sorted(payees.values())
+
+
+def never_more_than_once(desk: Desk, payees: dict[UUID, int]) -> None:
+    """Each item was done at most once, and all of its money is in one place, that of its state."""
+    done = Counter(made.item_id for made in desk.rail.transfers)
+    assert max(done.values(), default=0) <= 1
+    for payee, amount in payees.items():
+        [(place, held)] = desk.balances(payee).items()
+        assert held == amount
+        match desk.state(payee):
+            case ItemState.SENT:
+                assert place == "paid"
+                assert done[desk.item(payee).id] == 1
+            case ItemState.UNKNOWN | ItemState.SENDING:
+                assert place == "in_transit"
+            case _:
+                assert place == "reserved"
+                assert done[desk.item(payee).id] == 0
 
 
 def plan_of(desk: Desk, run: object):  # type: ignore[no-untyped-def] # a verb bound to its arguments

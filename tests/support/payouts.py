@@ -32,6 +32,10 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MAKER, CHECKER = UUID(int=1), UUID(int=2)
 
 
+class Crash(BaseException):
+    """Our process dies here: nothing after it is done."""
+
+
 @dataclass
 class FakeRail:
     """A provider in memory that keeps its promises: idempotent by key, lists without lag.
@@ -41,6 +45,7 @@ class FakeRail:
       refuse    a definite refusal                        stopped   our credentials are refused
       mismatch  the key was used with other parameters    other     done with another amount than asked
       late      not done yet, no answer; `land` does it
+      crash     our process dies before the first byte    crash_done  it dies after the provider acted
     """
 
     name: str = "sandbox"
@@ -89,6 +94,11 @@ class FakeRail:
                 case "late":
                     self.late.append((request, idempotency_key))
                     return Answer(AnswerKind.UNKNOWN, code="timeout")
+                case "crash":
+                    raise Crash
+                case "crash_done":
+                    self._do(request, idempotency_key)
+                    raise Crash
                 case "lost":
                     self._do(request, idempotency_key)
                     return Answer(AnswerKind.UNKNOWN, code="timeout")
