@@ -330,7 +330,7 @@ def test_a_programme_without_terms_in_force_pays_nobody() -> None:
 # Properties
 
 
-@examples(250)
+@examples(200)
 @given(strategies.snapshots, st.sampled_from(Precedence), st.sampled_from(Model), st.randoms(use_true_random=False))
 def test_at_most_one_wins_and_how_the_shop_lists_touches_decides_nothing(
     order: OrderSnapshot, precedence: Precedence, model: Model, dice: random.Random

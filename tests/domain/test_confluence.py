@@ -47,7 +47,7 @@ fact_sets = st.builds(
 dice = st.randoms(use_true_random=False)
 
 
-@examples(400)
+@examples(300)
 @given(fact_sets, dice)
 def test_any_order_repetition_and_batching_gives_the_same_answer(facts: list[Fact], rolled: random.Random) -> None:
     at_once = Books(SHOP)
@@ -65,7 +65,7 @@ def test_any_order_repetition_and_batching_gives_the_same_answer(facts: list[Fac
         assert standing(books) == standing(at_once)
 
 
-@examples(250)
+@examples(200)
 @given(fact_sets, dice)
 def test_settling_on_the_way_changes_no_target_and_once_nothing_is_frozen_no_place(
     facts: list[Fact], rolled: random.Random
@@ -92,7 +92,7 @@ def test_settling_on_the_way_changes_no_target_and_once_nothing_is_frozen_no_pla
         assert standing(books) == standing(at_once)
 
 
-@examples(100)
+@examples(80)
 @given(fact_sets, dice)
 def test_erasing_people_between_any_two_deliveries_changes_nothing(facts: list[Fact], rolled: random.Random) -> None:
     """Matches are made when a customer is first seen; the order's customer must be known before the erasure."""

@@ -51,7 +51,7 @@ def test_minor_units_follow_the_decimals_of_the_currency(currency: str, decimals
     assert minor_of(text_of(minor, currency), currency) == minor
 
 
-@examples(300)
+@examples(200)
 @given(amounts, currencies)
 def test_writing_an_amount_out_and_reading_it_back_changes_nothing(amount: int, currency: str) -> None:
     assert minor_of(text_of(amount, currency), currency) == amount
@@ -157,7 +157,7 @@ def test_a_half_goes_away_from_zero(exact: Fraction, rounded: int) -> None:
     assert round_half_away(exact) == rounded
 
 
-@examples(300)
+@examples(200)
 @given(st.fractions())
 def test_rounding_is_the_nearest_integer_and_knows_no_sign(exact: Fraction) -> None:
     rounded = round_half_away(exact)
@@ -184,7 +184,7 @@ def test_parts_go_by_largest_remainder(total: int, weights: list[int], parts: li
     assert spread(total, weights) == parts
 
 
-@examples(300)
+@examples(200)
 @given(st.integers(0, AMOUNT_MAX_MINOR), st.lists(st.integers(0, 10**12), max_size=12))
 def test_parts_add_up_and_stay_within_one_of_their_exact_share(total: int, weights: list[int]) -> None:
     parts = spread(total, weights)
@@ -196,7 +196,7 @@ def test_parts_add_up_and_stay_within_one_of_their_exact_share(total: int, weigh
         assert whole == 0 or abs(part - Fraction(total * weight, whole)) < 1
 
 
-@examples(300)
+@examples(200)
 @given(st.data(), st.lists(st.integers(0, 1_000), min_size=1, max_size=8))
 def test_no_part_of_what_is_left_exceeds_its_weight(data: st.DataObject, weights: list[int]) -> None:
     total = data.draw(st.integers(0, sum(weights)))

@@ -82,7 +82,7 @@ def test_what_is_left_of_each_line(order: OrderSnapshot, events: list[Fact], lef
 refund_sets = st.dictionaries(st.text("abc", min_size=1, max_size=2), strategies.refunds, max_size=5)
 
 
-@examples(200)
+@examples(120)
 @given(strategies.snapshots, refund_sets, st.randoms(use_true_random=False))
 def test_no_line_goes_below_zero_and_the_order_of_refunds_is_nothing(
     order: OrderSnapshot, refunds: dict[str, RefundFact], dice: random.Random
@@ -97,7 +97,7 @@ def test_no_line_goes_below_zero_and_the_order_of_refunds_is_nothing(
     assert all(0 <= line.refunded_minor <= line.line.net_minor for line in left)
 
 
-@examples(200)
+@examples(120)
 @given(strategies.snapshots, refund_sets)
 def test_exactly_what_can_come_back_does(order: OrderSnapshot, refunds: dict[str, RefundFact]) -> None:
     netted_here = [refund for refund in refunds.values() if refund.currency == order.currency]
