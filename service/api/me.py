@@ -546,11 +546,14 @@ def _owned(session: Session, caller: AffiliateKey, after: UUID | None, *, table:
         SELECT owned.* FROM {table} AS owned
         WHERE owned.merchant_id = :merchant_id AND (CAST(:after AS uuid) IS NULL OR owned.id < :after)
           AND owned.id IN (SELECT {table}_id FROM {table}_owner
-                           WHERE merchant_id = :merchant_id AND affiliate_id = :affiliate_id AND valid_from <= :now)
+                           WHERE merchant_id = :merchant_id AND affiliate_id = :affiliate_id)
           AND :affiliate_id = (SELECT owner.affiliate_id FROM {table}_owner AS owner
                                WHERE owner.merchant_id = owned.merchant_id AND owner.{table}_id = owned.id
-                                 AND owner.valid_from <= :now
-                               ORDER BY owner.valid_from DESC LIMIT 1)
+                               -- The last of those that have begun; before that, the first to begin.
+                               ORDER BY owner.valid_from <= :now DESC,
+                                        CASE WHEN owner.valid_from <= :now THEN owner.valid_from END DESC,
+                                        owner.valid_from
+                               LIMIT 1)
         ORDER BY owned.id DESC
         LIMIT :limit
         """,  # noqa: S608 - table is one of our own two words

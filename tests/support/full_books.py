@@ -28,7 +28,7 @@ from service.domain.order import (
     refund_fact,
 )
 from service.domain.payout import item_hash, run_hash
-from service.infra.db import execute, fetch, unit_of_work
+from service.infra.db import execute, fetch, read_session, unit_of_work
 from service.infra.ids import new_id
 from service.intake.record import Received, record
 from service.ledger.balance import lock
@@ -191,6 +191,19 @@ class Books:
 
     def settle(self) -> int:
         return settle_due(self.engine, merchant_id=self.merchant_id)
+
+    def payable(self, name: str, *, currency: str = "USD") -> int:
+        with read_session(self.engine) as session:
+            rows = fetch(
+                session,
+                "SELECT amount_minor FROM balance WHERE owner_id = :id AND kind = 'payable' AND currency = :currency",
+                {"id": self.affiliates[name], "currency": currency},
+            )
+        return int(rows[0].amount_minor) if rows else 0
+
+    def net(self, item_id: UUID) -> int:
+        with read_session(self.engine) as session:
+            return self._item(session, item_id).net_minor
 
     def reserve(self, name: str, *, currency: str = "USD", remainder_minor: int = 0) -> tuple[UUID, UUID]:
         """Put all that is payable into a submitted and approved run of its own. Returns (run id, item id)."""

@@ -1,0 +1,194 @@
+"""What a KOC sees with a key of its own: earnings, commissions, payouts, links, coupons; and nobody else's."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.support.shop import Shop
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def lan(shop: Shop) -> Json:
+    """Return a KOC with the coupon LAN, who brought one order of 100.00 USD at ten percent."""
+    lan = shop.an_affiliate("Lan", email="lan@example.com", country="VN")
+    shop.a_coupon(lan, "LAN")
+    shop.deliver(shop.order("first", coupon_codes=["LAN"]))
+    return lan
+
+
+def _settled(shop: Shop) -> None:
+    shop.advance(days=15)
+    assert shop.post("/v1/jobs/settle", by="finance-maker").json()["settled"] > 0
+
+
+def _earnings(shop: Shop, who: Json) -> Json:
+    [earned] = shop.get("/v1/me/earnings", by=who["id"]).json()["data"]
+    return dict(earned)
+
+
+def test_a_koc_reads_who_it_is_and_what_it_takes_part_in(shop: Shop, lan: Json) -> None:
+    me = shop.get("/v1/me", by=lan["id"]).json()
+
+    assert (me["id"], me["name"], me["email"], me["status"]) == (lan["id"], "Lan", "lan@example.com", "approved")
+    assert (me["merchant_name"], me["time_zone"]) == ("Shop", "UTC")
+    assert [program["id"] for program in me["programs"]] == [shop.program["id"]]
+
+
+def test_earnings_follow_the_money_through_its_places(shop: Shop, lan: Json) -> None:
+    def places() -> Json:
+        earned = _earnings(shop, lan)
+        return {
+            name: part["amount_minor"]
+            for name, part in earned.items()
+            if name not in {"currency", "next_settlement"} and part["amount_minor"]
+        }
+
+    pending = places()
+    expected = _earnings(shop, lan)["next_settlement"]
+    _settled(shop)
+    payable = places()
+    shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "USD"}, by="finance-maker")
+    in_payout = places()
+
+    assert pending == {"pending": 1000, "lifetime": 1000}
+    assert expected["amount"] == {"amount_minor": 1000, "currency": "USD"}
+    assert payable == {"payable": 1000, "lifetime": 1000}
+    assert in_payout == {"in_payout": 1000, "lifetime": 1000}
+    assert _earnings(shop, lan)["next_settlement"] is None
+
+
+def test_the_next_settlement_gathers_its_whole_day(shop: Shop, lan: Json) -> None:
+    now = shop.now()
+    for number, ago in enumerate((timedelta(minutes=1), timedelta(days=1), timedelta(days=1, minutes=1))):
+        placed_at = (now.replace(hour=0, minute=30) - ago + timedelta(minutes=2)).isoformat()
+        shop.deliver(shop.order(f"order {number}", coupon_codes=["LAN"], placed_at=placed_at))
+
+    upcoming = _earnings(shop, lan)["next_settlement"]
+
+    assert upcoming["amount"]["amount_minor"] == 2000
+    assert datetime.fromisoformat(upcoming["at"]) < now + timedelta(days=14)
+
+
+def test_the_series_has_every_day_and_what_was_taken_back(shop: Shop, lan: Json) -> None:
+    order = {"id": "first", "currency": "USD"}
+    shop.advance(days=2)
+    shop.deliver(shop.refund(order, "30.00"))
+
+    [series] = shop.get("/v1/me/series", by=lan["id"], days=4).json()["data"]
+
+    assert series["currency"] == "USD"
+    assert [day["earned"]["amount_minor"] for day in series["days"]] == [0, 1000, 0, -300]
+    assert series["days"][-1]["day"] == shop.now().date().isoformat()
+
+
+def test_days_of_the_series_are_those_of_the_merchant(client: TestClient) -> None:
+    shop = Shop(client, time_zone="Pacific/Kiritimati")
+    lan = shop.an_affiliate("Lan")
+    shop.a_coupon(lan, "LAN")
+    shop.deliver(shop.order(coupon_codes=["LAN"]))
+
+    series = shop.get("/v1/me/series", by=lan["id"], days=1).json()
+
+    assert series["time_zone"] == "Pacific/Kiritimati"
+    assert series["data"][0]["days"][0]["day"] == (shop.now() + timedelta(hours=14)).date().isoformat()
+
+
+@pytest.mark.parametrize("days", [0, 367])
+def test_a_series_has_a_bounded_length(shop: Shop, lan: Json, days: int) -> None:
+    assert shop.get("/v1/me/series", by=lan["id"], days=days).status_code == 422
+
+
+def test_a_commission_says_why_it_waits_and_until_when(shop: Shop, lan: Json) -> None:
+    shop.deliver(shop.order("unpaid", coupon_codes=["LAN"], milestones={}))
+
+    unpaid, paid = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
+
+    assert (unpaid["reason_code"], unpaid["expected_at"]) == ("awaiting_milestone", None)
+    assert (paid["reason_code"], paid["order_number"]) == ("in_hold_period", "first")
+    assert datetime.fromisoformat(paid["expected_at"]) > shop.now() + timedelta(days=13)
+
+
+def test_the_links_of_a_commission_lead_to_its_explanation(shop: Shop, lan: Json) -> None:
+    [commission] = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
+
+    receipt = shop.get(commission["receipt_url"], by=lan["id"])
+    attribution = shop.get(commission["attribution_url"], by=lan["id"])
+
+    assert receipt.json()["receipt"]["target_minor"] == 1000
+    assert attribution.json()["candidates"][0]["reason_code"] == "won"
+
+
+def test_commissions_come_in_pages_newest_first(shop: Shop, lan: Json) -> None:
+    for number in range(3):
+        shop.deliver(shop.order(f"order {number}", coupon_codes=["LAN"]))
+
+    first = shop.get("/v1/me/commissions", by=lan["id"], limit=3).json()
+    second = shop.get("/v1/me/commissions", by=lan["id"], limit=3, cursor=first["next_cursor"]).json()
+
+    names = [each["order_number"] for each in first["data"] + second["data"]]
+    assert names == ["order 2", "order 1", "order 0", "first"]
+
+
+def test_a_payout_comes_with_a_statement_that_adds_up(shop: Shop, lan: Json) -> None:
+    shop.deliver(shop.order("second", coupon_codes=["LAN"]))
+    _settled(shop)
+    shop.deliver(shop.refund({"id": "first", "currency": "USD"}, "30.00"))
+    shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "USD"}, by="finance-maker")
+
+    [payout] = shop.get("/v1/me/payouts", by=lan["id"]).json()["data"]
+    statement = shop.get(payout["statement_url"], by=lan["id"]).json()
+
+    assert (payout["state"], payout["net"]["amount_minor"]) == ("reserved", 1700)
+    assert sorted(line["amount"]["amount_minor"] for line in statement["lines"]) == [-300, 1000, 1000]
+    assert sum(line["amount"]["amount_minor"] for line in statement["lines"]) == payout["gross"]["amount_minor"]
+    assert {line["order_number"] for line in statement["lines"]} == {"first", "second"}
+
+
+def test_links_count_people_bots_and_orders_apart(shop: Shop, lan: Json) -> None:
+    link = shop.a_link(lan)
+    click = shop.click(link)
+    shop.client.get(f"/r/{link['code']}", headers={"user-agent": "Googlebot/2.1"}, follow_redirects=False)
+    shop.deliver(shop.order("by link", click_ids=[click]))
+
+    [found] = shop.get("/v1/me/links", by=lan["id"]).json()["data"]
+
+    assert found["short_url"] == link["short_url"]
+    assert found["orders"] == 1
+    assert found["bot_clicks"] == 1
+    assert found["clicks"] + found["bot_clicks"] == 2
+
+
+def test_coupons_count_the_orders_they_brought(shop: Shop, lan: Json) -> None:
+    shop.a_coupon(lan, "UNUSED")
+    shop.deliver(shop.order(coupon_codes=["lan"]))
+
+    coupons = shop.get("/v1/me/coupons", by=lan["id"]).json()["data"]
+
+    assert {coupon["code"]: coupon["orders"] for coupon in coupons} == {"LAN": 2, "UNUSED": 0}
+
+
+def test_a_koc_sees_nothing_of_another(shop: Shop, lan: Json) -> None:
+    shop.a_link(lan)
+    _settled(shop)
+    shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "USD"}, by="finance-maker")
+    [commission] = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
+    [payout] = shop.get("/v1/me/payouts", by=lan["id"]).json()["data"]
+    other = shop.an_affiliate("Minh")["id"]
+
+    for name in ("commissions", "payouts", "links", "coupons"):
+        assert shop.get(f"/v1/me/{name}", by=other).json()["data"] == []
+    assert shop.get("/v1/me/earnings", by=other).json()["data"] == []
+    assert shop.get("/v1/me/series", by=other).json()["data"] == []
+    assert shop.get(commission["receipt_url"], by=other).status_code == 404
+    assert shop.get(commission["attribution_url"], by=other).status_code == 404
+    assert shop.get(payout["statement_url"], by=other).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/earnings", "/series", "/commissions", "/payouts", "/links", "/coupons"])
+def test_only_a_koc_s_own_key_opens_it(shop: Shop, path: str) -> None:
+    assert shop.get(f"/v1/me{path}", by="admin").status_code == 403
+    assert shop.client.get(f"/v1/me{path}").status_code == 401
