@@ -6,17 +6,11 @@ import contextlib
 import logging
 import os
 import secrets
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-Purpose = Literal["secret-encryption", "click-signing", "ip-hashing"]
-"""What keys are derived for. A purpose's name is part of its key: renaming one makes what it protected unreadable."""
 
 BATCHERS = 3
 """Units of work that run beside the admitted requests: of orders, of clicks, and the reading of links into memory."""
@@ -99,10 +93,6 @@ class Settings(BaseSettings):
             raise ValueError(f"KOC_DB_ADMISSION must be at least {BATCHERS} less than KOC_DB_POOL_SIZE")
         return self
 
-    def derived_key(self, purpose: Purpose) -> bytes:
-        """Return 32 bytes for one purpose; nothing about them tells the secret key or another purpose's."""
-        return _derive(self.secret_key, purpose)
-
     def environment(self) -> dict[str, str]:
         """Return variables from which another process loads the same settings. They hold secrets."""
         given = self.model_dump(mode="json", exclude_none=True)
@@ -111,13 +101,6 @@ class Settings(BaseSettings):
         return {f"KOC_{name.upper()}": str(value) for name, value in given.items()} | (
             {} if url is None else {"DATABASE_URL": url}
         )
-
-
-@cache
-def _derive(secret_key: str, purpose: Purpose) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"koc/" + purpose.encode()).derive(
-        base64.b64decode(secret_key)
-    )
 
 
 def load() -> Settings:

@@ -104,20 +104,3 @@ def test_secrets_stay_out_of_the_printed_settings() -> None:
     printed = repr(settings) + str(settings)
 
     assert all(secret not in printed for secret in (KEY, "hush", "sk_live_1"))
-
-
-def test_each_purpose_has_a_key_of_its_own() -> None:
-    keys = {
-        Settings(secret_key=secret).derived_key(purpose)
-        for secret in (KEY, OTHER_KEY)
-        for purpose in ("secret-encryption", "click-signing", "ip-hashing")
-    }
-
-    assert {len(key) for key in keys} == {32}
-    assert len(keys) == 6
-
-
-def test_a_derived_key_is_the_same_in_every_release() -> None:
-    key = Settings(secret_key=KEY).derived_key("click-signing")
-
-    assert key.hex() == "e39933211e14e9deb92fb801a22d0df38ed96b8747b42edca8d590759b35cb51"
