@@ -9,7 +9,6 @@ import pytest
 from service.infra.settings import Settings, SettingsError, load
 
 KEY = base64.b64encode(bytes(range(32))).decode()
-OTHER_KEY = base64.b64encode(bytes(32)).decode()
 
 
 @pytest.fixture(autouse=True)
