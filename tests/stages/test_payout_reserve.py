@@ -1,6 +1,9 @@
 """Making runs: whom they pay, what an item owns, and what happens to it before anything is sent."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from sqlalchemy import Engine, event
@@ -223,6 +226,23 @@ def test_a_run_goes_through_its_states_only_in_order(desk: Desk) -> None:
         desk.submit(run, by=MAKER)
     with pytest.raises(WrongRunState):
         desk.execute(run)
+
+
+def test_runs_made_at_once_take_each_payee_once(engine: Engine) -> None:
+    desk = Desk.opened(engine)
+    payees = [desk.payee(100) for _ in range(20)]
+    together = Barrier(4)
+
+    def make(_: int) -> None:
+        together.wait()
+        with contextlib.suppress(NothingToPay):
+            desk.reserve()
+
+    with ThreadPoolExecutor(4) as makers:
+        list(makers.map(make, range(4)))
+
+    assert [len(desk.items(payee)) for payee in payees] == [1] * 20
+    assert {desk.balances(payee)["reserved"] for payee in payees} == {100}
 
 
 def test_a_large_run_takes_as_many_statements_as_a_small_one(engine: Engine) -> None:

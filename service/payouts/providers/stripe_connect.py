@@ -78,7 +78,7 @@ class StripeConnectRail:
         """secret_key: of the platform's account. api_base: where Stripe's API is. timeouts_s: to connect, and to read."""
         self._is_test = secret_key.startswith(("sk_test_", "rk_test_"))
         # One session for all threads: it only ever holds connections. Retries would hide how often a key was sent.
-        self._session = requests.Session()
+        self._session = requests.session()
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=self.at_once, max_retries=0))
         self._client = stripe.StripeClient(
