@@ -129,18 +129,30 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, env: Mapping[str, str], port: int, log: Path, ready: str | None = "/readyz"
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    port: int,
+    log: Path,
+    ready: str = "/readyz",
+    own_group: bool = False,
 ) -> Iterator[Server]:
-    """Run a command and wait until it answers; it is ended with the block. ready: the path to ask; None: do not wait.
+    """Run a command and wait until it answers at the path `ready`; it is ended with the block.
 
-    Raises NotServing.
+    own_group: signals of the terminal do not reach it. Raises NotServing.
     """
     with log.open("ab") as output:
-        process = subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0 if own_group else None,
+        )
     try:
         server = Server(process, port)
-        if ready is not None:
-            _wait(server, ready, log)
+        _wait(server, ready, log)
         yield server
     finally:
         stop(process)

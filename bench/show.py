@@ -23,7 +23,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
     """Print a table; the first `left` columns are words, the others numbers."""
     drawn = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if index < left else "right")
+        # Words may take two lines on a narrow terminal, numbers may not.
+        is_word = index < left
+        drawn.add_column(column, justify="left" if is_word else "right", overflow="fold", no_wrap=not is_word)
     for row in rows:
         drawn.add_row(*row)
     console.print(drawn)
@@ -40,8 +42,13 @@ def result(what: str, **values: object) -> None:
     console.print(f"result {what} {pairs}", soft_wrap=True, markup=False)
 
 
-def amount(minor: int, currency: str) -> str:
-    """Return an amount of a two-decimal currency for people."""
+def decimal(minor: int) -> str:
+    """Return an amount of a two-decimal currency for people, without the currency."""
     sign = "-" if minor < 0 else ""
     whole, rest = divmod(abs(minor), 100)
-    return f"{sign}{whole:,}.{rest:02d} {currency}"
+    return f"{sign}{whole:,}.{rest:02d}"
+
+
+def amount(minor: int, currency: str) -> str:
+    """Return an amount of a two-decimal currency for people."""
+    return f"{decimal(minor)} {currency}"
