@@ -202,6 +202,25 @@ def commission_page(
     return select_commissions(session, conditions, parameters, limit=paging.limit + 1)
 
 
+_SETTLED = "commission.target_minor <> 0 AND commission.held_minor = 0 AND commission.pending_minor = 0"
+_AT_FIRST_SIGHT = {
+    CommissionStatus.REJECTED: "commission.target_minor = 0",
+    CommissionStatus.REVERSED: "commission.target_minor = 0",
+    CommissionStatus.HELD: "commission.held_minor <> 0",
+    CommissionStatus.PENDING: "commission.pending_minor <> 0",
+    CommissionStatus.APPROVED: "commission.pending_minor <> 0",
+    CommissionStatus.PAYABLE: _SETTLED,
+    CommissionStatus.IN_PAYOUT: f"""
+    {_SETTLED}
+    AND EXISTS (SELECT FROM payout_item AS item
+                WHERE item.merchant_id = commission.merchant_id AND item.payee_id = commission.payee_id
+                  AND item.currency = commission.currency AND item.live)
+    """,
+    CommissionStatus.PAID: _SETTLED,
+}
+"""What every commission of a status fulfils and costs little to ask, so that few are looked up among the payouts."""
+
+
 @router.get("/v1/commissions")
 def list_commissions(
     *,
@@ -228,6 +247,8 @@ def list_commissions(
     }
     given = {name: each for name, each in asked.items() if each[1] is not None}
     conditions = ["commission.merchant_id = :merchant_id", *(condition for condition, _ in given.values())]
+    if status is not None:
+        conditions.append(_AT_FIRST_SIGHT[status])
     parameters = {"merchant_id": caller.merchant_id, **{name: value for name, (_, value) in given.items()}}
     rows = commission_page(session, paging, conditions, parameters)
     return page(rows, paging, key=lambda row: (row.id,), view=CommissionView.of)

@@ -205,6 +205,29 @@ def test_commissions_are_narrowed(shop: Shop, told: Json, query: Json, number: i
     assert len(shop.get("/v1/commissions", **query).json()["data"]) == number
 
 
+def test_every_status_lists_those_and_only_those_that_show_it(shop: Shop, told: Json) -> None:
+    def listed(status: str) -> set[str]:
+        return {each["id"] for each in shop.get("/v1/commissions", status=status).json()["data"]}
+
+    shop.deliver(shop.order("cancelled", coupon_codes=["LAN"]))
+    shop.deliver(shop.order("cancelled", coupon_codes=["LAN"], cancelled=True, updated_at=shop.time()))
+    rejected = _one(shop, "/v1/commissions", affiliate_id=told["minh"]["id"])
+    shop.post(f"/v1/commissions/{rejected['id']}/reject", {"reason_code": "fraud"})
+    _settled(shop)
+    shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "USD"}, by="finance-maker")
+    shop.deliver(shop.order("held", coupon_codes=["LAN"]))
+    held = shop.get("/v1/commissions").json()["data"][0]
+    shop.post(f"/v1/commissions/{held['id']}/hold", {"reason_code": "check"})
+    shop.deliver(shop.order("fresh", coupon_codes=["LAN"]))
+    shown: dict[str, set[str]] = {}
+    for each in shop.get("/v1/commissions").json()["data"]:
+        shown.setdefault(each["status"], set()).add(each["id"])
+
+    statuses = ("rejected", "reversed", "held", "pending", "approved", "payable", "in_payout", "paid")
+    assert set(shown) == {"rejected", "reversed", "held", "approved", "in_payout"}
+    assert {status: listed(status) for status in statuses} == {status: shown.get(status, set()) for status in statuses}
+
+
 def test_a_receipt_recomputes_by_hand(shop: Shop, told: Json) -> None:
     commission = _one(shop, "/v1/commissions", affiliate_id=told["lan"]["id"])
 
