@@ -53,6 +53,8 @@ class FindingCode(StrEnum):
     """Net, tax, fee and remainder are not gross and carried."""
     ITEM_LIVE = "item-live"
     """A payout item's mark of being live is not what its attempts and its release say, or a payee has two."""
+    ITEM_GAVE_BACK = "item-gave-back"
+    """A payout item that gave all its money back does not say at which version of payable, or one that kept it does."""
     ITEM_HANDED_OVER = "item-handed-over"
     """A payout item's mark of being handed to a rail is not what its attempts say, or two attempts may have paid."""
     ITEM_RUN = "item-run"
@@ -408,7 +410,27 @@ FROM (
     WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
 ) AS known
 WHERE live = (released_at IS NOT NULL OR accepted) OR (released_at IS NOT NULL AND accepted) OR (live AND others > 1)
-   OR (released_at IS NOT NULL AND gave_back_version IS NULL)
+"""
+
+_ITEM_GAVE_BACK = """
+SELECT item.merchant_id, item.id, CASE WHEN released_at IS NOT NULL THEN 'released'
+                                       ELSE concat(coalesce(told.amount_minor, 0), ' of ', net_minor, ' came back') END
+           AS detail,
+       CASE WHEN gave_back_version IS NULL THEN 'a version of payable' ELSE 'none' END AS expected,
+       coalesce(CAST(gave_back_version AS text), 'none') AS found
+FROM payout_item AS item
+LEFT JOIN (
+    SELECT merchant_id, item_id, sum(amount_minor) AS amount_minor
+    FROM (
+        SELECT merchant_id, item_id, kind, max(amount_minor) AS amount_minor
+        FROM provider_fact WHERE kind IN ('reversed', 'returned')
+        GROUP BY merchant_id, item_id, kind
+    ) AS largest
+    GROUP BY merchant_id, item_id
+) AS told ON told.merchant_id = item.merchant_id AND told.item_id = item.id
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR item.merchant_id = :merchant_id)
+  AND (gave_back_version IS NOT NULL)
+      <> (released_at IS NOT NULL OR (NOT live AND net_minor > 0 AND coalesce(told.amount_minor, 0) >= net_minor))
 """
 
 _ITEM_HANDED_OVER = """
@@ -573,6 +595,7 @@ CHECKS: tuple[_Check, ...] = (
     _Check(FindingCode.ITEM_GROSS, "pay", _ITEM_GROSS),
     _Check(FindingCode.ITEM_SPLIT, "pay", _ITEM_SPLIT),
     _Check(FindingCode.ITEM_LIVE, "pay", _ITEM_LIVE),
+    _Check(FindingCode.ITEM_GAVE_BACK, "pay", _ITEM_GAVE_BACK),
     _Check(FindingCode.ITEM_HANDED_OVER, "pay", _ITEM_HANDED_OVER),
     _Check(FindingCode.ITEM_RUN, "pay", _ITEM_RUN),
     _Check(FindingCode.PAYOUT_BALANCE, "aff", _PAYOUT_BALANCE),

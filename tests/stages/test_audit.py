@@ -177,7 +177,9 @@ TAMPERINGS = {
         besides=(C.ITEM_GROSS,),
     ),
     "an item was given back at a version that never was": _tampering(
-        C.ITEM_INTERVAL, f"UPDATE payout_item SET gave_back_version = 999 WHERE id = {_SENT}"
+        C.ITEM_INTERVAL,
+        "UPDATE payout_item SET gave_back_version = 999 WHERE released_at IS NOT NULL",
+        besides=(C.ITEM_GROSS,),
     ),
     "an item took more than was there": _tampering(
         C.ITEM_GROSS,
@@ -199,9 +201,19 @@ TAMPERINGS = {
         C.ITEM_LIVE, f"UPDATE payout_item SET live = false WHERE id = {_RESERVED}", besides=(C.PAYOUT_BALANCE,)
     ),
     "a released item does not say when it gave back": _tampering(
-        C.ITEM_LIVE,
+        C.ITEM_GAVE_BACK,
         "UPDATE payout_item SET gave_back_version = NULL WHERE released_at IS NOT NULL",
         besides=(C.ITEM_GROSS,),
+    ),
+    "an item that kept its money says that it gave it back": _tampering(
+        C.ITEM_GAVE_BACK,
+        f"UPDATE payout_item SET gave_back_version = reserve_version + 1 WHERE id = {_SENT}",
+    ),
+    "an item whose money all came back does not say when": _tampering(
+        C.ITEM_GAVE_BACK,
+        f"""UPDATE provider_fact SET amount_minor = (SELECT net_minor FROM payout_item WHERE id = {_SENT})
+            WHERE kind = 'reversed'""",
+        besides=(C.PAYOUT_BALANCE,),
     ),
     "an item underway is not marked as handed over": _tampering(
         C.ITEM_HANDED_OVER,
