@@ -11,10 +11,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from service.domain.payout import FactKind, ItemState, RunState
+from service.domain.payout import Answer, AnswerKind, FactKind, ItemState, Outcome, RunState
+from service.infra.db import run_unit
 from service.payouts.execute import advance
 from service.payouts.plan import plan
 from service.payouts.reconcile import Told, compare, reconcile
+from service.payouts.record import Verdict, record
 from service.payouts.release import cancel, release
 from service.payouts.retry import NothingToRetry, confirm_resend, retry
 from service.payouts.send import ask, expire, lease_planned
@@ -354,6 +356,45 @@ def test_a_worker_that_dies_leaves_an_unknown_and_its_late_answer_is_not_recorde
     assert len(desk.rail.transfers) == 1
 
 
+def test_what_is_recorded_under_an_old_fence_does_not_count(desk: Desk) -> None:
+    ann = desk.payee(100)
+    run = desk.an_executing_run()
+    desk.do(plan_of(desk, run))
+    [leased] = desk.do(lease_of(desk, run))
+    desk.later(minutes=11)
+    assert desk.do(expire, run_id=run.id, now=desk.now) == 1
+    late = Verdict(leased, Outcome.REFUSED, Answer(AnswerKind.REFUSED, code="account_closed"))
+
+    counted = run_unit(
+        desk.engine,
+        lambda session: record(session, desk.security, [late], run_id=run.id, when=desk.when, now=desk.now),
+    )
+
+    assert counted == 0
+    assert desk.state(ann) is ItemState.UNKNOWN
+    assert desk.balances(ann) == {"in_transit": 100}
+
+
+def test_each_planned_attempt_is_leased_by_one_worker(desk: Desk) -> None:
+    for _ in range(60):
+        desk.payee(100)
+    run = desk.an_executing_run()
+    desk.do(plan_of(desk, run))
+    together = Barrier(6)
+
+    def lease_all(_: int) -> list[UUID]:
+        together.wait()
+        mine: list[UUID] = []
+        while held := desk.do(lease_of(desk, run, limit=5)):
+            mine += [attempt.id for attempt in held]
+        return mine
+
+    with ThreadPoolExecutor(6) as workers:
+        leased = [attempt for mine in workers.map(lease_all, range(6)) for attempt in mine]
+
+    assert len(leased) == len(set(leased)) == 60
+
+
 def test_two_runners_at_once_send_each_item_once(engine: Engine) -> None:
     desk = Desk.opened(engine, rail=FakeRail(at_once=4))
     for number in range(40):
@@ -596,13 +637,13 @@ def plan_of(desk: Desk, run: object):  # type: ignore[no-untyped-def] # a verb b
     )
 
 
-def lease_of(desk: Desk, run: object):  # type: ignore[no-untyped-def] # a verb bound to its arguments
+def lease_of(desk: Desk, run: object, *, limit: int = 100):  # type: ignore[no-untyped-def] # a verb bound to its arguments
     return lambda session, merchant_id: lease_planned(
         session,
         desk.security,
         merchant_id=merchant_id,
         run_id=run.id,  # type: ignore[attr-defined] # a run
         owner="first",
-        limit=100,
+        limit=limit,
         now=desk.now,
     )

@@ -142,6 +142,16 @@ def test_releasing_an_item_gives_its_money_and_its_versions_to_the_next(desk: De
     assert desk.state(bob) is ItemState.RESERVED
 
 
+def test_a_release_of_what_was_only_carried_is_a_version_of_payable_too(desk: Desk) -> None:
+    ann = desk.payee(0, carried=500)
+    desk.reserve()
+
+    desk.do(release, item_id=desk.item(ann).id, when=desk.when, now=desk.now)
+
+    assert desk.item(ann).gave_back_version == desk.version(ann) == 2
+    assert desk.balances(ann) == {"taxed_carry": 500}
+
+
 def test_releasing_twice_gives_back_once(desk: Desk) -> None:
     ann = desk.payee(100)
     desk.reserve()
