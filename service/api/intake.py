@@ -20,13 +20,14 @@ from starlette.routing import Route
 from service.api.deps import Service, service_of
 from service.api.problems import problem_response
 from service.domain.errors import Missing, ServiceError, TooLarge, Unavailable
+from service.infra import metrics
 from service.infra.batcher import Batcher, Observer
 from service.infra.clock import utc_now
 from service.infra.db import fetch, read_session, run_unit
 from service.infra.ids import decode, encode
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
-from service.intake.adapters.model import Reading
+from service.intake.adapters.model import BadSignature, Reading
 from service.intake.receive import KnownSource, receive
 from service.intake.record import Received, Recorded, record
 from service.tables.orders import InboxState
@@ -123,7 +124,11 @@ class Intake:
     def read(self, source: KnownSource, request: Request, body: bytes) -> Received:
         """Verify a delivery over its raw bytes, then translate it. Raises BadSignature."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
-        delivery = ADAPTERS[source.platform].verify(source.secret, headers, body, utc_now())
+        try:
+            delivery = ADAPTERS[source.platform].verify(source.secret, headers, body, utc_now())
+        except BadSignature:
+            metrics.signature_refused(source.platform.value)
+            raise
         return receive(source, delivery, reading_of(self._security, self._signer, source.merchant_id))
 
 

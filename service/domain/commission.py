@@ -65,7 +65,8 @@ class CommissionReason(StrEnum):
 class Target:
     """What one payee should have earned on one order in one currency.
 
-    target_minor: zero or more. approved_minor: the most that may be settled; None when no approval is demanded.
+    target_minor: zero or more. approved_minor: the most that may be settled; None while nobody has approved and nobody
+    has to.
     settles_at: when it may become payable; None while a milestone or a demanded approval is missing.
     receipt: how target_minor came about; recomputes exactly.
     """
@@ -150,9 +151,10 @@ def _target(
     quotes = [quote(version, lines, snapshot.currency) for version in versions]
     # max keeps the first of equals: the version in force, then the protected one superseded last.
     best = max(quotes, key=lambda quoted: quoted.total_minor)
-    verdict = facts.decisions.get(f"verdict:{payee_id}:{snapshot.currency}")
+    verdict = facts.decisions.get(f"verdict:{payee_id}")
     settlement = best.version.terms.settlement
-    approved = verdict is not None and verdict.kind is DecisionKind.APPROVE
+    # An approval names an amount of one currency, and says nothing about another.
+    approved = verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == snapshot.currency
     demanded = settlement.approval is Approval.MANUAL
     approved_minor = verdict.amount_minor if verdict is not None and approved else (0 if demanded else None)
     payable_from = settles_at(facts, settlement, approved=approved)

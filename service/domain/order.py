@@ -285,7 +285,7 @@ class DecisionFact:
     """What a person decided. The newest per kind and payee counts; a new verdict replaces the earlier one.
 
     payee_id: the affiliate approved, rejected or credited; None with ATTRIBUTE means nobody.
-    amount_minor: the most that an approval pays, None with other kinds. decided_by: the key that sent it.
+    amount_minor: the most an approval pays, in `currency`; None with other kinds. decided_by: the key that sent it.
     """
 
     kind: DecisionKind
@@ -298,8 +298,11 @@ class DecisionFact:
 
     @property
     def key(self) -> str:
-        """Approve and reject are one register per payee, since the newer verdict replaces the other."""
-        return "attribute" if self.kind is DecisionKind.ATTRIBUTE else f"verdict:{self.payee_id}:{self.currency}"
+        """Approve and reject are one register per payee, since the newer verdict replaces the other.
+
+        Not per currency: an order rejected in one currency and edited to another stays rejected.
+        """
+        return "attribute" if self.kind is DecisionKind.ATTRIBUTE else f"verdict:{self.payee_id}"
 
     def as_json(self) -> JsonObject:
         return {
@@ -395,13 +398,15 @@ def refund_fact(refund_id: str, refund: RefundFact, *, version_at: datetime) -> 
 
 
 def dispute_fact(dispute_id: str, dispute: DisputeFact, *, version_at: datetime) -> Fact:
-    return Fact.of(
-        FactKind.DISPUTE, dispute, key=dispute_id, version_at=version_at, version_amount=dispute.amount_minor
-    )
+    """Of two states told at one time the closed one counts: what is closed was open before."""
+    closed = int(dispute.closed_at is not None)
+    return Fact.of(FactKind.DISPUTE, dispute, key=dispute_id, version_at=version_at, version_amount=closed)
 
 
 def hold_fact(hold_id: str, hold: HoldFact, *, version_at: datetime) -> Fact:
-    return Fact.of(FactKind.HOLD, hold, key=hold_id, version_at=version_at)
+    """Of two states told at one time the released one counts."""
+    released = int(hold.released_at is not None)
+    return Fact.of(FactKind.HOLD, hold, key=hold_id, version_at=version_at, version_amount=released)
 
 
 def milestone_fact(milestone: Milestone, at: datetime) -> Fact:

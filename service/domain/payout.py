@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -130,32 +130,40 @@ class Interval:
 
 
 def holder(version: int, intervals: Sequence[Interval]) -> Interval | None:
-    """The item in which an amount settled at a payable version stands now; None: it stands in payable.
+    """The item in which an amount settled at a payable version stands now; None: it stands with us.
 
     An item that gave its money back hands its versions on to the item that covers the giving-back posting.
     """
-    seen: set[UUID] = set()
-    while True:
-        owner = next((item for item in intervals if item.from_version < version <= item.to_version), None)
-        if owner is None or owner.gave_back_version is None:
-            return owner
-        if owner.item_id in seen:
-            raise InvariantBroken(f"payout item {owner.item_id} hands its versions on to itself")
-        seen.add(owner.item_id)
-        version = owner.gave_back_version
+    held_by = list(_through(version, intervals))
+    return held_by[-1] if held_by and held_by[-1].gave_back_version is None else None
 
 
 def freezable(entries: Iterable[tuple[int, int]], intervals: Sequence[Interval]) -> int:
-    """How much of a commission's settled amount has not been handed to a rail; zero or more.
+    """How much of a commission's settled amount has never been handed to a rail; zero or more.
 
-    entries: (payable version, signed change of payable) of the commission's entries that touched payable.
+    entries: (payable version, signed change of payable) of the commission's entries that touched payable. What a rail
+    gave back does not count: it is carried with its deductions done, and is not in payable any more.
     """
-    here = 0
-    for version, change in entries:
-        item = holder(version, intervals)
-        if item is None or not item.handed_over:
-            here += change
+    here = sum(
+        change for version, change in entries if not any(item.handed_over for item in _through(version, intervals))
+    )
     return max(0, here)
+
+
+def _through(version: int, intervals: Sequence[Interval]) -> Iterator[Interval]:
+    """The items an amount settled at a payable version went through, oldest first."""
+    seen: set[UUID] = set()
+    while True:
+        item = next((item for item in intervals if item.from_version < version <= item.to_version), None)
+        if item is None:
+            return
+        if item.item_id in seen:
+            raise InvariantBroken(f"payout item {item.item_id} hands its versions on to itself")
+        yield item
+        if item.gave_back_version is None:
+            return
+        seen.add(item.item_id)
+        version = item.gave_back_version
 
 
 def split_for_rail(amount_minor: int, *, step_minor: int) -> tuple[int, int]:

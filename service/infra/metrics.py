@@ -43,7 +43,7 @@ _job_seconds = Histogram("koc_job_seconds", "Time of one turn of a job.", ["kind
 
 def request_answered(operation: str, *, status: int, seconds: float) -> None:
     """Count one answered request. operation: the operation id, never the path, which holds ids without end."""
-    _requests.labels(operation, f"{status // 100}xx").inc()
+    _requests.labels(operation, f"{str(status)[0]}xx").inc()
     _request_seconds.labels(operation).observe(seconds)
 
 

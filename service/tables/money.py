@@ -58,7 +58,7 @@ class CommissionRow(SQLModel, table=True):
     held_minor: int = minor()
     settled_minor: int = minor()
     approved_minor: int | None = minor_or_none()
-    """The most that may be settled; None where no approval is demanded."""
+    """The most that may be settled; None while nobody has approved and nobody has to."""
     settles_at: datetime | None = moment_or_none()
     reason_code: str = words()
     entry_seq: int = count()

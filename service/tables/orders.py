@@ -103,7 +103,7 @@ class FactRow(SQLModel, table=True):
     version_at: datetime = moment()
     """The source's time of this version."""
     version_amount: int = count()
-    """Second part of a version; minor units of a refund or dispute."""
+    """Second part of a version: a refund's minor units; 1 for a closed dispute or released hold."""
     body_hash: bytes = blob()
     conflicting: bool = Field(nullable=False)
     payload: Json = document()

@@ -114,14 +114,23 @@ def test_an_item_cannot_hand_its_versions_to_itself() -> None:
         pytest.param([(1, 100), (3, -40)], [an_item(1, 0, 5, sent=False)], 60, id="a part taken back before"),
         pytest.param([(1, 100), (7, -40)], [an_item(1, 0, 5)], 0, id="a debt is nothing to freeze"),
         pytest.param([(1, 100), (7, -40), (8, 50)], [an_item(1, 0, 5)], 10, id="a debt is met first"),
-        pytest.param([(1, 100)], [an_item(1, 0, 5, gave_back=7)], 100, id="came back from the rail"),
+        pytest.param([(1, 100)], [an_item(1, 0, 5, sent=False, gave_back=7)], 100, id="released unsent"),
+        pytest.param(
+            [(1, 100)], [an_item(1, 0, 5, gave_back=7)], 0, id="came back from the rail: carried, not payable"
+        ),
         pytest.param(
             [(1, 100)], [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9)], 0, id="came back and went out again"
         ),
         pytest.param(
             [(1, 100)],
-            [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9, sent=False)],
+            [an_item(1, 0, 5, sent=False, gave_back=7), an_item(2, 6, 9, sent=False)],
             100,
+            id="released and reserved again",
+        ),
+        pytest.param(
+            [(1, 100)],
+            [an_item(1, 0, 5, gave_back=7), an_item(2, 6, 9, sent=False)],
+            0,
             id="came back and is reserved again",
         ),
     ],

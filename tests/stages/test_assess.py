@@ -214,6 +214,26 @@ def test_a_rejected_commission_is_zero_until_it_is_approved_again(books: Books) 
     assert books.places() == (1_000, 0, 0)
 
 
+def test_a_rejected_order_stays_rejected_in_another_currency(books: Books) -> None:
+    books.tell("1001", snapshot(10_000), paid())
+    commission_id = books.commission("1001").id
+    run_unit(books.engine, lambda session: desk.reject(session, person(books), commission_id, reason_code="fraud"))
+
+    books.tell("1001", snapshot(9_000, currency="EUR", version=2))
+
+    assert books.places(currency="EUR") == (0, 0, 0)
+    assert books.commission("1001", currency="EUR").reason_code == "rejected_by_merchant"
+
+
+def test_a_dispute_opened_and_closed_in_one_second_is_closed(books: Books) -> None:
+    opened, closed = dispute("d1", opened=20), dispute("d1", opened=20, closed=20, outcome="won")
+
+    books.tell("1001", snapshot(10_000), paid(), closed)
+    books.tell("1001", opened)
+
+    assert books.places() == (1_000, 0, 0)
+
+
 def test_an_approval_lets_only_its_amount_be_settled(engine: Engine) -> None:
     manual = ten_percent(settlement=RollingSettlement(Milestone.PAID, 14, Approval.MANUAL))
     books = Books.opened(engine, manual)
