@@ -100,6 +100,8 @@ def serve(
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=30,
+                # A process that starts on a busy machine is not a dead one.
+                timeout_worker_healthcheck=60,
             )
 
 

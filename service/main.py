@@ -76,6 +76,7 @@ ROUTERS = (
     events.router,
     me.router,
     health.router,
+    problems.router,
 )
 
 _STATIC = Path(__file__).parent / "api" / "static"
@@ -110,6 +111,7 @@ _TAGS = {
     "events": "What happened, in order.",
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
+    "problems": "Every code a failure may have.",
     "health": "For those who run the service.",
 }
 

@@ -3,10 +3,12 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from inspect import cleandoc
 from typing import Any
 
 import psycopg
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
@@ -93,9 +95,9 @@ class Problem(View):
     errors: list[ProblemPart]
 
 
-def status_of(error: ServiceError) -> int:
-    """Return the HTTP status of the error's kind."""
-    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), _UNEXPECTED)
+def status_of(kind: type[ServiceError]) -> int:
+    """Return the HTTP status of a kind of error."""
+    return next((_STATUS[one] for one in kind.__mro__ if one in _STATUS), _UNEXPECTED)
 
 
 def problem_response(asked: HTTPConnection | Scope, error: ServiceError) -> Response:
@@ -106,7 +108,7 @@ def problem_response(asked: HTTPConnection | Scope, error: ServiceError) -> Resp
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after_s)
     return _response(
-        asked, status=status_of(error), code=error.code, title=error.title, detail=error.detail, headers=headers
+        asked, status=status_of(type(error)), code=error.code, title=error.title, detail=error.detail, headers=headers
     )
 
 
@@ -115,6 +117,54 @@ def request_id_of(asked: HTTPConnection | Scope) -> str:
     scope = asked.scope if isinstance(asked, HTTPConnection) else asked
     state: Mapping[str, str] = scope.get("state", {})
     return state.get("request_id", "")
+
+
+class ProblemKind(View):
+    """A kind of failure that the service can answer with."""
+
+    code: str
+    status: int
+    title: str
+    description: str
+
+
+INTERNAL_ERROR = ProblemKind(
+    code="internal-error",
+    status=_UNEXPECTED,
+    title="We made a mistake",
+    description="Something we did not expect. The log has it under the request_id.",
+)
+
+router = APIRouter(tags=["problems"])
+
+
+@router.get("/problems")
+async def list_problem_kinds() -> list[ProblemKind]:
+    """List every code a problem of this service may have, and what it means."""
+    return [kinds()[code] for code in sorted(kinds())]
+
+
+@router.get("/problems/{code}")
+async def get_problem_kind(code: str) -> ProblemKind:
+    """Explain one code; the `type` of each problem leads here."""
+    if code not in kinds():
+        raise Missing("No problem has this code.")
+    return kinds()[code]
+
+
+@cache
+def kinds() -> dict[str, ProblemKind]:
+    """Map each code to what it means; all modules are loaded when it is first asked for."""
+    found = {INTERNAL_ERROR.code: INTERNAL_ERROR}
+    waiting: list[type[ServiceError]] = [ServiceError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind is not ServiceError and "code" in vars(kind):
+            found[kind.code] = ProblemKind(
+                code=kind.code, status=status_of(kind), title=kind.title, description=cleandoc(kind.__doc__ or "")
+            )
+    return found
 
 
 @contextlib.contextmanager
@@ -231,8 +281,8 @@ async def _framework(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the server logs the error itself
     return _response(
         request,
-        status=_UNEXPECTED,
-        code="internal-error",
-        title="We made a mistake",
+        status=INTERNAL_ERROR.status,
+        code=INTERNAL_ERROR.code,
+        title=INTERNAL_ERROR.title,
         detail="The request could not be completed. It was logged with this request_id.",
     )

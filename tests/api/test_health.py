@@ -90,7 +90,15 @@ def test_every_operation_says_whether_it_needs_a_key(client: TestClient) -> None
         for operation in path.values()
         if operation["security"] == []
     }
-    assert open_to_all == {"get_health", "get_readiness", "get_metrics", "receive_webhook", "follow_link"}
+    assert open_to_all == {
+        "get_health",
+        "get_readiness",
+        "get_metrics",
+        "list_problem_kinds",
+        "get_problem_kind",
+        "receive_webhook",
+        "follow_link",
+    }
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert all(
         "application/problem+json" in one["get"]["responses"]["4XX"]["content"]

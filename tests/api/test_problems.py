@@ -1,5 +1,6 @@
 """How failures look: one shape, one code each, nothing of the request repeated."""
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -232,12 +233,25 @@ def test_another_integrity_error_passes_as_it_is() -> None:
         raise IntegrityError("statement", {}, Exception("other"))
 
 
-def test_every_code_is_kebab_case_and_names_one_kind_of_failure() -> None:
-    found: dict[str, list[str]] = {}
-    waiting: list[type[ServiceError]] = [ServiceError]
+def test_every_code_is_explained_where_its_type_leads(client: TestClient) -> None:
+    problem = client.get("/v1/merchant").json()
+
+    explained = client.get(problem["type"]).json()
+    listed = client.get("/problems").json()
+
+    assert (explained["code"], explained["status"]) == ("unknown-key", 401)
+    assert explained in listed
+    assert client.get("/problems/never-heard-of").status_code == 404
+
+
+def test_a_code_is_kebab_case_and_means_one_thing() -> None:
+    meanings: dict[str, set[tuple[str, int]]] = {}
+    waiting = [ServiceError]
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
-        found.setdefault(kind.code, []).append(kind.__qualname__)
+        if "code" in vars(kind):
+            meanings.setdefault(kind.code, set()).add((kind.title, problems.status_of(kind)))
 
-    assert [code for code in found if not code.replace("-", "").isalnum() or code != code.lower()] == []
+    assert [code for code in meanings if not re.fullmatch("[a-z]+(-[a-z]+)*", code)] == []
+    assert {code: told for code, told in meanings.items() if len(told) > 1} == {}

@@ -1,0 +1,189 @@
+"""The command koc, as a person or a script calls it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from service.infra.db import execute, unit_of_work
+from tests.support.shop import SECRET_KEY, Shop
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60
+
+
+def environment(database_url: str, **more: str) -> dict[str, str]:
+    return {**os.environ, "DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY, "COLUMNS": "200", **more}
+
+
+def koc(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@dataclass
+class Running:
+    """A command that runs until the block ends. returncode, told: how it ended and what it said, afterwards."""
+
+    returncode: int | None = None
+    told: str = ""
+
+
+@contextlib.contextmanager
+def running(*arguments: str, database_url: str) -> Iterator[Running]:
+    """Start a command, ask it to end when the block ends, and end it when it does not."""
+    command = [sys.executable, "-m", "service.cli", *arguments]
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(database_url), stderr=said)
+        running = Running()
+        try:
+            yield running
+            process.send_signal(signal.SIGTERM)
+            running.returncode = process.wait(PATIENCE_S)
+        finally:
+            process.kill()
+            process.wait()
+            said.seek(0)
+            running.told = said.read()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def fetched(url: str) -> str:
+    """Return what a starting server answers, once it does."""
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            assert time.monotonic() < ends, f"{url} did not answer"
+            time.sleep(0.1)
+
+
+def test_help_teaches_the_first_steps(database_url: str) -> None:
+    answer = koc("--help", env=environment(database_url))
+
+    assert answer.returncode == 0
+    assert "koc operator-key" in answer.stdout
+    assert all(verb in answer.stdout for verb in ("serve", "worker", "migrate", "check-books", "openapi"))
+
+
+def test_an_operators_key_is_alone_on_the_output_and_opens_the_door(shop: Shop, database_url: str) -> None:
+    answer = koc("operator-key", "--name", "Ann", env=environment(database_url))
+
+    key = answer.stdout.strip()
+    made = shop.client.get("/v1/merchants", headers={"Authorization": f"Bearer {key}"})
+    assert answer.returncode == 0, answer.stderr
+    assert key.startswith("koc_live_")
+    assert made.status_code == 200
+    assert key not in answer.stderr
+
+
+def test_books_that_agree_are_said_to(shop: Shop, database_url: str) -> None:
+    affiliate = shop.an_affiliate()
+    shop.an_order(coupon_codes=[shop.a_coupon(affiliate)["code"]])
+
+    answer = koc("check-books", env=environment(database_url))
+
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "The books agree." in answer.stdout
+
+
+def test_books_that_do_not_agree_are_shown_and_fail(shop: Shop, engine: Engine, database_url: str) -> None:
+    affiliate = shop.an_affiliate()
+    shop.an_order(coupon_codes=[shop.a_coupon(affiliate)["code"]])
+    with unit_of_work(engine) as session:
+        execute(session, "UPDATE balance SET amount_minor = amount_minor + 1")
+
+    answer = koc("check-books", "--merchant", shop.id, env=environment(database_url))
+
+    assert answer.returncode == 1
+    assert "balance" in answer.stdout
+    assert affiliate["id"] in answer.stdout
+
+
+@pytest.mark.parametrize("merchant", ["nonsense", "mer_" + "0" * 26])
+def test_books_of_nobody_are_a_mistake_of_the_caller(database_url: str, merchant: str) -> None:
+    answer = koc("check-books", "--merchant", merchant, env=environment(database_url))
+
+    assert answer.returncode == 2
+    assert "merchant" in answer.stderr
+
+
+def test_the_description_is_printed_without_a_database() -> None:
+    answer = koc("openapi", env={**os.environ})
+
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["openapi"].startswith("3.1")
+
+
+def test_migrating_again_is_harmless(database_url: str) -> None:
+    answer = koc("migrate", env=environment(database_url))
+
+    assert answer.returncode == 0, answer.stderr
+    assert "revision" in answer.stderr
+
+
+def test_a_missing_secret_is_named(database_url: str) -> None:
+    answer = koc("serve", env=environment(database_url, KOC_SECRET_KEY=""))
+
+    assert answer.returncode == 2
+    assert "KOC_SECRET_KEY" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_server_with_its_worker_answers_and_ends_when_asked(database_url: str) -> None:
+    port = free_port()
+    with running("serve", "--port", str(port), "--with-worker", database_url=database_url) as server:
+        ready = json.loads(fetched(f"http://127.0.0.1:{port}/readyz"))
+
+    assert ready["status"] == "ready"
+    assert server.returncode == 0, server.told
+    assert "GET /readyz" not in server.told
+
+
+def test_two_server_processes_count_together(database_url: str) -> None:
+    port = free_port()
+    counter = 'koc_http_requests_total{operation="get_health",status="2xx"} '
+    with running("serve", "--port", str(port), "--workers", "2", database_url=database_url) as server:
+        for _ in range(20):
+            fetched(f"http://127.0.0.1:{port}/healthz")
+        scrapes = [fetched(f"http://127.0.0.1:{port}/metrics") for _ in range(6)]
+
+    counted = {float(scrape.split(counter)[1].split()[0]) for scrape in scrapes}
+    assert len(counted) == 1
+    assert counted.pop() >= 20
+    assert server.returncode == 0
+
+
+def test_a_worker_ends_when_asked(database_url: str) -> None:
+    with running("worker", database_url=database_url) as worker:
+        time.sleep(3)
+
+    assert worker.returncode == 0, worker.told
+    assert "Traceback" not in worker.told

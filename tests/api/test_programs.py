@@ -1,0 +1,282 @@
+"""Programmes: terms that never change, versions that never begin in the past, and what may change at any time."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from service.api.programs import TermsDocument
+from service.domain.money import EXPONENTS
+from service.domain.program import Terms
+from tests.support.shop import Json, Shop
+
+FULL: Json = {
+    "rules": [
+        {"kind": "percent", "rate": "12.5", "match": {"skus": ["a", "b"], "categories": []}},
+        {
+            "kind": "flat",
+            "amounts": [{"amount_minor": 25000, "currency": "VND"}],
+            "match": {"skus": [], "categories": ["serum"]},
+        },
+        {"kind": "percent", "rate": "0", "match": {"skus": [], "categories": []}},
+    ],
+    "base": "net",
+    "cap_per_order": [{"amount_minor": 5000, "currency": "USD"}],
+    "attribution": {"window_days": 7, "model": "first", "precedence": "time", "self_purchase": "allow"},
+    "settlement": {"kind": "rolling", "start": "delivered", "hold_days": 30, "approval": "manual"},
+    "payout_minimums": [{"amount_minor": 1000, "currency": "USD"}],
+    "notice_days": 0,
+}
+
+SMALL: Json = {"rules": [{"kind": "percent", "rate": "10"}]}
+
+
+def asked(**parts: object) -> Json:
+    return {
+        "name": "Autumn",
+        "terms": SMALL,
+        "allowed_domains": ["Shop.Example", "*.shop.example", "shop.example"],
+        "fallback_url": "https://shop.example",
+        **parts,
+    }
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def test_a_programme_shows_its_terms_as_they_were_given(shop: Shop) -> None:
+    made = shop.post("/v1/programs", asked(terms=FULL, external_id="autumn", disclosure="Ad."))
+
+    program = made.json()["program"]
+    assert made.status_code == 201
+    assert program["version_in_force"]["terms"] == FULL
+    assert program["version_in_force"]["number"] == 1
+    assert program["allowed_domains"] == ["shop.example", "*.shop.example"]
+    assert program["fallback_url"] == "https://shop.example/"
+    assert shop.get(f"/v1/programs/{program['id']}").json() == program
+    assert shop.get("/v1/programs").json()["data"] == [program]
+    assert shop.get(f"/v1/programs/{program['id']}/versions/1").json() == made.json()["version"]
+
+
+def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
+    terms = shop.post("/v1/programs", asked()).json()["version"]["terms"]
+
+    assert terms["attribution"] == {
+        "window_days": 30,
+        "model": "last",
+        "precedence": "coupon",
+        "self_purchase": "reject",
+    }
+    assert terms["settlement"] == {"kind": "rolling", "start": "paid", "hold_days": 14, "approval": "automatic"}
+    assert (terms["base"], terms["notice_days"], terms["cap_per_order"]) == ("net", 30, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"rules": []}, "#/terms/rules"),
+        ({"rules": [{"kind": "tiered"}]}, "#/terms/rules/0"),
+        ({"rules": [{"kind": "percent", "rate": 10}]}, "#/terms/rules/0/percent/rate"),
+        ({"rules": [{"kind": "percent", "rate": "10", "cap": 1}]}, "#/terms/rules/0/percent/cap"),
+        ({"rules": [{"kind": "flat", "amounts": []}]}, "#/terms/rules/0/flat/amounts"),
+        ({"base": "gross"}, "#/terms/base"),
+        ({"notice_days": "30"}, "#/terms/notice_days"),
+        ({"notice_days": -1}, "#/terms/notice_days"),
+        ({"settlement": {"kind": "statement"}}, "#/terms/settlement/kind"),
+        ({"settlement": {"start": "ordered"}}, "#/terms/settlement/start"),
+        ({"attribution": {"model": "linear"}}, "#/terms/attribution/model"),
+        ({"cap_per_order": [{"amount_minor": 1, "currency": "XXX"}]}, "#/terms/cap_per_order/0/currency"),
+    ],
+    ids=str,
+)
+def test_terms_are_a_closed_form(shop: Shop, change: Json, pointer: str) -> None:
+    answer = shop.post("/v1/programs", asked(terms=SMALL | change))
+
+    assert answer.status_code == 422
+    assert [part["pointer"] for part in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("rate", ["100.01", "-1", "12,5", "1e1", "", ".5", "٣", "0.1234567", "101"])
+def test_a_rate_is_percent_in_plain_decimals(shop: Shop, rate: str) -> None:
+    answer = shop.post("/v1/programs", asked(terms={"rules": [{"kind": "percent", "rate": rate}]}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")
+
+
+def test_one_currency_is_named_once(shop: Shop) -> None:
+    twice = [{"amount_minor": 1, "currency": "USD"}, {"amount_minor": 2, "currency": "USD"}]
+
+    answer = shop.post("/v1/programs", asked(terms=SMALL | {"cap_per_order": twice}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"allowed_domains": ["*"]}, "invalid-domain"),
+        ({"allowed_domains": ["https://shop.example"]}, "invalid-domain"),
+        ({"allowed_domains": ["127.0.0.1"]}, "invalid-domain"),
+        ({"fallback_url": "http://shop.example/"}, "invalid-url"),
+        ({"fallback_url": "javascript:alert(1)"}, "invalid-url"),
+        ({"allowed_domains": []}, "invalid-request"),
+    ],
+    ids=str,
+)
+def test_links_can_only_be_led_to_named_hosts_over_https(shop: Shop, change: Json, code: str) -> None:
+    answer = shop.post("/v1/programs", asked(**change))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+def test_before_the_first_order_the_first_version_may_reach_back(shop: Shop) -> None:
+    made = shop.post("/v1/programs", asked(valid_from="2010-12-01T00:00:00+07:00"))
+
+    assert made.status_code == 201
+    assert made.json()["version"]["valid_from"] == "2010-11-30T17:00:00Z"
+
+
+def test_without_a_start_the_first_version_holds_since_the_merchant_was_made(shop: Shop) -> None:
+    version = shop.post("/v1/programs", asked()).json()["version"]
+
+    assert version["valid_from"] == shop.get("/v1/merchant").json()["created_at"]
+
+
+def test_a_later_version_never_reaches_back(shop: Shop) -> None:
+    program = shop.a_program()
+    path = f"/v1/programs/{program['id']}/versions"
+
+    too_early = shop.post(path, {"terms": SMALL, "valid_from": (shop.now() + timedelta(minutes=4)).isoformat()})
+    by_default = shop.post(path, {"terms": SMALL})
+    early_enough = shop.post(path, {"terms": SMALL, "valid_from": (shop.now() + timedelta(minutes=6)).isoformat()})
+
+    assert (too_early.status_code, too_early.json()["code"]) == (409, "back-dated")
+    assert by_default.json()["number"] == 2
+    assert moment(by_default.json()["valid_from"]) - moment(by_default.json()["recorded_at"]) == timedelta(minutes=5)
+    assert early_enough.json()["number"] == 3
+    assert [one["number"] for one in shop.get(path).json()["data"]] == [3, 2, 1]
+    assert [
+        one["number"]
+        for one in shop.get(path, limit=1, cursor=shop.get(path, limit=1).json()["next_cursor"]).json()["data"]
+    ] == [2]
+
+
+def test_after_the_first_order_no_first_version_reaches_back(shop: Shop) -> None:
+    shop.an_order()
+
+    refused = shop.post("/v1/programs", asked(valid_from=shop.time(seconds=1)))
+    by_default = shop.post("/v1/programs", asked()).json()
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "back-dated")
+    assert moment(by_default["version"]["valid_from"]) > shop.now()
+    assert by_default["program"]["version_in_force"] is None
+
+
+def test_an_event_that_is_kept_but_not_understood_closes_no_door(shop: Shop) -> None:
+    shop.deliver({"type": "nonsense"})
+
+    assert shop.post("/v1/programs", asked(valid_from="2020-01-01T00:00:00Z")).status_code == 201
+
+
+def test_the_terms_in_force_follow_the_merchants_clock(shop: Shop) -> None:
+    program = shop.a_program(rate="10")
+    shop.post(f"/v1/programs/{program['id']}/versions", {"terms": {"rules": [{"kind": "percent", "rate": "8"}]}})
+    before = shop.get(f"/v1/programs/{program['id']}").json()["version_in_force"]
+
+    shop.advance(minutes=6)
+
+    after = shop.get(f"/v1/programs/{program['id']}").json()["version_in_force"]
+    assert (before["number"], before["terms"]["rules"][0]["rate"]) == (1, "10")
+    assert (after["number"], after["terms"]["rules"][0]["rate"]) == (2, "8")
+
+
+def test_two_versions_cannot_begin_together(shop: Shop) -> None:
+    program = shop.a_program()
+    later = {"terms": SMALL, "valid_from": (shop.now() + timedelta(days=1)).isoformat()}
+    shop.post(f"/v1/programs/{program['id']}/versions", later)
+
+    answer = shop.post(f"/v1/programs/{program['id']}/versions", later)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "version-taken")
+
+
+def test_versions_made_at_once_get_numbers_of_their_own(shop: Shop) -> None:
+    program = shop.a_program()
+    starts = [(shop.now() + timedelta(days=day)).isoformat() for day in range(1, 9)]
+
+    def add(valid_from: str) -> int:
+        answer = shop.post(f"/v1/programs/{program['id']}/versions", {"terms": SMALL, "valid_from": valid_from})
+        number: int = answer.json()["number"]
+        return number
+
+    with ThreadPoolExecutor(8) as threads:
+        numbers = sorted(threads.map(add, starts))
+
+    assert numbers == list(range(2, 10))
+
+
+def test_name_domains_fallback_and_disclosure_change_and_terms_do_not(shop: Shop) -> None:
+    program = shop.a_program()
+    path = f"/v1/programs/{program['id']}"
+
+    changed = shop.patch(path, {"name": "Winter", "allowed_domains": ["b.example"]}).json()
+    refused = shop.patch(path, {"terms": SMALL})
+
+    assert changed == program | {"name": "Winter", "allowed_domains": ["b.example"]}
+    assert shop.get(path).json() == changed
+    assert refused.status_code == 422
+
+
+@pytest.mark.parametrize("number", ["0", "2", "99999999999999999999", "-1"])
+def test_a_version_that_is_not_there_is_missing(shop: Shop, number: str) -> None:
+    program = shop.a_program()
+
+    assert shop.get(f"/v1/programs/{program['id']}/versions/{number}").status_code == 404
+
+
+def test_external_ids_of_two_merchants_do_not_meet(client: TestClient) -> None:
+    first, second = Shop(client), Shop(client)
+
+    made = [one.post("/v1/programs", asked(external_id="same")).status_code for one in (first, second, first)]
+
+    assert made == [201, 201, 409]
+
+
+amounts = st.lists(
+    st.builds(
+        lambda currency, amount: {"amount_minor": amount, "currency": currency},
+        st.sampled_from(sorted(EXPONENTS)),
+        st.integers(0, 10**15),
+    ),
+    max_size=4,
+    unique_by=lambda one: one["currency"],
+)
+matches = st.fixed_dictionaries({"skus": st.sets(st.sampled_from("abc")).map(sorted), "categories": st.just([])})
+rules = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("percent"),
+            "rate": st.decimals(0, 100, places=3).map(lambda rate: f"{rate:f}"),
+            "match": matches,
+        }
+    ),
+    st.fixed_dictionaries({"kind": st.just("flat"), "amounts": amounts.filter(bool), "match": matches}),
+)
+
+
+@given(st.lists(rules, min_size=1, max_size=5), amounts, amounts, st.integers(0, 365))
+def test_any_terms_come_back_from_the_domain_meaning_the_same(
+    rules: list[Json], caps: list[Json], minimums: list[Json], days: int
+) -> None:
+    terms = TermsDocument.model_validate(
+        {"rules": rules, "cap_per_order": caps, "payout_minimums": minimums, "notice_days": days}
+    ).terms()
+
+    shown = TermsDocument.model_validate(terms.as_json())
+
+    assert Terms.of_json(shown.model_dump(mode="json")) == terms
+    assert shown.model_dump(mode="json") == terms.as_json()
