@@ -31,7 +31,7 @@ def lock(
         SELECT owner_id, kind, amount_minor, version FROM balance
         WHERE merchant_id = :merchant_id AND owner_id = ANY(CAST(:owner_ids AS uuid[]))
           AND kind = ANY(CAST(:kinds AS text[])) AND currency = :currency
-        ORDER BY merchant_id, owner_id, kind, currency
+        ORDER BY merchant_id, owner_id, kind COLLATE "C", currency COLLATE "C"
         FOR UPDATE
         """,
         {

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 from service.domain.ledger import MerchantTime, Posting
 from service.domain.payout import FactKind
 from service.infra import ids
-from service.infra.db import fetch, read_session, run_unit
+from service.infra.db import execute, fetch, read_session, run_unit
 from service.ledger.post import post
 from service.outbox.emit import Event, emit
 from service.payouts import book, tell
@@ -81,18 +81,40 @@ def reconcile(
     fresh = _store(session, [each for each in wanted if each.item_id in items], merchant_id, rail, now)
     after = known_of(session, merchant_id, list(items))
     postings: list[Posting] = []
+    gave_back: list[PayoutItemRow] = []
     for item_id, item in items.items():
         came_back = after[item_id].came_back_minor(item.net_minor)
-        postings += book.came_back(
+        increase = book.came_back(
             item, before_minor=before[item_id].came_back_minor(item.net_minor), now_minor=came_back
         )
-    post(session, postings, when={merchant_id: when})
+        postings += increase
+        if increase:
+            gave_back.append(item)
+    # Payable's version rises with every giving back, even by 0: it says which later item the amounts belong to now.
+    kept = post(session, postings, when={merchant_id: when}, touched=[book.payable(item) for item in gave_back])
+    whole = [item for item in gave_back if after[item.id].came_back_minor(item.net_minor) == item.net_minor]
+    _hand_on(session, merchant_id, {item.id: kept[book.payable(item)].version for item in whole})
     events: list[Event] = [
         tell.of_item(items[each.item_id], _TOLD_AS[each.kind], at=when.now, amount_minor=each.amount_minor)
         for each in fresh
     ]
     emit(session, events)
     return len(fresh)
+
+
+def _hand_on(session: Session, merchant_id: UUID, versions: Mapping[UUID, int]) -> None:
+    """Let items that gave back all they sent hand their versions on to the item that covers the giving back."""
+    if not versions:
+        return
+    execute(
+        session,
+        """
+        UPDATE payout_item SET gave_back_version = made.version
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[])) AS made (id, version)
+        WHERE payout_item.merchant_id = :merchant_id AND payout_item.id = made.id
+        """,
+        {"merchant_id": merchant_id, "ids": list(versions), "versions": list(versions.values())},
+    )
 
 
 def _store(session: Session, told: Sequence[Told], merchant_id: UUID, rail: str, now: datetime) -> list[Told]:

@@ -17,7 +17,8 @@ LINES_MAX = 10_000
 class Movement:
     """One change of payable inside an item's interval. amount_minor: with its sign.
 
-    kind: a commission entry's kind, or given_back for an earlier payout that gave its money back. version: payable's
+    kind: a commission entry's kind, or given_back for an earlier payout that was released before it was sent; what a
+    rail gave back is carried with its deductions done and moves no payable. version: payable's
     own number of the change; several movements of one unit of work share it. order_number: as the shop writes it.
     """
 
@@ -54,6 +55,7 @@ def movements(session: Session, item: PayoutItemRow, *, limit: int = LINES_MAX) 
         FROM payout_item
         WHERE merchant_id = :merchant_id AND payee_id = :payee_id AND currency = :currency
           AND gave_back_version > :from_version AND gave_back_version <= :to_version AND gross_minor > 0
+          AND released_at IS NOT NULL
         ORDER BY version, commission_id, seq
         LIMIT :limit
         """,

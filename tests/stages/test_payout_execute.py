@@ -530,8 +530,11 @@ def test_money_that_a_rail_gave_back_is_carried_to_the_next_item(desk: Desk) -> 
         assert desk.balances(ann).get("taxed_carry") == amount
 
     assert desk.balances(ann) == {"taxed_carry": 100}
+    first = desk.item(ann)
     desk.work(desk.an_executing_run())
     second = desk.item(ann)
+    assert first.gave_back_version is not None
+    assert second.from_version < first.gave_back_version <= second.to_version
     assert (second.gross_minor, second.carried_minor) == (0, 100)
     assert desk.balances(ann) == {"paid": 100}
 
