@@ -366,7 +366,8 @@ LOOK_EVERY = timedelta(hours=1)
 def next_look(*, now: datetime, first_sent_at: datetime, sends: int) -> datetime:
     """When an unknown attempt is looked up next. sends: one or more."""
     if now < first_sent_at + SEND_WINDOW:
-        return now + RESEND_AFTER[min(sends, len(RESEND_AFTER)) - 1]
+        # Not past the window: from its end on the attempt is looked up every now and then, and never sent.
+        return min(now + RESEND_AFTER[min(sends, len(RESEND_AFTER)) - 1], first_sent_at + SEND_WINDOW)
     if now < first_sent_at + ABSENCE_AFTER:
         return min(now + LOOK_EVERY, first_sent_at + ABSENCE_AFTER)
     return now + LISTINGS_APART

@@ -266,6 +266,7 @@ def test_a_key_is_sent_for_twenty_hours_only(after: timedelta | None, may: bool)
         pytest.param(timedelta(minutes=21), 4, timedelta(hours=1), id="after the fourth"),
         pytest.param(timedelta(hours=2), 5, timedelta(hours=4), id="after the fifth"),
         pytest.param(timedelta(hours=6), 6, timedelta(hours=12), id="after the sixth"),
+        pytest.param(timedelta(hours=17, minutes=21), 7, timedelta(hours=2, minutes=39), id="to the end of the window"),
         pytest.param(timedelta(hours=20), 7, timedelta(hours=1), id="too old to send: look every hour"),
         pytest.param(
             timedelta(hours=24, minutes=30), 7, timedelta(minutes=30), id="never past the first possible proof"
