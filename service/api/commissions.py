@@ -26,12 +26,12 @@ from service.api.views import (
 )
 from service.commissions.assess import load_intervals
 from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
-from service.domain.errors import Invalid, Missing
+from service.domain.errors import Invalid
 from service.domain.payout import holder
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
-from service.intake.desk import Person
+from service.intake.desk import Person, UnknownCommission
 from service.intake.record import Recorded
 from service.reports.places import PAYABLE_MINOR, STANDING, STATUS
 
@@ -158,11 +158,6 @@ class CommissionDecision(Body):
 
 class CommissionRelease(Body):
     reason_code: ReasonCode = "checked"
-
-
-class CommissionMissing(Missing):
-    code = "unknown-commission"
-    title = "There is no such commission"
 
 
 def select_commissions(
@@ -326,7 +321,7 @@ def release_commission(
 def find_commission(
     session: Session, merchant_id: UUID, commission_id: UUID, *, affiliate_id: UUID | None = None
 ) -> Row[Any]:
-    """Return a commission with its places; with affiliate_id, only one of that affiliate. Raises CommissionMissing."""
+    """Return a commission with its places; with affiliate_id, only one of that affiliate. Raises UnknownCommission."""
     conditions = ["commission.merchant_id = :merchant_id", "commission.id = :id"]
     parameters: dict[str, object] = {"merchant_id": merchant_id, "id": commission_id}
     if affiliate_id is not None:
@@ -334,7 +329,7 @@ def find_commission(
         parameters["affiliate_id"] = affiliate_id
     rows = select_commissions(session, conditions, parameters)
     if not rows:
-        raise CommissionMissing(f"There is no commission {ids.encode('com', commission_id)} here.")
+        raise UnknownCommission(f"There is no commission {ids.encode('com', commission_id)} here.")
     return rows[0]
 
 

@@ -11,19 +11,33 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Row
 from sqlmodel import Session
 
-from service.api.deps import Caller, Reader, ReaderOrAffiliate, ReadSession
+from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
 from service.api.paging import Page, Paging, page
-from service.api.views import AffiliateId, LinkId, Moment, MoneyView, OrderId, ProgramId, SourceId, Text, View
+from service.api.views import (
+    AffiliateId,
+    Body,
+    LinkId,
+    Moment,
+    MoneyView,
+    OrderId,
+    ProgramId,
+    ReasonCode,
+    SourceId,
+    Text,
+    View,
+)
 from service.commissions.assess import load_intervals
 from service.domain.attribution import Reason
 from service.domain.commission import EntryKind, Place
-from service.domain.errors import Conflict, Missing
+from service.domain.errors import Conflict
 from service.domain.money import Money
 from service.domain.order import FactKind, TouchKind
 from service.domain.payout import Interval, holder
 from service.domain.settlement import FrozenReason
 from service.infra import ids
 from service.infra.db import fetch
+from service.intake import desk
+from service.intake.desk import Person, UnknownOrder
 from service.tables.orders import InboxState
 
 router = APIRouter(tags=["orders"])
@@ -32,11 +46,6 @@ TIMELINE_MAX = 1000
 """Most entries of one kind in a timeline, the newest ones."""
 
 _CLOCKS_APART = timedelta(days=2)
-
-
-class OrderMissing(Missing):
-    code = "unknown-order"
-    title = "There is no such order"
 
 
 class OrderAmbiguous(Conflict):
@@ -236,7 +245,7 @@ def get_order_by_external_id(
         {"merchant_id": caller.merchant_id, "external_id": external_id, "source_id": source_id},
     )
     if not rows:
-        raise OrderMissing("No order of this merchant has this id at its shop.")
+        raise UnknownOrder("No order of this merchant has this id at its shop.")
     if len(rows) > 1:
         raise OrderAmbiguous("Several sources have an order with this id; name the source_id.")
     return OrderView.of(rows[0])
@@ -281,6 +290,22 @@ def get_order_attribution(order_id: OrderId, caller: ReaderOrAffiliate, session:
     )
 
 
+class AttributionDecision(Body):
+    affiliate_id: AffiliateId | None
+    """Who brought the order; null: nobody did."""
+    reason_code: ReasonCode
+
+
+@router.post("/v1/orders/{order_id}/attribution")
+def decide_order_attribution(
+    order_id: OrderId, asked: AttributionDecision, caller: Admin, session: WriteSession
+) -> AttributionView:
+    """Say who brought an order, whatever touches it carries. The terms stay those of the time it was placed."""
+    person = Person(caller.merchant_id, caller.key_id, caller.now)
+    desk.attribute(session, person, order_id, affiliate_id=asked.affiliate_id, reason_code=asked.reason_code)
+    return get_order_attribution(order_id, caller, session)
+
+
 @router.get("/v1/orders/{order_id}/timeline")
 def get_order_timeline(order_id: OrderId, caller: Reader, session: ReadSession) -> TimelineView:
     """Tell all that happened to an order: deliveries, the facts that count, every amount moved, and its payouts."""
@@ -322,8 +347,8 @@ def _order(session: Session, merchant_id: UUID, order_id: UUID) -> Row[Any]:
     return rows[0]
 
 
-def _missing(order_id: UUID) -> OrderMissing:
-    return OrderMissing(f"There is no order {ids.encode('ord', order_id)} here.")
+def _missing(order_id: UUID) -> UnknownOrder:
+    return UnknownOrder(f"There is no order {ids.encode('ord', order_id)} here.")
 
 
 def _may_see(caller: Caller, affiliate_id: UUID | None) -> bool:

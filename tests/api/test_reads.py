@@ -88,6 +88,19 @@ def test_an_order_is_found_by_the_shop_s_own_id(shop: Shop, told: Json) -> None:
     assert shop.get("/v1/orders/by-external-id/unheard of").json()["code"] == "unknown-order"
 
 
+def test_a_person_says_who_brought_an_order_or_that_nobody_did(shop: Shop, told: Json) -> None:
+    path = f"/v1/orders/{_one(shop, '/v1/orders', external_id='third')['id']}/attribution"
+
+    credited = shop.post(path, {"affiliate_id": told["minh"]["id"], "reason_code": "chat-shows-it"})
+    nobody = shop.post(path, {"affiliate_id": None, "reason_code": "mistake"})
+    stranger = shop.post(path, {"affiliate_id": "aff_01h455vb4pex5vsknk084sn02q", "reason_code": "mistake"})
+
+    assert (credited.json()["affiliate_id"], credited.json()["reason_code"]) == (told["minh"]["id"], "decided")
+    assert (nobody.json()["affiliate_id"], nobody.json()["reason_code"]) == (None, "decided")
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "unknown-order")
+    assert shop.post(path, {"affiliate_id": None, "reason_code": "mistake"}, by="read").status_code == 403
+
+
 def test_the_attribution_names_every_touch_and_why_it_won_or_lost(shop: Shop, told: Json) -> None:
     order = _one(shop, "/v1/orders", external_id="first")
 
