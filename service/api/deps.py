@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, cast
+from types import TracebackType
+from typing import Annotated, Any, Self, cast
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -162,28 +163,37 @@ class _OneSession:
         """Commit what the block wrote when it ends; undo it when it raises."""
         if not self._writes:
             raise RuntimeError("An endpoint that answers GET must not write; it asked for a WriteSession.")
-        with self._end:
-            yield self.open()
+        try:
+            with self._end:
+                yield self.open()
+        finally:
+            self._session = None
 
-    @property
-    def is_open(self) -> bool:
-        return self._session is not None
+    def abandon(self, error: Exception | None = None) -> None:
+        """Close without keeping anything. Nothing is left to close where a unit of work has ended already.
 
-    def abandon(self) -> None:
-        """Close without keeping anything. Nothing is left to close where a unit of work has ended already."""
+        Raises the error, if one is given, as the session calls it: the driver's own troubles have names there.
+        """
         self._session = None
         with contextlib.suppress(_Abandoned), self._end:
-            raise _Abandoned
+            raise error or _Abandoned
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await run_in_threadpool(self.abandon, error if isinstance(error, Exception) else None)
 
 
 async def _one_session(request: Request, service: Services) -> AsyncIterator[_OneSession]:
-    async with service.admission.enter():
-        held = _OneSession(service.engine, writes=request.method not in _READING)
-        try:
-            yield held
-        finally:
-            if held.is_open:
-                await run_in_threadpool(held.abandon)
+    async with (
+        service.admission.enter(),
+        _OneSession(service.engine, writes=request.method not in _READING) as held,
+    ):
+        yield held
 
 
 _Held = Annotated[_OneSession, Depends(_one_session)]

@@ -35,7 +35,7 @@ class SourceCreate(Body):
     name: Name
     platform: Literal[Platform.GENERIC, Platform.SHOPIFY]
     shop_domain: Annotated[str, Strict(), Field(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] | None = None
-    """The shop's own host name, such as my-shop.myshopify.com; deliveries that name another are refused."""
+    """The shop's own host name, such as my-shop.myshopify.com; a delivery that names another is parked."""
     secret: Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")] | None = None
     """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer."""
 

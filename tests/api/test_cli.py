@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from service.infra.db import execute, unit_of_work
+from service.infra.db import execute, fetch, read_session, unit_of_work
 from tests.support.shop import SECRET_KEY, Shop
 
 ROOT = Path(__file__).parents[2]
@@ -181,9 +181,15 @@ def test_two_server_processes_count_together(database_url: str) -> None:
     assert server.returncode == 0
 
 
-def test_a_worker_ends_when_asked(database_url: str) -> None:
+def test_a_worker_ends_when_asked(engine: Engine, database_url: str) -> None:
+    at_work = "SELECT pid FROM pg_stat_activity WHERE application_name = 'koc worker' AND datname = current_database()"
+    ends = time.monotonic() + PATIENCE_S
     with running("worker", database_url=database_url) as worker:
-        time.sleep(3)
+        while time.monotonic() < ends:
+            with read_session(engine) as session:
+                if fetch(session, at_work):
+                    break
+            time.sleep(0.1)
 
     assert worker.returncode == 0, worker.told
     assert "Traceback" not in worker.told

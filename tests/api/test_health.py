@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from service.api.deps import Service
 from service.infra.db import execute, unit_of_work
+from service.infra.security import new_api_key
 from service.infra.settings import Settings, SettingsError
 from service.main import create_app
 from tests.support.shop import SECRET_KEY, Shop
@@ -56,6 +57,19 @@ def test_a_service_without_a_database_address_does_not_start() -> None:
 
     with pytest.raises(SettingsError, match="DATABASE_URL"), client:
         pass
+
+
+def test_with_the_database_away_it_lives_and_says_when_to_come_back() -> None:
+    nowhere = Settings(secret_key=SECRET_KEY, database_url="postgresql://koc@127.0.0.1:1/koc")
+    headers = {"Authorization": f"Bearer {new_api_key(is_test=True)}"}
+
+    with TestClient(create_app(nowhere)) as client:
+        alive, ready, asked = client.get("/healthz"), client.get("/readyz"), client.get("/v1/merchant", headers=headers)
+
+    assert alive.status_code == 200
+    assert (ready.status_code, asked.status_code) == (503, 503)
+    assert asked.json()["code"] == "database-away"
+    assert asked.headers["retry-after"] == "1"
 
 
 def test_requests_are_counted_by_operation_and_never_by_path(shop: Shop) -> None:

@@ -7,11 +7,13 @@ from functools import lru_cache
 import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import Field
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import QueuePool
 from starlette.testclient import TestClient
 
 from service.api import problems
-from service.api.deps import Admin, WriteSession
+from service.api.deps import Admin, OwnUnits, ReadSession, Services, WriteSession
 from service.api.views import AffiliateId, Body, Moment, MoneyBody
 from service.domain.errors import (
     Conflict,
@@ -79,6 +81,33 @@ def broken_commit(session: WriteSession) -> dict[str, bool]:
 @router.get("/writing-get")
 def writing_get(caller: Admin, session: WriteSession) -> None:
     session.flush()
+
+
+def held(engine: Engine) -> int:
+    """Return how many connections are in use."""
+    assert isinstance(engine.pool, QueuePool)
+    return engine.pool.checkedout()
+
+
+@router.post("/connections/session-first")
+def session_first(session: WriteSession, caller: Admin, service: Services) -> int:
+    session.get(MerchantRow, caller.merchant_id)
+    return held(service.engine)
+
+
+@router.post("/connections/caller-first")
+def caller_first(caller: Admin, session: WriteSession, service: Services) -> int:
+    return session_first(session, caller, service)
+
+
+@router.get("/connections/reading")
+def reading(caller: Admin, session: ReadSession, service: Services) -> int:
+    return session_first(session, caller, service)
+
+
+@router.post("/connections/own-units")
+def own_units(caller: Admin, engine: OwnUnits) -> int:
+    return held(engine)
 
 
 @lru_cache(maxsize=1)
@@ -204,6 +233,25 @@ def test_a_get_cannot_write(client: TestClient) -> None:
     answer = shop.get("/writing-get")
 
     assert answer.status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/connections/session-first", 1),
+        ("POST", "/connections/caller-first", 1),
+        ("GET", "/connections/reading", 1),
+        ("POST", "/connections/own-units", 0),
+    ],
+)
+def test_a_request_holds_one_connection_whatever_it_names_first(
+    client: TestClient, method: str, path: str, expected: int
+) -> None:
+    shop = Shop(client)
+    # The link memory looks for changes with a connection of its own, once a second.
+    seen = {shop.client.request(method, path, headers=shop.key_of("admin")).json() for _ in range(5)}
+
+    assert min(seen) == expected
 
 
 @pytest.mark.parametrize(
