@@ -31,6 +31,9 @@ TERMS: JsonObject = {
     "settlement": {"start": "paid", "hold_days": retail.HOLD_DAYS},
 }
 
+SHOWN_MAX = 40
+"""How many differences are printed; all are counted."""
+
 PLACES = ("pending", "held", "payable", "reserved", "in_transit", "paid", "carried", "withheld")
 
 
@@ -173,7 +176,7 @@ def _compare(expected: Expected, story: Story, books: Sequence[Books]) -> int:
         rows += _differing(name, "settled of", _only(expected, "payable"), each.settled, absent=None)
         rows += [(name, f"waiting {order_id}", "", "") for order_id in sorted(each.waiting ^ unseen)]
     if rows:
-        show.table("Differences", ("where", "what", "calculated", "found"), rows, left=2)
+        show.table("Differences, the first of them", ("where", "what", "calculated", "found"), rows[:SHOWN_MAX], left=2)
     return len(rows)
 
 

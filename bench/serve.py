@@ -197,7 +197,7 @@ def _wait(server: Server, path: str, log: Path) -> None:
         if server.process.poll() is not None:
             raise NotServing(f"The server ended with {server.process.returncode}:\n{_end_of(log)}")
         with contextlib.suppress(requests.ConnectionError):
-            if requests.get(server.url + path, timeout=5).status_code < 500:
+            if requests.get(server.url + path, timeout=5, allow_redirects=False).status_code < 500:
                 return
         time.sleep(0.05)
     raise NotServing(f"The server did not answer within {START_S:.0f} s:\n{_end_of(log)}")
