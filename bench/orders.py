@@ -25,7 +25,7 @@ from bench.webhooks import Event, JsonObject
 
 RATIO_FLOOR = 12.0
 """How many times the plain handler's orders the service has to take at 128 connections."""
-ORDERS = 4000
+ORDERS = 2000
 """Orders in each round, unless N= says otherwise."""
 ROUNDS = ((32, 2), (128, 3))
 """(connections, rounds of each side)."""

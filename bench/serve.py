@@ -27,6 +27,8 @@ HOST = "127.0.0.1"
 START_S = 60.0
 """How long a server may take until it answers."""
 STOP_S = 30.0
+LOG_SHOWN = 1500
+"""Characters of a log that are shown when its server fails."""
 
 POSTGRES_SETTINGS: Mapping[str, str] = {"fsync": "on", "synchronous_commit": "on", "max_connections": "150"}
 """As in production: a commit is on disk before it is answered. Everything else is PostgreSQL's default."""
@@ -204,7 +206,7 @@ def _wait(server: Server, path: str, log: Path) -> None:
 
 
 def _end_of(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+    return log.read_text(errors="replace")[-LOG_SHOWN:]
 
 
 def cpu_seconds(pid: int) -> float:

@@ -112,12 +112,18 @@ def receive_order(
     body: Annotated[bytes, Depends(raw_body)],
     session: Annotated[Session, Depends(get_session)],
 ) -> dict[str, Any]:
-    source = session.get(SourceRow, decode("src", source_id))
-    if source is None or source.secret is None or source.disabled_at is not None:
+    found = session.exec(
+        select(SourceRow, MerchantRow)
+        .join(MerchantRow, col(MerchantRow.id) == col(SourceRow.merchant_id))
+        .where(SourceRow.id == decode("src", source_id), col(SourceRow.disabled_at).is_(None))
+    ).one_or_none()
+    if found is None:
+        raise HTTPException(404)
+    source, merchant = found
+    if source.secret is None:
         raise HTTPException(404)
     delivery_id = verify(security.decrypt(source.secret, purpose=SECRET_PURPOSE), request, body)
     body_hash = hashlib.sha256(body).digest()
-    merchant = session.exec(select(MerchantRow).where(MerchantRow.id == source.merchant_id)).one()
     now = datetime.now(UTC) + timedelta(seconds=merchant.clock_offset_s)
 
     earlier = session.get(InboxRow, (merchant.id, source.id, delivery_id, body_hash))
@@ -265,29 +271,34 @@ def attribute(
     if not order_in.coupon_codes:
         return None, None, "no_touch", {}
     at = order_in.placed_at
-    coupon = session.exec(
-        select(CouponRow).where(
-            CouponRow.merchant_id == merchant_id, CouponRow.folded == order_in.coupon_codes[0].strip().casefold()
+    found = session.exec(
+        select(CouponRow, AffiliateRow)
+        .join(
+            CouponOwnerRow,
+            (col(CouponOwnerRow.merchant_id) == CouponRow.merchant_id)
+            & (col(CouponOwnerRow.coupon_id) == CouponRow.id),
         )
-    ).one_or_none()
-    if coupon is None:
-        return None, None, "no_eligible_touch", {}
-    owner = session.exec(
-        select(CouponOwnerRow)
+        .join(
+            AffiliateRow,
+            (col(AffiliateRow.merchant_id) == CouponOwnerRow.merchant_id)
+            & (col(AffiliateRow.id) == CouponOwnerRow.affiliate_id),
+        )
         .where(
-            CouponOwnerRow.merchant_id == merchant_id,
-            CouponOwnerRow.coupon_id == coupon.id,
+            CouponRow.merchant_id == merchant_id,
+            CouponRow.folded == order_in.coupon_codes[0].strip().casefold(),
             CouponOwnerRow.valid_from <= at,
         )
         .order_by(col(CouponOwnerRow.valid_from).desc())
         .limit(1)
-    ).one()
-    affiliate = session.get(AffiliateRow, (merchant_id, owner.affiliate_id))
+    ).one_or_none()
+    if found is None:
+        return None, None, "no_eligible_touch", {}
+    coupon, affiliate = found
     approval = session.exec(
         select(AffiliateApprovalRow)
         .where(
             AffiliateApprovalRow.merchant_id == merchant_id,
-            AffiliateApprovalRow.affiliate_id == owner.affiliate_id,
+            AffiliateApprovalRow.affiliate_id == affiliate.id,
             AffiliateApprovalRow.valid_from <= at,
         )
         .order_by(col(AffiliateApprovalRow.valid_from).desc())
@@ -297,14 +308,14 @@ def attribute(
         select(EnrollmentRow)
         .where(
             EnrollmentRow.merchant_id == merchant_id,
-            EnrollmentRow.affiliate_id == owner.affiliate_id,
+            EnrollmentRow.affiliate_id == affiliate.id,
             EnrollmentRow.program_id == coupon.program_id,
             EnrollmentRow.valid_from <= at,
         )
         .order_by(col(EnrollmentRow.valid_from).desc())
         .limit(1)
     ).one_or_none()
-    if affiliate is None or approval is None or not approval.approved or enrollment is None or not enrollment.enrolled:
+    if approval is None or not approval.approved or enrollment is None or not enrollment.enrolled:
         return None, None, "no_eligible_touch", {}
     known_as = ",".join(f"{kind}={value}" for kind, value in sorted(customer.items()))
     same_person = not set(customer.items()).isdisjoint(affiliate.identities.items())
