@@ -19,11 +19,15 @@ def main() -> int:
     parser.add_argument("--n", type=int, help="how many requests in each round (make bench N=…)")
     parser.add_argument("--floor", type=float, help="the smallest ratio that counts as good")
     given = parser.parse_args()
+    show.end_in_order()
     try:
         return 0 if BENCHES[given.what](given.n, given.floor) else 1
     except (NotServing, Refused, Stalled, EmbeddedPostgresError, ConnectionError) as error:
         show.say(f"{type(error).__name__}: {error}")
         return 1
+    except KeyboardInterrupt:
+        show.say("Ended; nothing is left of it.")
+        return 130
 
 
 if __name__ == "__main__":

@@ -18,11 +18,15 @@ def main() -> int:
     parser.add_argument("what", choices=PROOFS, help="what to prove (make prove WHAT=…)")
     parser.add_argument("--n", type=int, help="books: how many replays out of order (make prove N=…)")
     given = parser.parse_args()
+    show.end_in_order()
     try:
         return 0 if PROOFS[given.what](given.n) else 1
     except (NotServing, Refused, Stalled, EmbeddedPostgresError, OSError) as error:
         show.say(f"{type(error).__name__}: {error}")
         return 1
+    except KeyboardInterrupt:
+        show.say("Ended; nothing is left of it.")
+        return 130
 
 
 if __name__ == "__main__":

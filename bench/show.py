@@ -1,6 +1,8 @@
 """What is printed: tables, progress bars, and the one line of a result."""
 
 import contextlib
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
@@ -17,6 +19,11 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console) as bars:
         task = bars.add_task(title, total=total)
         yield lambda done: bars.update(task, completed=done)
+
+
+def end_in_order() -> None:
+    """Let a request to end, such as a time limit's, undo what was started as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit("Asked to end."))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
