@@ -212,7 +212,7 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
         links=LinkMemory(engine, observer=observer),
     )
     app.state.service = service
-    app.state.intake = intake.Intake(engine, security)
+    app.state.intake = intake.Intake(engine, security, service.admission)
     service.orders.start()
     service.clicks.start()
     await service.links.start()

@@ -1,5 +1,6 @@
 """The door for shops: raw bytes in, verified before anything is read; answered after the commit."""
 
+import asyncio
 import json
 import threading
 import time
@@ -23,7 +24,7 @@ from service.domain.errors import Missing, ServiceError, TooLarge, Unavailable
 from service.infra import metrics
 from service.infra.batcher import Batcher, Observer
 from service.infra.clock import utc_now
-from service.infra.db import fetch, read_session, run_unit
+from service.infra.db import Admission, fetch, read_session, run_unit
 from service.infra.ids import decode, encode
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
@@ -107,19 +108,45 @@ def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Re
 class Intake:
     """What the route needs and the process shares; made at start-up, kept at `app.state.intake`."""
 
-    def __init__(self, engine: Engine, security: Security) -> None:
+    def __init__(self, engine: Engine, security: Security, admission: Admission) -> None:
         self.sources = SourceMemory(engine, security)
         self._security = security
+        self._admission = admission
         self._signer = ClickSigner(security)
+        self._looking: dict[UUID, asyncio.Task[KnownSource | None]] = {}
 
     async def find(self, source_id: UUID) -> KnownSource:
         """The source behind an address. Raises UnknownSource, Unavailable."""
         fresh, source = self.sources.recall(source_id)
-        if not fresh:
-            source = await run_in_threadpool(self.sources.look_up, source_id)
+        # While one request reads a source again, the others go by what memory holds.
+        if not fresh and (source is None or source_id not in self._looking):
+            try:
+                source = await self._look_up_once(source_id)
+            except Unavailable:
+                if source is None:
+                    raise
         if source is None:
             raise UnknownSource("Check the address: it is shown with the source and ends in its id, src_….")
         return source
+
+    async def _look_up_once(self, source_id: UUID) -> KnownSource | None:
+        """Read a source, however many ask for it at once."""
+        task = self._looking.get(source_id)
+        if task is None:
+            task = self._looking[source_id] = asyncio.create_task(self._look_up(source_id))
+            task.add_done_callback(lambda done: self._looked(source_id, done))
+        # Whoever leaves must not take the answer from the others.
+        return await asyncio.shield(task)
+
+    async def _look_up(self, source_id: UUID) -> KnownSource | None:
+        async with self._admission.enter():
+            return await run_in_threadpool(self.sources.look_up, source_id)
+
+    def _looked(self, source_id: UUID, done: "asyncio.Task[KnownSource | None]") -> None:
+        del self._looking[source_id]
+        if not done.cancelled():
+            # Read here as well: if all who asked have left, nobody else would.
+            done.exception()
 
     def read(self, source: KnownSource, request: Request, body: bytes) -> Received:
         """Verify a delivery over its raw bytes, then translate it. Raises BadSignature."""

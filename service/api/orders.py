@@ -388,7 +388,7 @@ def _deliveries(session: Session, order: Row[Any], scope: Mapping[str, object]) 
         """
         SELECT * FROM (
             SELECT inbox.id, inbox.source_id, source.name AS source_name, source.platform, topic, delivery_id, state,
-                   reason_code, received_at, understood
+                   answered, reason_code, received_at, understood
             FROM inbox JOIN source ON source.id = inbox.source_id
             WHERE inbox.merchant_id = :merchant_id AND order_source_id = :source_id
               AND order_external_id = :external_id
@@ -406,6 +406,8 @@ def _told_delivery(row: Row[Any]) -> Happened:
         InboxState.PARKED: "kept, but not understood",
         InboxState.IGNORED: "understood, and without effect",
     }[InboxState(row.state)]
+    if row.state == InboxState.APPLIED and row.answered == InboxState.WAITING:
+        state = "understood; waited until its order came, and applied"
     what = f"a {row.topic} delivery" if row.topic else "a delivery"
     reason = f" ({row.reason_code})" if row.reason_code else ""
     return Happened(
