@@ -6,6 +6,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 import service.tables  # noqa: F401 - importing them fills the metadata
+from service.infra.migrate import require
 from service.infra.settings import load
 
 LOCK_TIMEOUT_MS = 5_000
@@ -25,6 +26,7 @@ def main() -> None:
         },
     )
     with engine.connect() as connection:
+        require(connection.dialect.server_version_info or ())
         context.configure(
             connection=connection,
             target_metadata=SQLModel.metadata,

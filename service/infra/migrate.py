@@ -6,7 +6,21 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from service.infra.settings import SettingsError
+
 _ROOT = Path(__file__).resolve().parents[2]
+
+POSTGRES_MIN = 15
+"""Oldest PostgreSQL we promise to run on; the suite runs on it."""
+
+
+def require(version: tuple[int, ...]) -> None:
+    """Refuse a server older than we promise to run on. version: as the driver tells it, the major number first."""
+    if version < (POSTGRES_MIN,):
+        raise SettingsError(
+            f"DATABASE_URL names a PostgreSQL {version[0]}; this needs PostgreSQL {POSTGRES_MIN} or newer. "
+            "Unset it to use the embedded one."
+        )
 
 
 def upgrade(url: str, revision: str = "head") -> None:

@@ -21,6 +21,8 @@ from service.infra.db import (
     run_unit,
     unit_of_work,
 )
+from service.infra.migrate import require
+from service.infra.settings import SettingsError
 
 pytestmark = pytest.mark.usefixtures("table")
 
@@ -172,3 +174,14 @@ def test_the_door_refuses_when_full_and_opens_again() -> None:
             pass
 
     asyncio.run(knock())
+
+
+@pytest.mark.parametrize("version", [(14, 22), (9, 6, 24)])
+def test_an_old_postgresql_is_refused_by_the_variables_name(version: tuple[int, ...]) -> None:
+    with pytest.raises(SettingsError, match=f"DATABASE_URL names a PostgreSQL {version[0]};"):
+        require(version)
+
+
+@pytest.mark.parametrize("version", [(15, 0), (18, 6)])
+def test_the_postgresql_we_promise_and_newer_ones_are_taken(version: tuple[int, ...]) -> None:
+    require(version)
