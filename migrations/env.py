@@ -26,7 +26,9 @@ def main() -> None:
         },
     )
     with engine.connect() as connection:
-        require(connection.dialect.server_version_info or ())
+        version = connection.dialect.server_version_info
+        assert version, "the driver tells the version of every server"
+        require(version)
         context.configure(
             connection=connection,
             target_metadata=SQLModel.metadata,

@@ -14,11 +14,12 @@ POSTGRES_MIN = 15
 """Oldest PostgreSQL we promise to run on; the suite runs on it."""
 
 
-def require(version: tuple[int, ...]) -> None:
+def require(version: tuple[int | str, ...]) -> None:
     """Refuse a server older than we promise to run on. version: as the driver tells it, the major number first."""
-    if version < (POSTGRES_MIN,):
+    major = int(version[0])
+    if major < POSTGRES_MIN:
         raise SettingsError(
-            f"DATABASE_URL names a PostgreSQL {version[0]}; this needs PostgreSQL {POSTGRES_MIN} or newer. "
+            f"DATABASE_URL names a PostgreSQL {major}; this needs PostgreSQL {POSTGRES_MIN} or newer. "
             "Unset it to use the embedded one."
         )
 
