@@ -11,7 +11,7 @@ from uuid import UUID
 from service.domain.errors import InvariantBroken
 
 SEND_WINDOW = timedelta(hours=20)
-"""A key may be sent again this long after its first sending; Stripe may forget a key after 24 h (reliability, B9)."""
+"""A key may be sent again this long after its first sending; Stripe may forget a key after 24 h (its documentation, "Idempotent requests")."""
 
 ABSENCE_AFTER = timedelta(hours=25)
 """Only after this long may complete, empty listings prove that a sending did nothing."""
@@ -91,7 +91,7 @@ class ProviderSays:
 
 
 def item_state(*, released: bool, run: RunState, outcomes: Sequence[Outcome], says: ProviderSays) -> ItemState:
-    """The state of an item: the first line of reliability §4.1b that is true. outcomes: by attempt, oldest first."""
+    """The state of an item: the first line of the table in docs/payouts.md that is true. outcomes: by attempt, oldest first."""
     last = outcomes[-1] if outcomes else None
     if released:
         return ItemState.RELEASED
@@ -330,7 +330,7 @@ class Answer:
 
 
 def outcome_of(answer: Answer, *, sends: int, found_elsewhere: bool) -> Outcome:
-    """What one answer proves (reliability §4.3).
+    """What one answer proves (docs/payouts.md, "Sending one payout").
 
     sends: how often this attempt has been sent, this one included. A refusal of a second sending proves nothing while
     the first may still be travelling. found_elsewhere: a look-up after the refusal found the transfer all the same.
@@ -376,7 +376,7 @@ def next_look(*, now: datetime, first_sent_at: datetime, sends: int) -> datetime
 def proves_absence(
     listings: Sequence[datetime], *, first_sent_at: datetime, last_lease_until: datetime, now: datetime
 ) -> bool:
-    """Whether complete listings without a transfer prove that no sending did anything (reliability §4.4).
+    """Whether complete listings without a transfer prove that no sending did anything (docs/payouts.md).
 
     listings: when each complete, empty listing was made. last_lease_until: end of the last lease under which the
     attempt was sent; its owner must be long gone.

@@ -171,7 +171,7 @@ def test_every_amount_stands_in_one_item_that_kept_its_money_or_in_payable(
     assert freezable(entries, items) == freezable([*reversed(entries)], [*reversed(items)]) >= 0
 
 
-# Item states: reliability 4.1b, line by line
+# Item states: the table of docs/payouts.md, line by line
 
 DRAFT, SUBMITTED, APPROVED, EXECUTING = RunState.DRAFT, RunState.SUBMITTED, RunState.APPROVED, RunState.EXECUTING
 ACCEPTED, REFUSED, UNKNOWN, ABSENT = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.UNKNOWN, Outcome.ABSENT
@@ -215,7 +215,7 @@ def test_the_state_of_an_item(
     assert item_state(released=released, run=run, outcomes=outcomes, says=says) is state
 
 
-# Reading the answer: reliability 4.3
+# Reading the answer
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_key_is_sent_for_twenty_hours_only(after: timedelta | None, may: bool)
     assert may_send(now=day(3), first_sent_at=None if after is None else day(3) - after) is may
 
 
-# Looking again, and proving that nothing happened: reliability 4.4
+# Looking again, and proving that nothing happened
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ T = TypeVar("T")
 
 
 def _asked(call: Callable[[], T]) -> T | Answer:
-    """Return what a call returns, or what its failure means (reliability §4.3)."""
+    """Return what a call returns, or what its failure means (docs/payouts.md)."""
     try:
         return call()
     except stripe.StripeError as error:
