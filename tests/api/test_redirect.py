@@ -203,13 +203,10 @@ def test_with_the_database_away_visitors_are_sent_on_with_a_good_click_id(client
     visit(client, link)
 
     with database_away(client):
-        started = time.perf_counter()
         answer = visit(client, link)
-        seconds = time.perf_counter() - started
 
     assert answer.status_code == 302
     assert service_signer(client).read(click_id_of(answer)).link_id == ids.decode("lnk", link["id"])
-    assert seconds < redirect.PATIENCE_S
     assert len(clicks(client)) == 1
     assert unrecorded(client) >= 1
 

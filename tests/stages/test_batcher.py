@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -105,20 +104,17 @@ def test_what_arrives_while_a_batch_runs_is_the_next_batch_in_the_order_it_came(
     assert desk.batches == [[0], list(range(1, 101))]
 
 
-def test_a_lone_item_waits_for_no_timer() -> None:
+def test_a_lone_item_is_a_batch_of_its_own() -> None:
     desk = Desk()
 
-    async def scene() -> float:
+    async def scene() -> None:
         async with running(Batcher("numbers", desk.work, desk.park)) as batcher:
-            waits = []
             for item in range(50):
-                started = time.perf_counter()
                 await batcher.submit(item)
-                waits.append(time.perf_counter() - started)
-            return min(waits)
 
-    # Far above what a hand-over between threads takes, far below any timer worth having.
-    assert asyncio.run(scene()) < 0.005
+    asyncio.run(scene())
+
+    assert desk.batches == [[item] for item in range(50)]
 
 
 def test_a_batch_is_never_larger_than_its_limit() -> None:
@@ -346,20 +342,14 @@ def test_a_batch_wakes_the_event_loop_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert asyncio.run(scene()) == 2
 
 
-def test_ten_thousand_items_pass_in_a_moment() -> None:
+def test_ten_thousand_callers_at_once_each_get_their_own_answer() -> None:
     batcher: Batcher[int, int] = Batcher("numbers", list, lambda item, _: item, queue_max=20_000)
 
-    async def scene() -> tuple[list[int], float]:
+    async def scene() -> list[int]:
         async with running(batcher):
-            started = time.process_time()
-            answers = await asyncio.gather(*[batcher.submit(item) for item in range(10_000)])
-            return answers, time.process_time() - started
+            return await asyncio.gather(*[batcher.submit(item) for item in range(10_000)])
 
-    answers, seconds = asyncio.run(scene())
-
-    assert answers == list(range(10_000))
-    # Seconds of the processor: about 0.15 here, several times as many with a wake-up for each item.
-    assert seconds < 1
+    assert asyncio.run(scene()) == list(range(10_000))
 
 
 def test_each_answer_comes_after_its_commit(engine: Engine) -> None:

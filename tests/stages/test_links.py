@@ -1,7 +1,6 @@
 """Where links may lead, what their Location looks like, and the memory that serves them."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -583,16 +582,3 @@ def test_a_handed_over_link_knows_both_owners(books: Books, no_ticks: None) -> N
             return [link.owner_at(later - timedelta(seconds=1)), link.owner_at(later)]
 
     assert asyncio.run(scene()) == [books.ann, bob]
-
-
-def test_looking_up_a_link_costs_next_to_nothing(books: Books, no_ticks: None) -> None:
-    a_link(books, "ann1")
-
-    async def scene() -> float:
-        async with started(books.engine) as memory:
-            started_at = time.perf_counter()
-            for _ in range(10_000):
-                memory.get("ann1")
-            return (time.perf_counter() - started_at) / 10_000
-
-    assert asyncio.run(scene()) < 0.000_1
