@@ -9,8 +9,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
-from sqlalchemy import ColumnElement
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from service.api.dated import start_of
@@ -24,6 +22,7 @@ from service.api.traceable import (
     OwnerView,
     affiliate_of,
     disclosures_of,
+    owned_by,
     owner_at,
     program_of,
 )
@@ -135,7 +134,9 @@ def list_coupons(
     statement = select(CouponRow).where(col(CouponRow.merchant_id) == caller.merchant_id)
     for owner_id in {affiliate_id, caller.affiliate_id} - {None}:
         assert owner_id is not None
-        statement = statement.where(_owned_by(owner_id, caller.merchant_id, at=caller.now))
+        statement = statement.where(
+            owned_by(CouponRow.id, CouponOwnerRow, "coupon_id", owner_id, caller.merchant_id, at=caller.now)
+        )
     if code is not None:
         statement = statement.where(col(CouponRow.folded) == folded(code.replace("\x00", "")))
     rows = session.exec(newest_first(statement, paging, col(CouponRow.id))).all()
@@ -181,34 +182,13 @@ def _coupon(session: Session, caller: Caller, coupon_id: UUID) -> CouponRow:
         col(CouponRow.merchant_id) == caller.merchant_id, col(CouponRow.id) == coupon_id
     )
     if caller.affiliate_id is not None:
-        statement = statement.where(_owned_by(caller.affiliate_id, caller.merchant_id, at=caller.now))
+        statement = statement.where(
+            owned_by(CouponRow.id, CouponOwnerRow, "coupon_id", caller.affiliate_id, caller.merchant_id, at=caller.now)
+        )
     row = session.exec(statement).one_or_none()
     if row is None:
         raise Missing("No coupon of yours has this id.")
     return row
-
-
-def _owned_by(affiliate_id: UUID, merchant_id: UUID, *, at: datetime) -> ColumnElement[bool]:
-    """Narrow a SELECT of coupons to those an affiliate owns at a moment."""
-    owner, later = aliased(CouponOwnerRow), aliased(CouponOwnerRow)
-    replaced = (
-        select(later.coupon_id)
-        .where(
-            col(later.merchant_id) == merchant_id,
-            col(later.coupon_id) == col(owner.coupon_id),
-            col(later.valid_from) > col(owner.valid_from),
-            col(later.valid_from) <= at,
-        )
-        .exists()
-    )
-    return col(CouponRow.id).in_(
-        select(owner.coupon_id).where(
-            col(owner.merchant_id) == merchant_id,
-            col(owner.affiliate_id) == affiliate_id,
-            col(owner.valid_from) <= at,
-            ~replaced,
-        )
-    )
 
 
 def _owners(session: Session, merchant_id: UUID, coupon_ids: Sequence[UUID]) -> dict[UUID, list[CouponOwnerRow]]:

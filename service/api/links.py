@@ -11,8 +11,6 @@ from uuid import UUID
 import segno
 from fastapi import APIRouter, Query
 from pydantic import Field, Strict
-from sqlalchemy import ColumnElement
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from starlette.responses import Response
 
@@ -35,6 +33,7 @@ from service.api.traceable import (
     OwnerView,
     affiliate_of,
     disclosures_of,
+    owned_by,
     owner_at,
     program_of,
 )
@@ -212,7 +211,9 @@ def list_links(
     statement = select(LinkRow).where(col(LinkRow.merchant_id) == caller.merchant_id)
     for owner_id in {affiliate_id, caller.affiliate_id} - {None}:
         assert owner_id is not None
-        statement = statement.where(_owned_by(owner_id, caller.merchant_id, at=caller.now))
+        statement = statement.where(
+            owned_by(LinkRow.id, LinkOwnerRow, "link_id", owner_id, caller.merchant_id, at=caller.now)
+        )
     if program_id is not None:
         statement = statement.where(col(LinkRow.program_id) == program_id)
     rows = session.exec(newest_first(statement, paging, col(LinkRow.id))).all()
@@ -332,34 +333,13 @@ def _link(session: Session, caller: Caller, link_id: UUID) -> LinkRow:
     """Return a link the caller may see. Raises Missing."""
     statement = select(LinkRow).where(col(LinkRow.merchant_id) == caller.merchant_id, col(LinkRow.id) == link_id)
     if caller.affiliate_id is not None:
-        statement = statement.where(_owned_by(caller.affiliate_id, caller.merchant_id, at=caller.now))
+        statement = statement.where(
+            owned_by(LinkRow.id, LinkOwnerRow, "link_id", caller.affiliate_id, caller.merchant_id, at=caller.now)
+        )
     row = session.exec(statement).one_or_none()
     if row is None:
         raise Missing("No link of yours has this id.")
     return row
-
-
-def _owned_by(affiliate_id: UUID, merchant_id: UUID, *, at: datetime) -> ColumnElement[bool]:
-    """Narrow a SELECT of links to those an affiliate owns at a moment."""
-    owner, later = aliased(LinkOwnerRow), aliased(LinkOwnerRow)
-    replaced = (
-        select(later.link_id)
-        .where(
-            col(later.merchant_id) == merchant_id,
-            col(later.link_id) == col(owner.link_id),
-            col(later.valid_from) > col(owner.valid_from),
-            col(later.valid_from) <= at,
-        )
-        .exists()
-    )
-    return col(LinkRow.id).in_(
-        select(owner.link_id).where(
-            col(owner.merchant_id) == merchant_id,
-            col(owner.affiliate_id) == affiliate_id,
-            col(owner.valid_from) <= at,
-            ~replaced,
-        )
-    )
 
 
 def _owners(session: Session, merchant_id: UUID, link_ids: Sequence[UUID]) -> dict[UUID, list[LinkOwnerRow]]:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, SQLModel, col, select
 
 from service.api.views import AffiliateId, Body, Moment, View
 from service.domain.errors import Conflict, Missing
@@ -43,6 +46,36 @@ def owner_at(owners: Sequence[LinkOwnerRow] | Sequence[CouponOwnerRow], at: date
     """Return the owner at a moment, of owners oldest first; before the first begins, the first."""
     begun = [row.affiliate_id for row in owners if row.valid_from <= at]
     return begun[-1] if begun else owners[0].affiliate_id
+
+
+def owned_by(
+    thing: UUID, rows: type[SQLModel], name: str, affiliate_id: UUID, merchant_id: UUID, *, at: datetime
+) -> ColumnElement[bool]:
+    """Narrow a SELECT of links or coupons to those an affiliate owns at a moment.
+
+    thing: the column with their id; rows: the table of their owners, whose column `name` names them.
+    """
+    owner: Any
+    later: Any
+    owner, later = aliased(rows), aliased(rows)
+    replaced = (
+        select(getattr(later, name))
+        .where(
+            later.merchant_id == merchant_id,
+            getattr(later, name) == getattr(owner, name),
+            later.valid_from > owner.valid_from,
+            later.valid_from <= at,
+        )
+        .exists()
+    )
+    return col(thing).in_(
+        select(getattr(owner, name)).where(
+            owner.merchant_id == merchant_id,
+            owner.affiliate_id == affiliate_id,
+            owner.valid_from <= at,
+            ~replaced,
+        )
+    )
 
 
 def program_of(session: Session, merchant_id: UUID, program_id: UUID) -> ProgramRow:

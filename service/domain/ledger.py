@@ -108,13 +108,6 @@ def touches_payable(move: Move) -> bool:
     return Place.PAYABLE in (move.source, move.destination)
 
 
-def payable_change(move: Move) -> int:
-    """By how much a move changes payable, with its sign."""
-    if move.destination is Place.PAYABLE:
-        return move.amount_minor
-    return -move.amount_minor if move.source is Place.PAYABLE else 0
-
-
 def booking_day(at: datetime, time_zone: str) -> date:
     """The merchant's calendar day of a moment."""
     return at.astimezone(ZoneInfo(time_zone)).date()

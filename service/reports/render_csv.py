@@ -12,11 +12,6 @@ _FORMULA = "^[-=+@\t\r\n]"
 """How a cell begins that a spreadsheet would run instead of show; a quote before it makes it text."""
 
 
-def header(report: Report) -> list[str]:
-    """Names of the cells of a row, in order."""
-    return [name for column in report.columns for name in column.cells]
-
-
 def copy_statement(report: Report) -> sql.Composed:
     """COPY … TO STDOUT of a report with its header, in UTF-8; takes the parameters of the report's query."""
     cells = [cell for column in report.columns for cell in _cells(column)]

@@ -12,12 +12,16 @@ from sqlalchemy import Engine, text
 from service.domain.money import EXPONENTS
 from service.infra.db import read_session, unit_of_work
 from service.infra.ids import encode, new_id
-from service.reports.define import REPORTS, Filter, Kind, UnknownReport, find
-from service.reports.render_csv import header
+from service.reports.define import REPORTS, Filter, Kind, Report, UnknownReport, find
 from service.reports.stream import BLOCK_BYTES, FilterUnknown, stream_csv
 from tests.support.full_books import Books, full_books
 
 Row = dict[str, str]
+
+
+def header(report: Report) -> list[str]:
+    """The cells of a row by name, in order."""
+    return [name for column in report.columns for name in column.cells]
 
 
 def _rows(books: Books, name: str, **filters: date | str | UUID) -> list[Row]:
