@@ -42,5 +42,5 @@ fmt: $(STAMP) ## format the code and mend what the linter can mend
 bench: $(STAMP) ## measure: WHAT=orders or redirect, N= how many
 	$(BIN)/python -m bench $(WHAT) $(if $(N),--n $(N))
 
-prove: $(STAMP) ## prove a property on real orders: WHAT=books, N= how many
-	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N))
+prove: $(STAMP) ## try to break a promise: WHAT=books, N= how many, SEED= to repeat a run
+	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))

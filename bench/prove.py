@@ -1,7 +1,8 @@
-"""`python -m bench.prove WHAT [--n N]`: prove something on real orders. Exits with 1 when it does not hold."""
+"""`python -m bench.prove WHAT [--n N] [--seed SEED]`: try to break a promise. Exits with 1 when it does not hold."""
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from bench import books, show
 from bench.client import Stalled
@@ -9,18 +10,20 @@ from bench.serve import NotServing
 from bench.shop import Refused
 from service.infra.embedded_postgres import EmbeddedPostgresError
 
-PROOFS = {"books": books.prove}
+PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {"books": books.prove}
+"""By name: takes how many and the seed, as far as given; returns whether the promise holds."""
 
 
 def main() -> int:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(prog="make prove", description="Prove a property of the service on real orders.")
+    parser = argparse.ArgumentParser(prog="make prove", description="Try to break a promise of the service.")
     parser.add_argument("what", choices=PROOFS, help="what to prove (make prove WHAT=…)")
-    parser.add_argument("--n", type=int, help="books: how many replays out of order (make prove N=…)")
+    parser.add_argument("--n", type=int, help="how many: of books, replays out of order (make prove N=…)")
+    parser.add_argument("--seed", type=int, help="repeat a run that chose these numbers (make prove SEED=…)")
     given = parser.parse_args()
     show.end_in_order()
     try:
-        return 0 if PROOFS[given.what](given.n) else 1
+        return 0 if PROOFS[given.what](given.n, given.seed) else 1
     except (NotServing, Refused, Stalled, EmbeddedPostgresError, OSError) as error:
         show.say(f"{type(error).__name__}: {error}")
         return 1
