@@ -21,7 +21,7 @@ from rich.table import Table
 from sqlmodel import Session, col, select
 
 from service.api.api_keys import make_key
-from service.infra import embedded_postgres, ids, logs, migrate
+from service.infra import crash, embedded_postgres, ids, logs, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
@@ -177,6 +177,7 @@ def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, 
     try:
         settings = load()
         logs.configure(settings.log_format)
+        crash.arm(os.environ)
         if settings.database_url is not None:
             yield settings, False
             return
@@ -184,7 +185,7 @@ def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, 
             if embedded_is_migrated:
                 migrate.upgrade(server.url)
             yield settings.model_copy(update={"database_url": server.url}), True
-    except (SettingsError, embedded_postgres.EmbeddedPostgresError) as error:
+    except (SettingsError, crash.CrashPointUnknown, embedded_postgres.EmbeddedPostgresError) as error:
         _stop(str(error))
 
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator
 from functools import cache
 from importlib import metadata
@@ -48,7 +49,7 @@ from service.api import (
 )
 from service.api.deps import Service
 from service.api.front import Front
-from service.infra import logs
+from service.infra import crash, logs
 from service.infra.db import Admission, make_engine
 from service.infra.metrics import BatcherMetrics
 from service.infra.security import Security
@@ -186,6 +187,7 @@ def serve_app() -> FastAPI:
     """Return the application of a server process, which starts with nothing but its environment."""
     settings = load()
     logs.configure(settings.log_format)
+    crash.arm(os.environ)
     # The metrics count requests; a line for each would cost the hot routes more than their own work.
     logging.getLogger("uvicorn.access").propagate = False
     return create_app(settings)

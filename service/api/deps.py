@@ -19,6 +19,7 @@ from service.domain.errors import Forbidden, Unauthenticated
 from service.infra import security as keys
 from service.infra.batcher import Batcher
 from service.infra.clock import utc_now
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import Admission, read_session, unit_of_work
 from service.infra.security import Security
 from service.infra.settings import Settings
@@ -166,6 +167,7 @@ class _OneSession:
         try:
             with self._end:
                 yield self.open()
+            crash_point(CrashPoint.REQUEST_COMMITTED)
         finally:
             self._session = None
 

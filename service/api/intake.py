@@ -24,6 +24,7 @@ from service.domain.errors import Missing, ServiceError, TooLarge, Unavailable
 from service.infra import metrics
 from service.infra.batcher import Batcher, Observer
 from service.infra.clock import utc_now
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import Admission, fetch, read_session, run_unit
 from service.infra.ids import decode, encode
 from service.infra.security import Security
@@ -165,7 +166,10 @@ def orders_batcher(
     """The one writer of deliveries in this process: each batch is one unit of work."""
 
     def work(items: Sequence[Received]) -> list[Recorded]:
-        return run_unit(engine, lambda session: record(session, items))
+        crash_point(CrashPoint.INTAKE_BATCH_TAKEN)
+        recorded = run_unit(engine, lambda session: record(session, items))
+        crash_point(CrashPoint.INTAKE_COMMITTED)
+        return recorded
 
     def park(item: Received, error: Exception) -> Recorded:
         # The words of the error stay in our log: they may hold rows of other deliveries.
@@ -186,6 +190,7 @@ async def receive_webhook(request: Request) -> Response:
         source = await request.app.state.intake.find(_source_id(request.path_params["source"]))
         body = await _body(request, service.settings.body_bytes_max)
         received = request.app.state.intake.read(source, request, body)
+        crash_point(CrashPoint.INTAKE_VERIFIED)
         recorded = await service.orders.submit(received)
     except ServiceError as error:
         return problem_response(request, error)

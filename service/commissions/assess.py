@@ -32,6 +32,7 @@ from service.domain.commission import (
 from service.domain.ledger import Account, MerchantTime, Posting, account_of, touches_payable
 from service.domain.order import OrderFacts
 from service.domain.payout import Interval, freezable
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import DatabaseContended, execute, fetch
 from service.infra.ids import encode, new_id
 from service.ledger.balance import Kept
@@ -95,6 +96,7 @@ def assess_orders(
     updates: one per order, each locked by the caller's unit of work. when: the present of each merchant.
     """
     known = _merge(session, updates)
+    crash_point(CrashPoint.INTAKE_FACTS)
     before = _load_state(session, [update.key for update in updates if update.seen > 1])
     inputs = stored_inputs.load(session, known)
     results: dict[OrderKey, Assessment] = {}
@@ -128,6 +130,7 @@ def assess_orders(
     seen = {update.key: update.seen for update in updates}
     postings, entries = _book(targets, seen)
     kept = post(session, postings, when=when)
+    crash_point(CrashPoint.INTAKE_POSTED)
     _still_here(session, targets, settled_here)
     store_entries(session, entries, kept, when)
     emit(session, _events(targets, updates, results, before, when))

@@ -13,6 +13,7 @@ from service.commissions.assess import Commission, Entry, store_entries
 from service.domain.commission import Place, Places, settle_move, settleable
 from service.domain.ledger import MerchantTime, Posting
 from service.infra.clock import utc_now
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, read_session, run_unit
 from service.infra.ids import encode, new_id
 from service.ledger.post import post
@@ -30,7 +31,9 @@ def settle_due(engine: Engine, *, merchant_id: UUID | None = None, limit: int = 
         merchants = _merchants_due(session, merchant_id)
     for each in merchants:
         while True:
+            crash_point(CrashPoint.SETTLE_BEGUN)
             settled, tried = run_unit(engine, partial(_settle_batch, merchant_id=each, limit=limit))
+            crash_point(CrashPoint.SETTLE_COMMITTED)
             moved += settled
             if tried < limit:
                 break
@@ -77,6 +80,7 @@ def _settle_batch(session: Session, *, merchant_id: UUID, limit: int) -> tuple[i
     )
     if not locked:
         return 0, 0
+    crash_point(CrashPoint.SETTLE_LOCKED)
     # A new statement sees what the last holder of each lock committed: is it still due?
     rows = fetch(
         session,
@@ -103,7 +107,9 @@ def _settle_batch(session: Session, *, merchant_id: UUID, limit: int) -> tuple[i
             due.append(commission)
     if due:
         _store_settled(session, due, when[merchant_id])
+        crash_point(CrashPoint.SETTLE_STORED)
         _book_settled(session, due, when)
+    crash_point(CrashPoint.SETTLE_BEFORE_COMMIT)
     return len(due), len(locked)
 
 

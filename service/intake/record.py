@@ -16,6 +16,7 @@ from service.domain.ledger import MerchantTime
 from service.domain.order import Fact, FactKind, OrderFacts, OrderSnapshot
 from service.domain.program import CLOCK_TOLERANCE
 from service.infra.clock import utc_now
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.infra.ids import new_id
 from service.tables.orders import InboxState
@@ -85,6 +86,7 @@ def record(session: Session, received: Sequence[Received]) -> list[Recorded]:
     when = merchant_times(session, {each.merchant_id for each in received})
     by_key = {each.key: unless_ahead(each, when[each.merchant_id].now) for each in received}
     filed = _file(session, [by_key[key] for key in sorted(by_key)], when)
+    crash_point(CrashPoint.INTAKE_FILED)
     new = [(each, filed[key]) for key, each in by_key.items() if key in filed]
     answers = _earlier(session, [key for key in by_key if key not in filed])
     waiting, order_ids = apply(session, [pair for pair in new if pair[0].state is InboxState.APPLIED], when)
@@ -98,6 +100,7 @@ def record(session: Session, received: Sequence[Received]) -> list[Recorded]:
             each.understood or {},
             order_id=order_ids.get((each.merchant_id, each.order)) if each.order else None,
         )
+    crash_point(CrashPoint.INTAKE_BEFORE_COMMIT)
     return [answers[each.key] for each in received]
 
 
@@ -121,6 +124,7 @@ def apply(
         return set(), {}
     _note_first_orders(session, {merchant_id for merchant_id, _ in told})
     updates = _lock_orders(session, told, when)
+    crash_point(CrashPoint.INTAKE_LOCKED)
     known = assess_orders(session, list(updates.values()), when=when)
     waiting = _sort_out_waiting(session, updates, tellers, known)
     return waiting, {name: update.order_id for name, update in updates.items()}

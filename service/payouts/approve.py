@@ -10,6 +10,7 @@ from service.domain.errors import Conflict, Forbidden
 from service.domain.ledger import MerchantTime
 from service.domain.payout import RunState, item_hash, run_hash
 from service.infra import ids
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute
 from service.outbox.emit import emit
 from service.payouts import tell
@@ -55,6 +56,7 @@ def submit(session: Session, *, merchant_id: UUID, run_id: UUID, by: UUID, when:
     run.submitted_by, run.submitted_at = by, when.now
     session.add(run)
     emit(session, [tell.of_run(run, "submitted", at=when.now, content_hash=run.content_hash)])
+    crash_point(CrashPoint.SUBMIT_BEFORE_COMMIT)
     return run
 
 
@@ -77,6 +79,7 @@ def approve(session: Session, *, merchant_id: UUID, run_id: UUID, approver: UUID
     run.approved_by, run.approved_at = approver, when.now
     session.add(run)
     emit(session, [tell.of_run(run, "approved", at=when.now, items=len(items))])
+    crash_point(CrashPoint.APPROVE_BEFORE_COMMIT)
     return run
 
 
@@ -93,6 +96,7 @@ def execute_run(
     run.stopped_at = run.stop_code = None
     session.add(run)
     wake(session, merchant_id=merchant_id, run_id=run_id, at=now)
+    crash_point(CrashPoint.EXECUTE_BEFORE_COMMIT)
     return run
 
 

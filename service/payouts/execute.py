@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.domain.payout import Answer, AnswerKind, Outcome, RunState, may_send, outcome_of, proves_absence
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import fetch, run_unit
 from service.infra.security import Security
 from service.outbox.emit import emit
@@ -65,6 +66,7 @@ def advance(sender: Sender, *, merchant_id: UUID, run_id: UUID, until: datetime)
                 now=sender.clock(),
             ),
         )
+        crash_point(CrashPoint.PLANNED)
         asked = _send_planned(sender, merchant_id=merchant_id, run_id=run_id, until=until)
         recorded += asked
         if not asked and not planned.attempts and not planned.dropped:
@@ -72,6 +74,7 @@ def advance(sender: Sender, *, merchant_id: UUID, run_id: UUID, until: datetime)
     while sender.clock() < until and (looked := _look_up(sender, merchant_id=merchant_id, run_id=run_id)):
         recorded += looked
     next_at = run_unit(sender.engine, partial(_close, merchant_id=merchant_id, run_id=run_id, now=sender.clock()))
+    crash_point(CrashPoint.ADVANCED)
     return Progress(recorded, next_at)
 
 
@@ -98,8 +101,10 @@ def _send_planned(sender: Sender, *, merchant_id: UUID, run_id: UUID, until: dat
 
 
 def _send(sender: Sender, held: list[Leased], *, merchant_id: UUID, run_id: UUID) -> None:
+    crash_point(CrashPoint.LEASED)
     # No unit of work is open here: a slow provider must not hold rows or connections.
     answers = list(sender.calls.map(lambda attempt: ask(sender.rail, attempt, sender.clock), held))
+    crash_point(CrashPoint.ANSWERED)
     verdicts = [_verdict(attempt, answer) for attempt, answer in zip(held, answers, strict=True)]
     _record(sender, verdicts, merchant_id=merchant_id, run_id=run_id)
 
@@ -121,6 +126,7 @@ def _look_up(sender: Sender, *, merchant_id: UUID, run_id: UUID) -> int:
     if not held:
         return 0
     listings = list(sender.calls.map(lambda attempt: sender.rail.find(attempt.request), held))
+    crash_point(CrashPoint.LOOKED_UP)
     now = sender.clock()
     verdicts: list[Verdict] = []
     not_found: list[Leased] = []
@@ -178,6 +184,7 @@ def _record(sender: Sender, verdicts: list[Verdict], *, merchant_id: UUID, run_i
         record(session, sender.security, verdicts, run_id=run_id, when=when, now=now)
 
     run_unit(sender.engine, store)
+    crash_point(CrashPoint.RECORDED)
     refused = [verdict for verdict in verdicts if verdict.answer.kind is AnswerKind.STOPPED]
     if refused:
         run_unit(
@@ -222,4 +229,5 @@ def _close(session: Session, *, merchant_id: UUID, run_id: UUID, now: datetime) 
         kind=RECONCILE,
         payload={"since": (run.executed_at or run.created_at).isoformat()},
     )
+    crash_point(CrashPoint.CLOSE_BEFORE_COMMIT)
     return None

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from service.domain.ledger import AccountKind, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Payee, RunState, why_dropped
 from service.infra import ids
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.infra.security import Security
 from service.ledger.balance import lock
@@ -106,6 +107,7 @@ def plan(
         request = security.encrypt(rail.build_request(sending), purpose=REQUEST)
         attempts.append(_Attempt(item, numbers[item.id], _key(sending, is_test=merchant.is_test), request))
     _store(session, run, attempts, now=now, when=when)
+    crash_point(CrashPoint.PLAN_BEFORE_COMMIT)
     return Planned(len(sent), len(given_back))
 
 

@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from service.domain.ledger import MerchantTime, Posting
 from service.domain.payout import FactKind
 from service.infra import ids
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, read_session, run_unit
 from service.ledger.post import post
 from service.outbox.emit import Event, emit
@@ -99,6 +100,7 @@ def reconcile(
         for each in fresh
     ]
     emit(session, events)
+    crash_point(CrashPoint.RECONCILE_BEFORE_COMMIT)
     return len(fresh)
 
 

@@ -14,6 +14,7 @@ from sqlmodel import Session
 from service.domain.ledger import MerchantTime, Posting
 from service.domain.payout import Answer, AnswerKind, FactKind, Outcome, next_look
 from service.infra import ids, metrics
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.infra.security import Security
 from service.ledger.post import post
@@ -59,6 +60,7 @@ def record(
     merchant_id = verdicts[0].attempt.merchant_id
     run = lock_run(session, merchant_id, run_id)
     ours = _store_outcomes(session, merchant_id, verdicts, now)
+    crash_point(CrashPoint.RECORD_STORED)
     counted = [verdict for verdict in verdicts if verdict.attempt.id in ours]
     items = {item.id: item for item in items_of(session, merchant_id, [each.attempt.item_id for each in counted])}
     postings: list[Posting] = []
@@ -88,6 +90,7 @@ def record(
     emit(session, events)
     for outcome, number in Counter(verdict.outcome for verdict in counted).items():
         metrics.payout_attempted(run.rail, outcome=outcome.value, number=number)
+    crash_point(CrashPoint.RECORD_BEFORE_COMMIT)
     return len(counted)
 
 

@@ -10,6 +10,7 @@ from service.domain.errors import Conflict
 from service.domain.ledger import Account, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Released, RunState
 from service.infra import ids
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.ledger.balance import Kept
 from service.ledger.post import post
@@ -106,6 +107,7 @@ def store_released(
             "versions": versions,
         },
     )
+    crash_point(CrashPoint.RELEASE_BEFORE_COMMIT)
     for item in items:
         session.expire(item)
     return [tell.of_item(item, "released", at=at, reason_code=reasons[item.id].value) for item in items]

@@ -13,6 +13,7 @@ from service.domain.ledger import AccountKind, MerchantTime
 from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, split_for_rail, why_excluded
 from service.domain.program import Terms
 from service.infra import ids
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.ledger.balance import lock
 from service.ledger.post import post
@@ -134,6 +135,7 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
         if item.reserve_version != item.to_version + 1:
             raise InvariantBroken(f"payable of {item.payee_id} moved while it was locked")
     _insert(session, items)
+    crash_point(CrashPoint.RESERVE_BEFORE_COMMIT)
     return run
 
 

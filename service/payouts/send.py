@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.domain.payout import Answer, AnswerKind, may_send
+from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.infra.security import Security
 from service.payouts.plan import REQUEST
@@ -192,6 +193,7 @@ def ask(rail: Rail, attempt: Leased, clock: Callable[[], datetime]) -> Answer:
         # This process slept: another may hold the attempt by now, or the key is too old to be trusted.
         return Answer(AnswerKind.UNKNOWN, code="not_sent_in_time")
     answer = rail.send(attempt.request, attempt.key)
+    crash_point(CrashPoint.ASKED)
     if answer.kind is not AnswerKind.REFUSED or attempt.sends > 1:
         return answer
     listing = rail.find(attempt.request)
