@@ -409,6 +409,8 @@ def pay(
         amount_minor=target_minor,
         day=today,
         slot=slot,
+        # A plain handler chains nothing, so its postings need no number.
+        booking=1,
         created_at=now,
     )
     session.add(posting)

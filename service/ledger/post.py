@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
@@ -16,7 +17,13 @@ from service.ledger.balance import Kept
 DAYS_AHEAD_MAX = 400
 """How many sealed days a booking may step over before something is plainly wrong."""
 
-_Slot = tuple[UUID, date]
+
+@dataclass(frozen=True, slots=True)
+class _Booking:
+    """Where a unit of work books one merchant's postings, and how many units of work have booked there up to it."""
+
+    day: date
+    number: int
 
 
 def post(
@@ -35,9 +42,9 @@ def post(
     """
     kept = _raise_balances(session, postings, touched)
     if postings:
-        days = _open_days(session, postings, when)
-        _add_to_days(session, postings, days)
-        _insert(session, postings, days, when)
+        bookings = _open_days(session, postings, when)
+        _add_to_days(session, postings, bookings)
+        _insert(session, postings, bookings, when)
     return kept
 
 
@@ -86,11 +93,17 @@ def _raise_balances(session: Session, postings: Sequence[Posting], touched: Coll
     return kept
 
 
-def _open_days(session: Session, postings: Sequence[Posting], when: Mapping[UUID, MerchantTime]) -> dict[UUID, date]:
-    """The day each merchant books on: today, or the next day whose slot is not sealed."""
+def _open_days(
+    session: Session, postings: Sequence[Posting], when: Mapping[UUID, MerchantTime]
+) -> dict[UUID, _Booking]:
+    """The day each merchant books on: today, or the next day whose slot is not sealed.
+
+    The slot's row stays locked until the commit, so bookings are numbered without gaps in the order of commits: what the
+    chain has covered, nobody can slip in below.
+    """
     slot = os.getpid() % SLOTS
     wanted = {merchant_id: when[merchant_id].day for merchant_id in {posting.merchant_id for posting in postings}}
-    open_days: dict[UUID, date] = {}
+    open_days: dict[UUID, _Booking] = {}
     for _ in range(DAYS_AHEAD_MAX):
         asked = sorted(wanted.items())
         rows = fetch(
@@ -102,18 +115,18 @@ def _open_days(session: Session, postings: Sequence[Posting], when: Mapping[UUID
             ORDER BY merchant_id, day
             ON CONFLICT (merchant_id, day, slot) DO UPDATE SET touched = known.touched + 1
             WHERE known.sealed_at IS NULL
-            RETURNING merchant_id, day
+            RETURNING merchant_id, day, touched
             """,
             {"slot": slot, "merchant_ids": [each for each, _ in asked], "days": [day for _, day in asked]},
         )
-        open_days.update((row.merchant_id, row.day) for row in rows)
+        open_days.update((row.merchant_id, _Booking(row.day, row.touched)) for row in rows)
         wanted = {merchant_id: next_day(day) for merchant_id, day in asked if merchant_id not in open_days}
         if not wanted:
             return open_days
     raise InvariantBroken(f"no open booking day within {DAYS_AHEAD_MAX} days for {sorted(wanted)}")
 
 
-def _add_to_days(session: Session, postings: Sequence[Posting], days: Mapping[UUID, date]) -> None:
+def _add_to_days(session: Session, postings: Sequence[Posting], bookings: Mapping[UUID, _Booking]) -> None:
     sums: dict[tuple[UUID, str, str], list[int]] = defaultdict(lambda: [0, 0])
     for posting in postings:
         sums[posting.merchant_id, posting.debit.kind.value, posting.debit.currency][0] += posting.amount_minor
@@ -134,7 +147,7 @@ def _add_to_days(session: Session, postings: Sequence[Posting], days: Mapping[UU
         {
             "slot": os.getpid() % SLOTS,
             "merchant_ids": [merchant_id for merchant_id, _, _ in keys],
-            "days": [days[merchant_id] for merchant_id, _, _ in keys],
+            "days": [bookings[merchant_id].day for merchant_id, _, _ in keys],
             "kinds": [kind for _, kind, _ in keys],
             "currencies": [currency for _, _, currency in keys],
             "debits": [sums[each][0] for each in keys],
@@ -144,21 +157,22 @@ def _add_to_days(session: Session, postings: Sequence[Posting], days: Mapping[UU
 
 
 def _insert(
-    session: Session, postings: Sequence[Posting], days: Mapping[UUID, date], when: Mapping[UUID, MerchantTime]
+    session: Session, postings: Sequence[Posting], bookings: Mapping[UUID, _Booking], when: Mapping[UUID, MerchantTime]
 ) -> None:
     execute(
         session,
         """
         INSERT INTO posting (merchant_id, id, event, seq, debit_kind, debit_owner_id, credit_kind, credit_owner_id,
-                             currency, amount_minor, day, slot, created_at)
+                             currency, amount_minor, day, slot, booking, created_at)
         SELECT merchant_id, id, event, seq, debit_kind, debit_owner_id, credit_kind, credit_owner_id,
-               currency, amount_minor, day, :slot, created_at
+               currency, amount_minor, day, :slot, booking, created_at
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:events AS text[]),
                     CAST(:seqs AS integer[]), CAST(:debit_kinds AS text[]), CAST(:debit_owners AS uuid[]),
                     CAST(:credit_kinds AS text[]), CAST(:credit_owners AS uuid[]), CAST(:currencies AS text[]),
-                    CAST(:amounts AS bigint[]), CAST(:days AS date[]), CAST(:created AS timestamptz[]))
+                    CAST(:amounts AS bigint[]), CAST(:days AS date[]), CAST(:bookings AS integer[]),
+                    CAST(:created AS timestamptz[]))
              AS made (merchant_id, id, event, seq, debit_kind, debit_owner_id, credit_kind, credit_owner_id,
-                      currency, amount_minor, day, created_at)
+                      currency, amount_minor, day, booking, created_at)
         """,
         {
             "slot": os.getpid() % SLOTS,
@@ -172,7 +186,8 @@ def _insert(
             "credit_owners": [posting.credit.owner_id for posting in postings],
             "currencies": [posting.debit.currency for posting in postings],
             "amounts": [posting.amount_minor for posting in postings],
-            "days": [days[posting.merchant_id] for posting in postings],
+            "days": [bookings[posting.merchant_id].day for posting in postings],
+            "bookings": [bookings[posting.merchant_id].number for posting in postings],
             "created": [when[posting.merchant_id].now for posting in postings],
         },
     )

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, Integer, SmallInteger, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, SmallInteger, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.domain.commission import EntryKind, Place
@@ -11,6 +11,7 @@ from service.domain.ledger import AccountKind
 from service.tables.columns import (
     Json,
     belongs_to,
+    blob,
     count,
     day,
     document,
@@ -103,9 +104,11 @@ class PostingRow(SQLModel, table=True):
         UniqueConstraint("merchant_id", "event", "seq"),
         Index("posting_debit_ix", "merchant_id", "debit_owner_id", "id"),
         Index("posting_credit_ix", "merchant_id", "credit_owner_id", "id"),
+        Index("posting_booking_ix", "merchant_id", "day", "slot", "booking"),
         one_of("debit_kind", AccountKind),
         one_of("credit_kind", AccountKind),
         CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("booking > 0", name="booking"),
     )
 
     merchant_id: UUID = key()
@@ -122,6 +125,8 @@ class PostingRow(SQLModel, table=True):
     day: date = day()
     """Booking day: the slot it was added to, also where the day before was sealed already."""
     slot: int = Field(sa_type=SmallInteger, nullable=False)
+    booking: int = Field(sa_type=Integer, nullable=False)
+    """Number of the unit of work that booked it within its day and slot, from 1 without gaps, in the order of commits."""
     created_at: datetime = moment()
 
 
@@ -149,6 +154,7 @@ class DaySlotRow(SQLModel, table=True):
     day: date = day(primary_key=True)
     slot: int = Field(sa_type=SmallInteger, primary_key=True)
     touched: int = count()
+    """How many units of work have booked on it: number of the newest booking."""
     sealed_at: datetime | None = moment_or_none()
 
 
@@ -165,6 +171,40 @@ class DaySumRow(SQLModel, table=True):
     currency: str = words(primary_key=True)
     debit_minor: int = minor()
     credit_minor: int = minor()
+
+
+class ChainBlockRow(SQLModel, table=True):
+    """A run of bookings of one slot, bound by its digest to the block before it; never updated or deleted."""
+
+    __tablename__ = "chain_block"
+    __table_args__ = (
+        UniqueConstraint("merchant_id", "day", "slot", "first_booking"),
+        CheckConstraint("number > 0 AND first_booking > 0 AND last_booking >= first_booking", name="bookings"),
+    )
+
+    merchant_id: UUID = key()
+    number: int = Field(sa_type=BigInteger, primary_key=True)
+    """Place in the merchant's one chain, from 1 without gaps."""
+    day: date = day()
+    slot: int = Field(sa_type=SmallInteger, nullable=False)
+    first_booking: int = Field(sa_type=Integer, nullable=False)
+    last_booking: int = Field(sa_type=Integer, nullable=False)
+    postings: int = count()
+    previous_digest: bytes = blob()
+    digest: bytes = blob()
+    """As domain.chain.block_digest: over the digest before, this row and every field of its postings."""
+    chained_at: datetime = moment()
+
+
+class ChainHeadRow(SQLModel, table=True):
+    """The newest block of a merchant's chain. Whoever chains holds this row, so a chain cannot fork."""
+
+    __tablename__ = "chain_head"
+
+    merchant_id: UUID = key()
+    number: int = count()
+    """0 while there is no block."""
+    digest: bytes = blob()
 
 
 class OutboxRow(SQLModel, table=True):

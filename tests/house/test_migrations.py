@@ -76,6 +76,39 @@ def test_the_migrated_database_is_the_one_the_tables_describe(new_database: NewD
     assert (missing, extra) == ([], [])
 
 
+def test_postings_of_the_first_release_get_their_bookings_in_the_order_they_were_made(
+    new_database: NewDatabase,
+) -> None:
+    with new_database(migrated=False) as url:
+        migrate.upgrade(url, "0001")
+        with databases.connect(url) as connection:
+            # Slot 1: two units of work, of which the first booked two postings. Slot 2: one. Slot 3: none that is left.
+            connection.execute(
+                """
+                INSERT INTO posting (merchant_id, id, event, seq, debit_kind, debit_owner_id, credit_kind,
+                                     credit_owner_id, currency, amount_minor, day, slot, created_at)
+                SELECT CAST(repeat('0', 32) AS uuid), gen_random_uuid(), 'order/' || number, 0, 'commission_expense',
+                       CAST(repeat('0', 32) AS uuid), 'pending', CAST(repeat('1', 32) AS uuid), 'USD', number,
+                       DATE '2026-11-01', slot, TIMESTAMPTZ '2026-11-01 12:00Z' + second * INTERVAL '1 second'
+                FROM (VALUES (1, 1, 5), (2, 1, 9), (3, 1, 5), (4, 2, 7)) AS made (number, slot, second)
+                """
+            )
+            connection.execute(
+                """
+                INSERT INTO day_slot (merchant_id, day, slot, touched)
+                SELECT CAST(repeat('0', 32) AS uuid), DATE '2026-11-01', slot, 40 FROM generate_series(1, 3) AS slot
+                """
+            )
+
+        migrate.upgrade(url, "0002")
+
+        with databases.connect(url) as connection:
+            bookings = connection.execute("SELECT amount_minor, slot, booking FROM posting ORDER BY 1").fetchall()
+            touched = connection.execute("SELECT slot, touched FROM day_slot ORDER BY 1").fetchall()
+    assert bookings == [(1, 1, 1), (2, 1, 2), (3, 1, 1), (4, 2, 1)]
+    assert touched == [(1, 2), (2, 1), (3, 0)]
+
+
 def test_the_comparison_sees_checks_and_predicates(new_database: NewDatabase) -> None:
     with new_database(migrated=False) as one, new_database(migrated=False) as other:
         for url, limit in ((one, 1), (other, 2)):
