@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -26,18 +26,26 @@ def settle_due(engine: Engine, *, merchant_id: UUID | None = None, limit: int = 
     limit: orders per unit of work. Safe to run twice at once and to repeat: a unit of work reads again, under the
     orders' locks, what is still due.
     """
-    moved = 0
     with read_session(engine) as session:
         merchants = _merchants_due(session, merchant_id)
-    for each in merchants:
-        while True:
-            crash_point(CrashPoint.SETTLE_BEGUN)
-            settled, tried = run_unit(engine, partial(_settle_batch, merchant_id=each, limit=limit))
-            crash_point(CrashPoint.SETTLE_COMMITTED)
-            moved += settled
-            if tried < limit:
-                break
-    return moved
+    return sum(_settle(engine, each, at=None, limit=limit) for each in merchants)
+
+
+def settle_at(engine: Engine, merchant_id: UUID, at: datetime, *, limit: int = 500) -> int:
+    """Settle what is due at a moment of the merchant's clock, as books that are made again do. Returns how many moved."""
+    return _settle(engine, merchant_id, at=at, limit=limit)
+
+
+def _settle(engine: Engine, merchant_id: UUID, *, at: datetime | None, limit: int) -> int:
+    """at: by the merchant's clock; its present when None, read anew by each unit of work."""
+    moved = 0
+    while True:
+        crash_point(CrashPoint.SETTLE_BEGUN)
+        settled, tried = run_unit(engine, partial(_settle_batch, merchant_id=merchant_id, at=at, limit=limit))
+        crash_point(CrashPoint.SETTLE_COMMITTED)
+        moved += settled
+        if tried < limit:
+            return moved
 
 
 def _merchants_due(session: Session, merchant_id: UUID | None) -> list[UUID]:
@@ -57,10 +65,10 @@ def _merchants_due(session: Session, merchant_id: UUID | None) -> list[UUID]:
     return [row.id for row in rows]
 
 
-def _settle_batch(session: Session, *, merchant_id: UUID, limit: int) -> tuple[int, int]:
+def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, limit: int) -> tuple[int, int]:
     """Settle up to `limit` due orders. Returns (commissions moved, orders locked)."""
     merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
-    now = utc_now() + timedelta(seconds=merchant.clock_offset_s)
+    now = at or utc_now() + timedelta(seconds=merchant.clock_offset_s)
     when = {merchant_id: MerchantTime(now, merchant.time_zone)}
     asked = {"merchant_id": merchant_id, "now": now, "limit": limit}
     # The order is the lock shared with intake: whoever holds it is the only one to move the order's commissions.
