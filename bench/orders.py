@@ -76,7 +76,7 @@ def bench(n: int | None, floor: float | None) -> bool:
     with database() as postgres, _both(postgres) as (shop, plain, ours):
         draw = random.Random(2)
         total = sum(rounds for _, rounds in ROUNDS) * per_round + WARM_UP
-        events = [_event(shop, number, draw) for number in range(total)]
+        events = [an_order(shop, number, draw) for number in range(total)]
         with show.progress("Orders to each side", total) as tell:
             done = _round(postgres, (plain, ours), shop, events[:WARM_UP], 32, kept=False)
             tell(done)
@@ -109,7 +109,7 @@ def _both(postgres: Database) -> Iterator[tuple[Shop, Side, Side]]:
     secret_key = new_secret_key()
     log = postgres.folder / "server.log"
     with service(postgres.url, secret_key=secret_key, log=log) as server:
-        shop = _shop(Api(server.url, operator(postgres.url, secret_key=secret_key)))
+        shop = a_shop(Api(server.url, operator(postgres.url, secret_key=secret_key)))
     copies = {name: postgres.clone(name) for name in ("service", "plain")}
     _make_shared_rows(postgres, "plain")
     port = free_port()
@@ -123,7 +123,8 @@ def _both(postgres: Database) -> Iterator[tuple[Shop, Side, Side]]:
         yield shop, Side("plain", plain), Side("service", ours)
 
 
-def _shop(api: Api) -> Shop:
+def a_shop(api: Api) -> Shop:
+    """Make a merchant with so many KOCs that few orders share one."""
     shop = Shop.opened(api, name="Bench", terms=TERMS, valid_from=datetime.now(UTC) - timedelta(days=60))
     with show.progress("KOCs", KOCS) as tell:
         for number in range(KOCS):
@@ -149,7 +150,8 @@ def _round(
     return len(events)
 
 
-def _event(shop: Shop, number: int, draw: random.Random) -> Event:
+def an_order(shop: Shop, number: int, draw: random.Random) -> Event:
+    """Return the event of an order that some KOC brought. number: which makes it one of its own."""
     koc = draw.choice(shop.kocs)
     lines = [
         {

@@ -203,14 +203,17 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
     engine = make_engine(settings.database_url, pool_size=settings.db_pool_size, application_name="koc serve")
     security = Security(base64.b64decode(settings.secret_key))
     observer = BatcherMetrics()
-    sizes = {"batch_max": settings.batch_max, "queue_max": settings.queue_max}
     service = Service(
         settings=settings,
         engine=engine,
         admission=Admission(settings.db_admission),
         security=security,
-        orders=intake.orders_batcher(engine, observer=observer, **sizes),
-        clicks=redirect.clicks_batcher(engine, observer=observer, **sizes),
+        orders=intake.orders_batcher(
+            engine, batch_max=settings.batch_max, queue_max=settings.orders_at_once, observer=observer
+        ),
+        clicks=redirect.clicks_batcher(
+            engine, batch_max=settings.batch_max, queue_max=settings.queue_max, observer=observer
+        ),
         links=LinkMemory(engine, observer=observer),
     )
     app.state.service = service

@@ -25,7 +25,7 @@ from service.infra import metrics
 from service.infra.batcher import Batcher, Observer
 from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
-from service.infra.db import Admission, fetch, read_session, run_unit
+from service.infra.db import Admission, DatabaseAway, fetch, read_session, run_unit
 from service.infra.ids import decode, encode
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
@@ -42,6 +42,10 @@ SOURCE_FRESH_S = 1.0
 """Seconds a source is used from memory before it is read again; so long a withdrawn one may still be heard."""
 
 SOURCES_KEPT_MAX = 10_000
+
+PATIENCE_S = 10.0
+"""Seconds a shop waits for the commit of what it sent, while the database is silent; shops hang up not much later."""
+_SILENT = "The database did not answer in time. Send it again: it counts once."
 
 
 class UnknownSource(Missing):
@@ -137,7 +141,11 @@ class Intake:
             task = self._looking[source_id] = asyncio.create_task(self._look_up(source_id))
             task.add_done_callback(lambda done: self._looked(source_id, done))
         # Whoever leaves must not take the answer from the others.
-        return await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise DatabaseAway(_SILENT) from None
 
     async def _look_up(self, source_id: UUID) -> KnownSource | None:
         async with self._admission.enter():
@@ -183,15 +191,21 @@ async def receive_webhook(request: Request) -> Response:
     """POST /intake/{source}: verify, translate, commit, answer.
 
     200 with what was understood (applied, waiting or ignored), 202 when it was kept but not understood; 401, 404 and
-    413 keep nothing; 503 with Retry-After when the queue is full or the database away.
+    413 keep nothing; 503 with Retry-After when too many wait already or the database is away.
     """
     service: Service = service_of(request)
     try:
+        # First of all: when more come than can be done, those refused must cost next to nothing.
+        service.orders.check()
         source = await request.app.state.intake.find(_source_id(request.path_params["source"]))
         body = await _body(request, service.settings.body_bytes_max)
         received = request.app.state.intake.read(source, request, body)
         crash_point(CrashPoint.INTAKE_VERIFIED)
-        recorded = await service.orders.submit(received)
+        async with asyncio.timeout(PATIENCE_S):
+            recorded = await service.orders.submit(received)
+    except TimeoutError:
+        # What was accepted is done all the same, once the database speaks; whoever sends it again is told.
+        return problem_response(request, DatabaseAway(_SILENT))
     except ServiceError as error:
         return problem_response(request, error)
     return _answer(cast("Recorded", recorded))

@@ -90,7 +90,8 @@ class Batcher(Generic[Item, Result]):
 
         A batch whose work raises is halved down to the poisonous item; park(item, error) puts that one away, in a unit
         of work of its own, and makes its result. Unavailable is nobody's poison: it is every caller's answer.
-        batch_max: most items in one unit of work. queue_max: most items that wait for theirs.
+        batch_max: most items in one unit of work. queue_max: most items not answered yet, those in the unit of work
+        included: whoever is let in is answered after at most so many items, however many others are refused.
         """
         self.name = name
         self._work = work
@@ -103,12 +104,19 @@ class Batcher(Generic[Item, Result]):
         self._open = False
         self._held: list[tuple[Item, asyncio.Future[Result]]] = []
         """What the thread has taken and not answered yet."""
+        self._in_hand = 0
+        """How many of those are still to be answered."""
         self._thread = threading.Thread(target=self._run, name=f"batcher-{name}", daemon=True)
 
     @property
     def waiting(self) -> int:
         """How many items wait for their unit of work."""
         return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether an item submitted now would be refused for the number of others."""
+        return self._in_hand + len(self._queue) >= self._queue_max
 
     @property
     def running(self) -> bool:
@@ -138,6 +146,13 @@ class Batcher(Generic[Item, Result]):
             _log.error("Batcher %s stopped with %d items undone.", self.name, len(late))
             _answer(late, [_Failed(NotRunning("The process stopped before this was done."))] * len(late))
 
+    def check(self) -> None:
+        """Raise what `submit` would raise at this moment, so that who is refused costs no more than this."""
+        if not self.running:
+            raise self._not_running()
+        if self.full:
+            raise self._queue_full()
+
     async def submit(self, item: Item) -> Result:
         """Return the item's result once its unit of work is committed.
 
@@ -147,15 +162,21 @@ class Batcher(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         with self._condition:
             if not self.running:
-                raise NotRunning(f"The {self.name} writer of this process is not running.")
-            full = len(self._queue) >= self._queue_max
+                raise self._not_running()
+            full = self.full
             if not full:
                 self._queue.append((item, future))
                 self._condition.notify()
         if full:
-            self._observer.refused(self.name)
-            raise QueueFull(f"{self._queue_max} {self.name} wait already.")
+            raise self._queue_full()
         return await future
+
+    def _not_running(self) -> NotRunning:
+        return NotRunning(f"The {self.name} writer of this process is not running.")
+
+    def _queue_full(self) -> QueueFull:
+        self._observer.refused(self.name)
+        return QueueFull(f"{self._queue_max} {self.name} wait for their answers already.")
 
     def _run(self) -> None:
         while True:
@@ -165,7 +186,7 @@ class Batcher(Generic[Item, Result]):
             # Even SystemExit: a writer that died unseen would leave every later caller waiting for ever.
             except BaseException:  # noqa: BLE001 - the batcher is one of the two places that may
                 _log.exception("The loop of batcher %s crashed and starts again.", self.name)
-                lost, self._held = self._held, []
+                lost, self._held, self._in_hand = self._held, [], 0
                 _answer(lost, [_Failed(NotRunning("The writer crashed; the outcome is unknown."))] * len(lost))
                 self._observer.restarted(self.name)
                 time.sleep(_REST_S)
@@ -173,7 +194,10 @@ class Batcher(Generic[Item, Result]):
     def _serve(self) -> None:
         while self._take():
             started = time.perf_counter()
-            _answer(self._held, self._outcomes([item for item, _ in self._held]))
+            outcomes = self._outcomes([item for item, _ in self._held])
+            # Before the answers leave: one who comes back with its next item must find its own place free.
+            self._in_hand = 0
+            _answer(self._held, outcomes)
             self._observer.batch(self.name, size=len(self._held), seconds=time.perf_counter() - started)
             self._held = []
 
@@ -183,6 +207,7 @@ class Batcher(Generic[Item, Result]):
             while self._open and not self._queue:
                 self._condition.wait()
             self._held = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
+            self._in_hand = len(self._held)
         return bool(self._held)
 
     def _outcomes(self, items: list[Item]) -> list[Result | _Failed]:

@@ -80,8 +80,10 @@ class Settings(BaseSettings):
     """Requests that may use the database at once, per process; the batchers' connections must be left over."""
     batch_max: Annotated[int, Field(ge=1, le=4096)] = 256
     """Most orders, or clicks, in one unit of work."""
+    orders_at_once: Annotated[int, Field(ge=1)] = 128
+    """Most order webhooks of a process that wait for their answer; one more is answered 503, with Retry-After."""
     queue_max: Annotated[int, Field(ge=1)] = 2048
-    """Most orders, or clicks, that wait for a unit of work; one more is answered 503."""
+    """Most clicks of a process that wait to be stored; the visitor of one more is sent on all the same."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     """Most bytes of a request's body; a longer one is answered 413."""
     log_format: Literal["auto", "json", "pretty"] = "auto"

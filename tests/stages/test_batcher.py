@@ -137,7 +137,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     desk, tally = Desk(), Tally()
 
     async def scene() -> tuple[QueueFull, list[int]]:
-        async with running(Batcher("numbers", desk.work, desk.park, queue_max=3, observer=tally)) as batcher:
+        async with running(Batcher("numbers", desk.work, desk.park, queue_max=4, observer=tally)) as batcher:
             first = await hold_one(desk, batcher)
             rest = [asyncio.create_task(batcher.submit(item)) for item in (1, 2, 3)]
             await until(lambda: batcher.waiting == 3)
@@ -151,6 +151,83 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     assert refusal.retry_after_s >= 1
     assert answers == [0, 2, 4, 6]
     assert tally.refusals == 1
+
+
+def test_who_would_be_refused_can_know_before_doing_anything() -> None:
+    desk, tally = Desk(), Tally()
+    batcher = Batcher("numbers", desk.work, desk.park, queue_max=2, observer=tally)
+
+    async def scene() -> None:
+        with pytest.raises(NotRunning):
+            batcher.check()
+        async with running(batcher):
+            batcher.check()
+            first = await hold_one(desk, batcher)
+            batcher.check()
+            second = asyncio.create_task(batcher.submit(1))
+            await until(lambda: batcher.waiting == 1)
+            with pytest.raises(QueueFull):
+                batcher.check()
+            desk.gate.set()
+            await asyncio.gather(first, second)
+            batcher.check()
+
+    asyncio.run(scene())
+
+    assert desk.batches == [[0], [1]]
+    assert tally.refusals == 1
+
+
+def test_as_many_callers_as_are_let_in_are_never_refused_when_each_waits_for_its_answer() -> None:
+    tally = Tally()
+    batcher: Batcher[int, int] = Batcher("numbers", list, lambda item, _: item, queue_max=32, observer=tally)
+
+    async def caller(number: int) -> int:
+        return sum([await batcher.submit(number) for _ in range(200)])
+
+    async def scene() -> list[int]:
+        async with running(batcher):
+            return await asyncio.gather(*[caller(number) for number in range(32)])
+
+    assert asyncio.run(scene()) == [200 * number for number in range(32)]
+    assert tally.refusals == 0
+
+
+@pytest.mark.parametrize(("queue_max", "batch_max"), [(8, 256), (8, 3), (1, 1)])
+def test_however_many_are_refused_who_is_let_in_waits_for_no_more_than_the_others_let_in(
+    queue_max: int, batch_max: int
+) -> None:
+    # The clock is the number of items done: so it says the same on every machine.
+    tally, done, refusals, waits = Tally(), 0, 0, []
+
+    def work(arrivals: Sequence[int]) -> list[int]:
+        nonlocal done
+        done += len(arrivals)
+        waits.extend(done - came for came in arrivals)
+        return list(arrivals)
+
+    batcher: Batcher[int, int] = Batcher(
+        "numbers", work, lambda item, _: item, batch_max=batch_max, queue_max=queue_max, observer=tally
+    )
+
+    async def caller() -> None:
+        nonlocal refusals
+        try:
+            await batcher.submit(done)
+        except QueueFull:
+            refusals += 1
+
+    async def scene() -> None:
+        async with running(batcher):
+            for _ in range(50):
+                await asyncio.gather(*[caller() for _ in range(3 * queue_max + 5)])
+
+    asyncio.run(scene())
+
+    assert len(waits) + refusals == 50 * (3 * queue_max + 5)
+    assert tally.refusals == refusals > 0
+    # What was let in before it, and its own unit of work.
+    assert max(waits) <= queue_max + min(batch_max, queue_max)
 
 
 @pytest.mark.parametrize("poison", [{0}, {7}, {3, 4}, {0, 15}, set(range(16))])
