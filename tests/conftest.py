@@ -17,6 +17,14 @@ DATABASE_FIXTURES = {"database_url", "engine", "new_database"}
 _server = pytest.StashKey[databases.Server]()
 
 hypothesis.settings.register_profile("koc", deadline=None)
+# For `make mutants`: a failure is all it asks for, so none is made smaller, and a slow machine is not one.
+hypothesis.settings.register_profile(
+    "mutants",
+    deadline=None,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("koc")
 
 

@@ -113,7 +113,7 @@ def assess(
     frozen = frozen_reason(facts)
     lines = net_lines(facts.snapshot, facts.all_refunds()) if facts.snapshot else []
     earned: dict[tuple[UUID, str], Target] = {}
-    if facts.snapshot and attribution.affiliate_id and attribution.program_id:
+    if attribution.affiliate_id and attribution.program_id:
         target = _target(
             facts, inputs, lines, payee_id=attribution.affiliate_id, program_id=attribution.program_id, frozen=frozen
         )
@@ -226,7 +226,6 @@ class Quote:
     """What one version of the terms gives for one order."""
 
     version: ProgramVersion
-    lines: list[NetLine]
     shares: list[LineShare]
     currency: str
     cap_minor: int | None
@@ -286,7 +285,7 @@ def quote(version: ProgramVersion, lines: list[NetLine], currency: str) -> Quote
         found = version.terms.rule_for(line.line)
         exact = Fraction(0) if found is None else earned(line.net_minor, found[1], currency)
         shares.append(LineShare(line, found[0] if found else None, exact, round_half_away(exact)))
-    return Quote(version, lines, shares, currency, version.terms.cap_minor(currency))
+    return Quote(version, shares, currency, version.terms.cap_minor(currency))
 
 
 def earned(base_minor: int, rule: Rule, currency: str) -> Fraction:

@@ -6,7 +6,7 @@ Every fact may come twice, late and in any order. Merging is a join: commutative
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -430,20 +430,7 @@ def merge(old: Fact, new: Fact) -> Fact:
     if old.body_hash == new.body_hash:
         return old if old.conflicting else new
     winner = max(old, new, key=lambda fact: fact.body_hash)
-    return _marked(winner) if winner.kind is FactKind.ORDER else winner
-
-
-def _marked(fact: Fact) -> Fact:
-    return Fact(
-        fact.kind,
-        fact.key,
-        fact.version_at,
-        fact.version_amount,
-        fact.body,
-        fact.text,
-        fact.body_hash,
-        conflicting=True,
-    )
+    return replace(winner, conflicting=True) if winner.kind is FactKind.ORDER else winner
 
 
 @dataclass(slots=True)

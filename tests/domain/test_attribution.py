@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.attribution import Attribution, Reason, attribute, identity_key
+from service.domain.attribution import Attribution, Candidate, Reason, attribute, identity_key
 from service.domain.order import Fact, OrderSnapshot, Touch
 from service.domain.program import (
     AttributionTerms,
@@ -120,6 +120,63 @@ def test_one_touch_alone(touch: Touch, shop: DatedInputs, reason: Reason) -> Non
     assert outcome.program_id == (PROGRAM if reason is Reason.WON else None)
 
 
+NOBODYS = (Owner(day(1), ANN),)
+
+
+@pytest.mark.parametrize(
+    ("touch", "shop", "candidate"),
+    [
+        pytest.param(a_click(None), a_shop(), Candidate(a_click(None), Reason.BAD_SIGNATURE), id="an unreadable click"),
+        pytest.param(
+            replace(a_click(), at=None),
+            a_shop(),
+            Candidate(replace(a_click(), at=None), Reason.BAD_SIGNATURE),
+            id="a click without its time",
+        ),
+        pytest.param(
+            replace(a_click(), link_id=None),
+            a_shop(),
+            Candidate(replace(a_click(), link_id=None), Reason.BAD_SIGNATURE),
+            id="a click without its link",
+        ),
+        pytest.param(
+            a_click(OTHER_LINK),
+            a_shop(),
+            Candidate(a_click(OTHER_LINK), Reason.UNKNOWN_LINK, day(-1)),
+            id="an unknown link: when it was clicked",
+        ),
+        pytest.param(
+            a_coupon("nope"),
+            a_shop(),
+            Candidate(a_coupon("nope"), Reason.UNKNOWN_COUPON, day(0)),
+            id="an unknown coupon: when it was used",
+        ),
+        pytest.param(
+            a_click(),
+            shop_where(links={ANNS_LINK: Traceable(ANNS_LINK, PROGRAM, NOBODYS)}),
+            Candidate(a_click(), Reason.NO_OWNER, day(-1), program_id=PROGRAM),
+            id="nobody's link: when and in which programme",
+        ),
+        pytest.param(
+            a_coupon(),
+            shop_where(coupons={"ann10": Traceable(UUID(int=1), PROGRAM, NOBODYS)}),
+            Candidate(a_coupon(), Reason.NO_OWNER, day(0), program_id=PROGRAM),
+            id="nobody's coupon: when and in which programme",
+        ),
+        pytest.param(
+            a_click(),
+            shop_where(approvals={}),
+            Candidate(a_click(), Reason.NOT_APPROVED, day(-1), ANN, PROGRAM),
+            id="a known owner: all of it",
+        ),
+    ],
+)
+def test_a_touch_that_lost_says_as_much_as_could_be_read_of_it(
+    touch: Touch, shop: DatedInputs, candidate: Candidate
+) -> None:
+    assert attributed(touch, shop=shop).candidates == (candidate,)
+
+
 def test_an_order_without_touches_says_so() -> None:
     assert attributed().reason is Reason.NO_TOUCH
     assert attribute(told(), a_shop(), {}).reason is Reason.NO_TOUCH
@@ -168,6 +225,14 @@ def test_a_kind_that_is_absent_leaves_the_choice_to_the_other(precedence: Preced
 
     assert attributed(EARLY_CLICK, LATE_CLICK, shop=shop).affiliate_id == (BEN if model is LAST else ANN)
     assert attributed(a_coupon("ben10"), shop=shop).affiliate_id == BEN
+
+
+@pytest.mark.parametrize(("model", "winner"), [(LAST, BEN), (FIRST, ANN)])
+def test_a_shop_that_lists_the_latest_touch_first_gets_the_same_answer(model: Model, winner: UUID) -> None:
+    shop = a_shop(precedence=LATEST, model=model)
+
+    assert attributed(EARLY_CLICK, LATE_CLICK, shop=shop).affiliate_id == winner
+    assert attributed(LATE_CLICK, EARLY_CLICK, shop=shop).affiliate_id == winner
 
 
 def test_a_touch_that_may_not_earn_does_not_stand_in_anybodys_way() -> None:
@@ -249,6 +314,13 @@ def test_buying_from_oneself(rule: SelfPurchase, customer: tuple[tuple[str, str]
     assert reasons(attributed(a_coupon(), shop=a_shop(self_purchase=rule), customer=customer)) == [reason]
 
 
+def test_an_affiliate_of_whom_nothing_is_known_is_not_the_customer() -> None:
+    outcome = attributed(a_coupon(), shop=shop_where(identities={}), customer=ANNS_CUSTOMER)
+
+    assert reasons(outcome) == [Reason.WON]
+    assert list(outcome.identities.values()) == [False]
+
+
 def test_ones_own_purchase_leaves_the_order_to_somebody_else() -> None:
     outcome = attributed(a_coupon("ann10"), LATE_CLICK, customer=ANNS_CUSTOMER)
 
@@ -282,6 +354,12 @@ def test_a_stored_comparison_is_found_whatever_order_the_hashes_come_in() -> Non
     one, other = (("email", "x"), ("phone", "y")), (("phone", "y"), ("email", "x"))
 
     assert identity_key(ANN, one) == identity_key(ANN, other)
+
+
+def test_a_comparison_stored_by_an_earlier_release_is_still_found() -> None:
+    key = identity_key(ANN, (("phone", "y"), ("email", "x")))
+
+    assert key == "00000000-0000-0000-0000-00000000000a:email=x,phone=y"
 
 
 # Decisions
@@ -361,4 +439,18 @@ def test_a_candidate_says_all_an_affiliate_may_ask() -> None:
         "affiliate_id": str(ANN),
         "program_id": str(PROGRAM),
         "reason_code": "outside_window",
+    }
+
+
+def test_what_could_not_be_read_is_shown_as_absent() -> None:
+    (shown,) = [candidate.as_json() for candidate in attributed(a_click(None)).candidates]
+
+    assert shown == {
+        "kind": "click",
+        "ref": "clk_1",
+        "at": None,
+        "link_id": None,
+        "affiliate_id": None,
+        "program_id": None,
+        "reason_code": "bad_signature",
     }

@@ -1,6 +1,7 @@
 """What an order earns, the receipt that explains it, and the moves that get there."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -387,6 +388,22 @@ def test_credit_to_somebody_without_a_programme_earns_nothing_and_says_why() -> 
     }
 
 
+def test_credit_for_a_touch_of_a_programme_without_terms_earns_nothing_and_says_why() -> None:
+    shop = replace(a_shop(), versions={})
+
+    assessment = assessed(an_order(), a_credit(ANN), shop=shop, known=[(ANN, USD)])
+
+    assert (assessment.attribution.affiliate_id, assessment.attribution.program_id) == (ANN, PROGRAM)
+    (target,) = assessment.targets
+    assert (target.target_minor, target.reason) == (0, Reason.NO_TERMS)
+
+
+def test_a_target_names_the_programme_and_the_version_that_pay_it() -> None:
+    target = the_target(an_order(), shop=a_shop(a_version(number=7)))
+
+    assert (target.program_id, target.program_version) == (PROGRAM, 7)
+
+
 def test_a_verdict_speaks_for_one_payee_only() -> None:
     assert the_target(an_order(), a_rejection(payee=BEN)).target_minor == 1_000
     assert amounts(assessed(an_order(), a_rejection(payee=BEN), a_credit(BEN))) == {(BEN, "USD"): (0, Reason.REJECTED)}
@@ -507,9 +524,9 @@ def test_after_any_history_posted_is_target_and_no_place_is_below_zero(
 
 
 def test_a_place_cannot_give_what_it_does_not_have() -> None:
-    with pytest.raises(InvariantBroken):
+    with pytest.raises(InvariantBroken, match="below zero"):
         Places(10, 0, 0).after([settle_move(11)])
-    with pytest.raises(InvariantBroken):
+    with pytest.raises(InvariantBroken, match="cannot fall to -1"):
         difference(Places(10, 0, 0), target_minor=-1, frozen=False, freezable_minor=0)
 
 
@@ -531,6 +548,10 @@ def test_a_place_cannot_give_what_it_does_not_have() -> None:
 )
 def test_how_much_a_due_settlement_moves(places: tuple[int, int, int], approved: int | None, amount: int) -> None:
     assert settleable(Places(*places), approved_minor=approved) == amount
+
+
+def test_settling_moves_from_pending_to_payable_and_is_called_so() -> None:
+    assert settle_move(5) == Move(EntryKind.SETTLE, Place.PENDING, Place.PAYABLE, 5)
 
 
 # The status shown

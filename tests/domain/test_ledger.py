@@ -55,7 +55,7 @@ def test_a_place_stands_on_the_account_of_its_owner(place: Place, kind: AccountK
     ],
 )
 def test_a_posting_that_makes_no_sense_cannot_be_written(change: dict[str, object]) -> None:
-    with pytest.raises(InvariantBroken):
+    with pytest.raises(InvariantBroken, match="not a posting"):
         replace(POSTING, **change)  # type: ignore[arg-type] # fields of Posting
 
 

@@ -1,5 +1,6 @@
 """Amounts in minor units: every group of decimals, hostile text, and the two ways we round."""
 
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -73,6 +74,8 @@ def test_writing_an_amount_out_and_reading_it_back_changes_nothing(amount: int, 
         pytest.param(Decimal("1.5e-1"), "USD", 15, id="a JSON number with a negative exponent"),
         pytest.param("10000000000000.00", "USD", AMOUNT_MAX_MINOR, id="the largest amount"),
         pytest.param("1000000000000000", "VND", AMOUNT_MAX_MINOR, id="the largest amount without decimals"),
+        pytest.param(10**15, "VND", AMOUNT_MAX_MINOR, id="the largest amount as a JSON integer"),
+        pytest.param(-(10**15), "VND", -AMOUNT_MAX_MINOR, id="the smallest amount as a JSON integer"),
     ],
 )
 def test_plain_decimal_notation_is_read_exactly(text: str | int | Decimal, currency: str, minor: int) -> None:
@@ -117,10 +120,33 @@ def test_numbers_that_are_no_amount_are_refused_quickly(number: str | int | Deci
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("1,50", "'1,50' is not a plain decimal amount", id="notation"),
+        pytest.param("1.999", "1.999 has more than the 2 decimals of USD", id="decimals"),
+        pytest.param("99999999999999999", "99999999999999999 USD is beyond", id="size"),
+        pytest.param(10**5_000, "beyond the largest amount", id="size of a number too long to write out"),
+    ],
+)
+def test_a_refused_amount_says_what_is_wrong_with_it(text: str | int, says: str) -> None:
+    with pytest.raises(InvalidAmount, match=says) as refused:
+        minor_of(text, "USD")
+
+    assert refused.value.detail == str(refused.value)
+
+
+def test_a_refusal_does_not_repeat_a_whole_hostile_text() -> None:
+    with pytest.raises(InvalidAmount) as refused:
+        minor_of("x" * 100_000, "USD")
+
+    assert len(refused.value.detail) < 100
+
+
+@pytest.mark.parametrize(
     "currency", ["", "usd", "US", "USDT", "XXX", "XAU", "BTC", "DEM", "HRK", "ANG", " USD", "USD\n", "ＵＳＤ"]
 )
 def test_only_active_codes_in_capitals_are_currencies(currency: str) -> None:
-    with pytest.raises(UnknownCurrency):
+    with pytest.raises(UnknownCurrency, match=re.escape(repr(currency))):
         minor_of("1", currency)
 
 

@@ -1,6 +1,7 @@
 """Rates, terms as JSON, and which versions of a programme speak for an order."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.errors import BackDated, InvalidTerms, UnknownCurrency
+from service.domain.money import AMOUNT_MAX_MINOR
 from service.domain.order import Milestone
 from service.domain.program import (
     AttributionTerms,
@@ -57,7 +59,7 @@ def test_a_rate_is_percent_in_decimal_notation(written: str, rate: Fraction, sho
     ["", "-1", "100.1", "100.000001", "101", "999", "12,5", "12.5%", "1e1", "NaN", "Infinity", ".5", "5.", "1/8", " 5", "5\n", "١٢", "0.0000001", "+5"],
 )  # fmt: skip
 def test_anything_else_is_no_rate(written: str) -> None:
-    with pytest.raises(InvalidTerms):
+    with pytest.raises(InvalidTerms, match=re.escape(f"{written!r} is not a rate")):
         rate_of(written)
 
 
@@ -116,6 +118,44 @@ def test_terms_survive_their_json() -> None:
     assert stored["rules"][0]["match"]["skus"] == ["A", "B"]
 
 
+def test_terms_stored_by_an_earlier_release_are_still_read() -> None:
+    terms = Terms(
+        rules=(percent("12.5", skus=["MUG"]), flat({"USD": 150}, categories=["tea"])),
+        caps_minor=(("USD", 9_900),),
+        payout_minimums_minor=(("VND", 200_000),),
+    )
+    stored = {
+        "rules": [
+            {"kind": "percent", "rate": "12.5", "match": {"skus": ["MUG"], "categories": []}},
+            {
+                "kind": "flat",
+                "amounts": [{"amount_minor": 150, "currency": "USD"}],
+                "match": {"skus": [], "categories": ["tea"]},
+            },
+        ],
+        "base": "net",
+        "cap_per_order": [{"amount_minor": 9_900, "currency": "USD"}],
+        "attribution": {
+            "window_days": 30,
+            "model": "last",
+            "precedence": "coupon",
+            "self_purchase": "reject",
+        },
+        "settlement": {"kind": "rolling", "start": "paid", "hold_days": 14, "approval": "automatic"},
+        "payout_minimums": [{"amount_minor": 200_000, "currency": "VND"}],
+        "notice_days": 30,
+    }
+
+    assert Terms.of_json(stored) == terms
+    assert terms.as_json() == stored
+
+
+def test_the_largest_amount_is_a_possible_cap() -> None:
+    terms = Terms(rules=(percent("1"),), caps_minor=(("VND", AMOUNT_MAX_MINOR),))
+
+    assert Terms.of_json(terms.as_json()) == terms
+
+
 @examples(100)
 @given(st.lists(strategies.rules, min_size=1, max_size=4))
 def test_any_rules_survive_their_json(rules: list[object]) -> None:
@@ -125,34 +165,46 @@ def test_any_rules_survive_their_json(rules: list[object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "refusal"),
+    ("change", "refusal", "says"),
     [
-        pytest.param({"rules": []}, InvalidTerms, id="no rule"),
+        pytest.param({"rules": []}, InvalidTerms, "at least one rule", id="no rule"),
         pytest.param(
-            {"rules": [{"kind": "ladder", "match": {"skus": [], "categories": []}}]}, InvalidTerms, id="unknown kind"
+            {"rules": [{"kind": "ladder", "match": {"skus": [], "categories": []}}]},
+            InvalidTerms,
+            "'ladder' is not a rule kind",
+            id="unknown kind",
         ),
         pytest.param(
             {"rules": [{"kind": "percent", "rate": "101", "match": {"skus": [], "categories": []}}]},
             InvalidTerms,
+            "'101' is not a rate",
             id="rate",
         ),
         pytest.param(
             {"rules": [{"kind": "flat", "amounts": [], "match": {"skus": [], "categories": []}}]},
             InvalidTerms,
+            "at least one currency",
             id="no amount",
         ),
-        pytest.param({"cap_per_order": [{"amount_minor": 5, "currency": "DOGE"}]}, UnknownCurrency, id="currency"),
-        pytest.param({"cap_per_order": [{"amount_minor": -5, "currency": "USD"}]}, InvalidTerms, id="below zero"),
-        pytest.param({"payout_minimums": [{"amount_minor": 10**16, "currency": "USD"}]}, InvalidTerms, id="too much"),
+        pytest.param(
+            {"cap_per_order": [{"amount_minor": 5, "currency": "DOGE"}]}, UnknownCurrency, "'DOGE'", id="currency"
+        ),
+        pytest.param({"cap_per_order": [{"amount_minor": -5, "currency": "USD"}]}, InvalidTerms, "-5", id="below zero"),
+        pytest.param(
+            {"payout_minimums": [{"amount_minor": 10**16, "currency": "USD"}]}, InvalidTerms, str(10**16), id="too much"
+        ),
         pytest.param(
             {"cap_per_order": [{"amount_minor": 5, "currency": "USD"}, {"amount_minor": 6, "currency": "USD"}]},
             InvalidTerms,
+            "USD is named twice",
             id="a currency twice",
         ),
     ],
 )
-def test_terms_that_make_no_sense_are_refused(change: dict[str, object], refusal: type[Exception]) -> None:
-    with pytest.raises(refusal):
+def test_terms_that_make_no_sense_are_refused_by_what_is_wrong_with_them(
+    change: dict[str, object], refusal: type[Exception], says: str
+) -> None:
+    with pytest.raises(refusal, match=says):
         Terms.of_json(a_version().terms.as_json() | change)
 
 
@@ -242,7 +294,8 @@ def test_a_dated_input_never_reaches_back(ahead: timedelta, may_reach_back: bool
     if accepted:
         check_start(day(0) + ahead, recorded_at=day(0), may_reach_back=may_reach_back)
     else:
-        with pytest.raises(BackDated, match="5 minutes"):
+        earliest = (day(0) + timedelta(minutes=5)).isoformat()
+        with pytest.raises(BackDated, match=f"5 minutes.* {re.escape(earliest)}"):
             check_start(day(0) + ahead, recorded_at=day(0), may_reach_back=may_reach_back)
 
 
