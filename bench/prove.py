@@ -4,13 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, show
+from bench import books, confluence, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
 from service.infra.embedded_postgres import EmbeddedPostgresError
 
-PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {"books": books.prove}
+PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
+    "books": books.prove,
+    "confluence": confluence.prove,
+}
 """By name: takes how many and the seed, as far as given; returns whether the promise holds."""
 
 

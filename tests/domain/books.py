@@ -23,8 +23,10 @@ class Books:
     def receive(self, batch: Iterable[Fact]) -> Assessment:
         """What one unit of work does: merge the batch, merge it into the rows, assess, move the difference."""
         for key, fact in merged(batch).items():
-            winner = merge(self.rows[key], fact) if key in self.rows else fact
-            self.rows[key] = _as_read_back(winner)
+            known = self.rows.get(key)
+            winner = fact if known is None else merge(known, fact)
+            if winner is not known:
+                self.rows[key] = _as_read_back(winner)
         outcome = assess(OrderFacts.of(self.rows.values()), self.inputs, identities=self.identities, known=self.places)
         self.identities = dict(outcome.attribution.identities)
         for target in outcome.targets:

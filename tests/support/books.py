@@ -61,6 +61,19 @@ class Books:
 
     @classmethod
     def opened(cls, engine: Engine, terms: Terms | None = None, *, time_zone: str = "UTC") -> "Books":
+        books = cls.founded(engine, time_zone=time_zone)
+        with unit_of_work(engine) as session:
+            session.add(
+                ProgramRow(merchant_id=books.merchant_id, id=books.program_id, name="Friends", created_at=LONG_AGO)
+            )
+            session.flush()
+        books.version(1, terms or ten_percent(), valid_from=LONG_AGO)
+        books.affiliate("ANN", affiliate_id=books.ann)
+        return books
+
+    @classmethod
+    def founded(cls, engine: Engine, *, time_zone: str = "UTC") -> "Books":
+        """Only the merchant and its two sources; nobody promotes it yet."""
         books = cls(engine)
         with unit_of_work(engine) as session:
             session.add(
@@ -77,12 +90,6 @@ class Books:
                         created_at=LONG_AGO,
                     )
                 )
-            session.add(
-                ProgramRow(merchant_id=books.merchant_id, id=books.program_id, name="Friends", created_at=LONG_AGO)
-            )
-            session.flush()
-        books.version(1, terms or ten_percent(), valid_from=LONG_AGO)
-        books.affiliate("ANN", affiliate_id=books.ann)
         return books
 
     @property

@@ -1,0 +1,209 @@
+"""Facts of orders in every order, again and again, from two processes: the same targets at once, in the end the same books.
+
+What exactly must be the same, and the one case in which places may differ, stands in `tests/support/confluence.py`.
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Engine
+
+from bench import show
+from bench.serve import database
+from service.domain.commission import CommissionReason
+from service.domain.order import Fact
+from service.infra.db import make_engine
+from tests.support.confluence import TELLINGS, Seen, Telling, difference_in_memory
+from tests.support.confluence_books import SHUFFLED, Differences, differences, one_process, two_processes
+from tests.support.fact_sets import Feature, facts_of, in_code, smallest
+
+N = 100_000
+SEED = 1
+CHUNK = 500
+"""Sets a process takes at once."""
+IN_DATABASE_MIN = 200
+IN_DATABASE_PART = 50
+"""One set of so many is also told to PostgreSQL."""
+PER_MERCHANT = 100
+"""Orders of one merchant there: few enough that two processes always meet on the same ones."""
+COVERED_FROM = 2_000
+"""From so many sets on, each feature and reason must have been there."""
+SHOWN_MAX = 5
+"""How many diverging sets are made small and printed; all are counted."""
+SHRINK_TELLINGS = 20
+"""In how many orders a smaller set is told before it is taken for one that does not diverge."""
+
+# Nobody misses the data of a proof after a power cut.
+POSTGRES_SETTINGS: Mapping[str, str] = {"fsync": "off", "full_page_writes": "off", "max_connections": "50"}
+
+NOT_MADE = frozenset({CommissionReason.EARNED, CommissionReason.NO_TERMS})
+"""Reasons these sets do not come to: nothing is settled when they are counted, and the shop always has terms."""
+
+
+def prove(n: int | None, seed: int | None) -> bool:
+    """Tell n sets (100,000) in memory and a part of them to PostgreSQL. Returns whether none diverges.
+
+    seed: of the first set; the others follow. With one set, N=1, a diverging one is repeated.
+    """
+    count, first = N if n is None else n, SEED if seed is None else seed
+    in_database = max(IN_DATABASE_MIN, count // IN_DATABASE_PART)
+    show.say(
+        f"{count} sets from seed {first}, each told at once and in {TELLINGS} other orders; "
+        f"{in_database} of them to PostgreSQL by two processes."
+    )
+    pure = _in_memory(first, count)
+    found = _in_database(first, in_database)
+    _tables(pure.seen, found, count)
+    missing = _missing(pure.seen) if count >= COVERED_FROM else []
+    if missing:
+        show.say(f"Never met, so nothing is proved about: {', '.join(missing)}.")
+    if len(found.by_process) < 2:
+        show.say("Only one process wrote to PostgreSQL.")
+    diverging = len(pure.diverging) + len(found.orders) + len(found.others)
+    show.result(
+        "confluence",
+        n=count,
+        diverging=diverging,
+        pure=count,
+        postgres=in_database,
+        deliveries=pure.seen.deliveries + found.deliveries,
+        settled_between=pure.seen.tellings[Telling.SETTLED] + found.settled,
+        missing=len(missing),
+        seed=first,
+    )
+    return diverging == 0 and not missing and len(found.by_process) == 2
+
+
+@dataclass(slots=True)
+class _Pure:
+    """diverging: the first difference by seed."""
+
+    seen: Seen = field(default_factory=Seen)
+    diverging: dict[int, str] = field(default_factory=dict)
+
+
+def _in_memory(first: int, count: int) -> _Pure:
+    pure = _Pure()
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(os.cpu_count() or 1, mp_context=spawn, initializer=_quiet) as pool,
+        show.progress("In memory", count) as tell,
+    ):
+        done = 0
+        chunks = [range(start, min(start + CHUNK, first + count)) for start in range(first, first + count, CHUNK)]
+        for chunk in as_completed([pool.submit(_tell_all, seeds) for seeds in chunks]):
+            part = chunk.result()
+            pure.seen.add(part.seen)
+            pure.diverging |= part.diverging
+            done += CHUNK
+            tell(min(done, count))
+    for seed, difference in sorted(pure.diverging.items())[:SHOWN_MAX]:
+        _show(seed, difference, smallest(facts_of(seed), _diverges_in_memory), where="in memory")
+    return pure
+
+
+def _quiet() -> None:
+    # Ctrl-C is for the one who waits for us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def _tell_all(seeds: range) -> _Pure:
+    part = _Pure()
+    for seed in seeds:
+        difference = difference_in_memory(facts_of(seed), seed, part.seen)
+        if difference:
+            part.diverging[seed] = difference
+    return part
+
+
+def _diverges_in_memory(facts: Sequence[Fact]) -> bool:
+    return any(difference_in_memory(facts, seed) for seed in range(SHRINK_TELLINGS))
+
+
+def _in_database(first: int, count: int) -> Differences:
+    found = Differences()
+    with database(POSTGRES_SETTINGS) as postgres:
+        engine = make_engine(postgres.url, lock_timeout_ms=120_000, statement_timeout_ms=120_000)
+        try:
+            with two_processes(postgres.url) as write, show.progress("On PostgreSQL, two processes", count) as tell:
+                for start in range(first, first + count, PER_MERCHANT):
+                    seeds = range(start, min(start + PER_MERCHANT, first + count))
+                    sets = {_order(seed): facts_of(seed) for seed in seeds}
+                    found.add(differences(engine, write, sets, seed=start))
+                    tell(seeds.stop - first)
+            for number, (order, difference) in enumerate(sorted(found.orders.items())):
+                if number < SHOWN_MAX:
+                    facts = facts_of(_seed(order))
+                    _show(_seed(order), difference, _smallest_in_database(engine, facts), where="on PostgreSQL")
+        finally:
+            engine.dispose()
+    for other in found.others[:SHOWN_MAX]:
+        show.say(f"Diverging on PostgreSQL: {other}")
+    return found
+
+
+def _order(seed: int) -> str:
+    return f"order-{seed}"
+
+
+def _seed(order: str) -> int:
+    return int(order.removeprefix("order-"))
+
+
+def _smallest_in_database(engine: Engine, facts: Sequence[Fact]) -> Sequence[Fact]:
+    """The smallest part that diverges also alone and told by one process; all of it where it takes others or a race."""
+
+    def diverges(some: Sequence[Fact]) -> bool:
+        answer = differences(engine, one_process(engine), {"alone": some}, seed=0, shuffled=SHRINK_TELLINGS)
+        return bool(answer.orders or answer.others)
+
+    if not diverges(facts):
+        show.say("The next one does not diverge when one process tells it alone.")
+        return facts
+    return smallest(facts, diverges)
+
+
+def _show(seed: int, difference: str, facts: Sequence[Fact], *, where: str) -> None:
+    show.say(f"\nDiverging {where}, seed {seed} (N=1 SEED={seed} repeats it): {difference}")
+    show.say(f"The smallest part of it that diverges, {len(facts)} of {len(facts_of(seed))} facts:\n{in_code(facts)}")
+
+
+def _missing(seen: Seen) -> list[str]:
+    """What a run of this size has to have met and has not."""
+    wanted: list[tuple[type[StrEnum], Mapping[Any, int]]] = [
+        (Feature, seen.sets),
+        (CommissionReason, seen.reasons),
+        (Telling, seen.tellings),
+    ]
+    return [each.value for kind, counted in wanted for each in kind if not counted[each] and each not in NOT_MADE]
+
+
+def _tables(seen: Seen, found: Differences, count: int) -> None:
+    shown: list[tuple[str, Mapping[Any, int]]] = [
+        ("Sets that had", seen.sets),
+        ("Commissions, before settling", seen.reasons),
+        ("On the way, in memory", seen.tellings),
+    ]
+    for title, counted in shown:
+        rows = [(each.value, f"{number:,}") for each, number in sorted(counted.items(), key=lambda pair: -pair[1])]
+        show.table(f"{title} ({count:,} sets)", ("what", "how many"), rows)
+    rows = [
+        ("deliveries, the straight ones too", f"{found.deliveries:,}"),
+        *(
+            (f"batches of writing process {number}", f"{batches:,}")
+            for number, batches in enumerate(found.by_process.values(), start=1)
+        ),
+        ("commissions settled on the way", f"{found.settled:,}"),
+        ("commissions whose place may differ", f"{found.loose:,}"),
+        ("merchants told each set in another order", str(SHUFFLED)),
+    ]
+    show.table("On PostgreSQL", ("what", "how many"), rows)
