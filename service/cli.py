@@ -26,7 +26,8 @@ from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
-from service.ledger.audit import Finding, check
+from service.ledger.audit import check
+from service.ledger.findings import Finding
 from service.main import create_app
 from service.reports.recheck import SAMPLE, recheck
 from service.tables.parties import MerchantRow, Scope

@@ -1,97 +1,13 @@
 """Prove that the books agree with themselves: what `koc check-books` asks of the database."""
 
-from dataclasses import dataclass
-from enum import StrEnum
 from uuid import UUID
 
 from sqlmodel import Session
 
 from service.domain.ledger import MAY_BE_NEGATIVE, MERCHANT_ACCOUNTS
-from service.infra import ids
-from service.infra.db import execute, fetch
-
-FINDINGS_MAX = 1000
-"""Most findings told of one kind; books that are wrong a million times are told of a thousand."""
-
-
-class FindingCode(StrEnum):
-    """What can be wrong with the books. Codes are never renamed."""
-
-    BALANCE = "balance"
-    """A kept balance is not the sum of its postings."""
-    BALANCE_NEGATIVE = "balance-negative"
-    """An account other than payable is below zero."""
-    DAY_SUM = "day-sum"
-    """The sums of a booking row are not those of the postings booked on it."""
-    DAY_SLOT = "day-slot"
-    """A posting is booked on a row that is not there."""
-    POSTING_ACCOUNT = "posting-account"
-    """A posting debits what it credits, or names an owner who cannot have such an account."""
-    POSTING_ENTRIES = "posting-entries"
-    """A posting made by commission moves is not the sum of its entries."""
-    ENTRY_POSTING = "entry-posting"
-    """An entry and its posting name different accounts."""
-    ENTRY_MOVE = "entry-move"
-    """An entry goes from or to a place its kind does not know."""
-    ENTRY_SEQUENCE = "entry-sequence"
-    """The entries of a commission are not numbered from one to the number it keeps."""
-    ENTRY_VERSION = "entry-version"
-    """An entry names a version of payable that cannot hold it."""
-    COMMISSION_TARGET = "commission-target"
-    """Pending, held and settled do not add up to the target, or one is below zero."""
-    COMMISSION_ENTRIES = "commission-entries"
-    """A commission's places are not the sums of its entries."""
-    COMMISSION_FROZEN = "commission-frozen"
-    """A frozen order's money stands in pending, or a free order's in held."""
-    EARNED = "earned"
-    """What a payee earned is not where it can be: pending, held, payable, reserved, in transit, paid, carried, taxed."""
-    ITEM_INTERVAL = "item-interval"
-    """A payee's payout items overlap, leave a gap, or name versions payable never had."""
-    ITEM_GROSS = "item-gross"
-    """A payout item did not take what moved in its interval."""
-    ITEM_SPLIT = "item-split"
-    """Net, tax, fee and remainder are not gross and carried."""
-    ITEM_LIVE = "item-live"
-    """A payout item's mark of being live is not what its attempts and its release say, or a payee has two."""
-    ITEM_GAVE_BACK = "item-gave-back"
-    """A payout item that gave all its money back does not say at which version of payable, or one that kept it does."""
-    ITEM_HANDED_OVER = "item-handed-over"
-    """A payout item's mark of being handed to a rail is not what its attempts say, or two attempts may have paid."""
-    ITEM_RUN = "item-run"
-    """A payout item does not fit its run: sent without approval, or kept by a run that is over."""
-    PAYOUT_BALANCE = "payout-balance"
-    """Reserved, in transit, paid or carried is not what a payee's payout items say."""
-    RUN_HASH = "run-hash"
-    """What was approved is not what the items' hashes say."""
-    ATTEMPT_FACT = "attempt-fact"
-    """An accepted attempt has no such word of the provider, or the provider's word has no accepted attempt."""
-    INBOX_STATE = "inbox-state"
-    """A delivery's state does not fit what became of it."""
-    FACT_INBOX = "fact-inbox"
-    """A fact does not come from a delivery about its order."""
-    ASSESSMENT = "assessment"
-    """An order with a snapshot has no assessment, or an old one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that must not be. subject: public id of the payee, commission, posting … that it is about."""
-
-    code: str
-    merchant_id: UUID
-    subject: str
-    detail: str
-    expected: str
-    found: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """prefix: of the public id of what is found. statement: one row (merchant, id, detail, expected, found) each."""
-
-    code: FindingCode
-    prefix: str
-    statement: str
+from service.infra.db import execute
+from service.ledger.findings import Check, Finding, FindingCode, run_checks
+from service.ledger.verify import verify
 
 
 def take_snapshot(session: Session) -> None:
@@ -108,17 +24,8 @@ def check(session: Session, merchant_id: UUID | None) -> list[Finding]:
     findings of a kind.
     """
     take_snapshot(session)
-    parameters = {
-        "merchant_id": merchant_id,
-        "merchant_accounts": sorted(MERCHANT_ACCOUNTS),
-        "may_be_negative": sorted(MAY_BE_NEGATIVE),
-        "findings_max": FINDINGS_MAX,
-    }
-    return [
-        Finding(each.code, row.merchant_id, ids.encode(each.prefix, row.id), row.detail, row.expected, row.found)
-        for each in CHECKS
-        for row in fetch(session, f"{each.statement} LIMIT :findings_max", parameters)
-    ]
+    accounts = {"merchant_accounts": sorted(MERCHANT_ACCOUNTS), "may_be_negative": sorted(MAY_BE_NEGATIVE)}
+    return run_checks(session, CHECKS, merchant_id, accounts) + verify(session, merchant_id)
 
 
 _BALANCE = """
@@ -576,32 +483,32 @@ WHERE (CAST(:merchant_id AS uuid) IS NULL OR orders.merchant_id = :merchant_id)
   AND assessment.seq IS DISTINCT FROM orders.seen
 """
 
-CHECKS: tuple[_Check, ...] = (
-    _Check(FindingCode.BALANCE, "aff", _BALANCE),
-    _Check(FindingCode.BALANCE_NEGATIVE, "aff", _BALANCE_NEGATIVE),
-    _Check(FindingCode.DAY_SUM, "mer", _DAY_SUM),
-    _Check(FindingCode.DAY_SLOT, "mer", _DAY_SLOT),
-    _Check(FindingCode.POSTING_ACCOUNT, "pst", _POSTING_ACCOUNT),
-    _Check(FindingCode.POSTING_ENTRIES, "pst", _POSTING_ENTRIES),
-    _Check(FindingCode.ENTRY_POSTING, "com", _ENTRY_POSTING),
-    _Check(FindingCode.ENTRY_MOVE, "com", _ENTRY_MOVE),
-    _Check(FindingCode.ENTRY_SEQUENCE, "com", _ENTRY_SEQUENCE),
-    _Check(FindingCode.ENTRY_VERSION, "com", _ENTRY_VERSION),
-    _Check(FindingCode.COMMISSION_TARGET, "com", _COMMISSION_TARGET),
-    _Check(FindingCode.COMMISSION_ENTRIES, "com", _COMMISSION_ENTRIES),
-    _Check(FindingCode.COMMISSION_FROZEN, "com", _COMMISSION_FROZEN),
-    _Check(FindingCode.EARNED, "aff", _EARNED),
-    _Check(FindingCode.ITEM_INTERVAL, "pay", _ITEM_INTERVAL),
-    _Check(FindingCode.ITEM_GROSS, "pay", _ITEM_GROSS),
-    _Check(FindingCode.ITEM_SPLIT, "pay", _ITEM_SPLIT),
-    _Check(FindingCode.ITEM_LIVE, "pay", _ITEM_LIVE),
-    _Check(FindingCode.ITEM_GAVE_BACK, "pay", _ITEM_GAVE_BACK),
-    _Check(FindingCode.ITEM_HANDED_OVER, "pay", _ITEM_HANDED_OVER),
-    _Check(FindingCode.ITEM_RUN, "pay", _ITEM_RUN),
-    _Check(FindingCode.PAYOUT_BALANCE, "aff", _PAYOUT_BALANCE),
-    _Check(FindingCode.RUN_HASH, "run", _RUN_HASH),
-    _Check(FindingCode.ATTEMPT_FACT, "pay", _ATTEMPT_FACT),
-    _Check(FindingCode.INBOX_STATE, "inb", _INBOX_STATE),
-    _Check(FindingCode.FACT_INBOX, "ord", _FACT_INBOX),
-    _Check(FindingCode.ASSESSMENT, "ord", _ASSESSMENT),
+CHECKS: tuple[Check, ...] = (
+    Check(FindingCode.BALANCE, "aff", _BALANCE),
+    Check(FindingCode.BALANCE_NEGATIVE, "aff", _BALANCE_NEGATIVE),
+    Check(FindingCode.DAY_SUM, "mer", _DAY_SUM),
+    Check(FindingCode.DAY_SLOT, "mer", _DAY_SLOT),
+    Check(FindingCode.POSTING_ACCOUNT, "pst", _POSTING_ACCOUNT),
+    Check(FindingCode.POSTING_ENTRIES, "pst", _POSTING_ENTRIES),
+    Check(FindingCode.ENTRY_POSTING, "com", _ENTRY_POSTING),
+    Check(FindingCode.ENTRY_MOVE, "com", _ENTRY_MOVE),
+    Check(FindingCode.ENTRY_SEQUENCE, "com", _ENTRY_SEQUENCE),
+    Check(FindingCode.ENTRY_VERSION, "com", _ENTRY_VERSION),
+    Check(FindingCode.COMMISSION_TARGET, "com", _COMMISSION_TARGET),
+    Check(FindingCode.COMMISSION_ENTRIES, "com", _COMMISSION_ENTRIES),
+    Check(FindingCode.COMMISSION_FROZEN, "com", _COMMISSION_FROZEN),
+    Check(FindingCode.EARNED, "aff", _EARNED),
+    Check(FindingCode.ITEM_INTERVAL, "pay", _ITEM_INTERVAL),
+    Check(FindingCode.ITEM_GROSS, "pay", _ITEM_GROSS),
+    Check(FindingCode.ITEM_SPLIT, "pay", _ITEM_SPLIT),
+    Check(FindingCode.ITEM_LIVE, "pay", _ITEM_LIVE),
+    Check(FindingCode.ITEM_GAVE_BACK, "pay", _ITEM_GAVE_BACK),
+    Check(FindingCode.ITEM_HANDED_OVER, "pay", _ITEM_HANDED_OVER),
+    Check(FindingCode.ITEM_RUN, "pay", _ITEM_RUN),
+    Check(FindingCode.PAYOUT_BALANCE, "aff", _PAYOUT_BALANCE),
+    Check(FindingCode.RUN_HASH, "run", _RUN_HASH),
+    Check(FindingCode.ATTEMPT_FACT, "pay", _ATTEMPT_FACT),
+    Check(FindingCode.INBOX_STATE, "inb", _INBOX_STATE),
+    Check(FindingCode.FACT_INBOX, "ord", _FACT_INBOX),
+    Check(FindingCode.ASSESSMENT, "ord", _ASSESSMENT),
 )

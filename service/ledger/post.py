@@ -93,6 +93,11 @@ def _raise_balances(session: Session, postings: Sequence[Posting], touched: Coll
     return kept
 
 
+def _slot() -> int:
+    """The row of a day that this process books on."""
+    return os.getpid() % SLOTS
+
+
 def _open_days(
     session: Session, postings: Sequence[Posting], when: Mapping[UUID, MerchantTime]
 ) -> dict[UUID, _Booking]:
@@ -101,7 +106,7 @@ def _open_days(
     The slot's row stays locked until the commit, so bookings are numbered without gaps in the order of commits: what the
     chain has covered, nobody can slip in below.
     """
-    slot = os.getpid() % SLOTS
+    slot = _slot()
     wanted = {merchant_id: when[merchant_id].day for merchant_id in {posting.merchant_id for posting in postings}}
     open_days: dict[UUID, _Booking] = {}
     for _ in range(DAYS_AHEAD_MAX):
@@ -145,7 +150,7 @@ def _add_to_days(session: Session, postings: Sequence[Posting], bookings: Mappin
             credit_minor = known.credit_minor + excluded.credit_minor
         """,
         {
-            "slot": os.getpid() % SLOTS,
+            "slot": _slot(),
             "merchant_ids": [merchant_id for merchant_id, _, _ in keys],
             "days": [bookings[merchant_id].day for merchant_id, _, _ in keys],
             "kinds": [kind for _, kind, _ in keys],
@@ -175,7 +180,7 @@ def _insert(
                       currency, amount_minor, day, booking, created_at)
         """,
         {
-            "slot": os.getpid() % SLOTS,
+            "slot": _slot(),
             "merchant_ids": [posting.merchant_id for posting in postings],
             "ids": [posting.id for posting in postings],
             "events": [posting.event for posting in postings],

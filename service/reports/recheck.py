@@ -16,7 +16,7 @@ from service.domain.commission import Assessment, Places, Target, assess, standi
 from service.domain.order import OrderFacts
 from service.infra import ids
 from service.infra.db import fetch
-from service.ledger.audit import FINDINGS_MAX, Finding
+from service.ledger.findings import FINDINGS_MAX, Finding
 
 SAMPLE = 1000
 """Orders computed anew where not all are asked for; spread evenly over the merchant's orders."""

@@ -5,7 +5,8 @@ from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 from service.infra.db import read_session
-from service.ledger.audit import Finding, check
+from service.ledger.audit import check
+from service.ledger.findings import Finding
 from service.reports.recheck import RecheckCode, recheck
 from tests.support.full_books import Books, full_books
 
