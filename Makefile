@@ -1,12 +1,13 @@
 # The commands of this project. `make help` lists them; each makes its environment first if that is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench prove
+.PHONY: help setup demo test check fmt bench prove mutants
 SHELL := /bin/sh
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MUTANTS := .venv-mutants
 CODE := $(wildcard service tests bench migrations)
 
 help: ## list these commands
@@ -44,3 +45,12 @@ bench: $(STAMP) ## measure: WHAT=orders or redirect, N= how many
 
 prove: $(STAMP) ## try to break a promise: WHAT=books, N= how many, SEED= to repeat a run
 	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
+
+mutants: $(MUTANTS)/.installed ## change lines, see whether tests notice: WHAT=domain or ledger, N= and SEED= of a sample
+	nice $(MUTANTS)/bin/python -m bench.mutants $(WHAT) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
+
+# An environment of its own, for what mutmut needs is of no use to anything else.
+$(MUTANTS)/.installed: $(STAMP) requirements/mutants.txt
+	$(PYTHON) -m venv $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt -r requirements/mutants.txt
+	@touch $@

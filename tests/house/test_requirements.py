@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.house import ROOT, pyproject
 
-FILES = ["all.txt", "run.txt", "build.txt"]
+FILES = ["all.txt", "run.txt", "build.txt", "mutants.txt"]
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -46,6 +46,12 @@ def test_what_is_tested_is_what_runs() -> None:
     run, everything = pinned("run.txt"), pinned("all.txt")
 
     assert {name: everything.get(name) for name in run} == run
+
+
+def test_what_is_mutated_is_tested_with_the_same_packages() -> None:
+    everything, mutants = pinned("all.txt"), pinned("mutants.txt")
+
+    assert {name: version for name, version in mutants.items() if everything.get(name, version) != version} == {}
 
 
 def test_all_that_the_project_asks_for_is_pinned() -> None:
