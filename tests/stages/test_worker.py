@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -14,6 +15,7 @@ from service.domain.payout import ItemState, RunState
 from service.infra.clock import utc_now
 from service.infra.db import execute, run_unit, unit_of_work
 from service.infra.settings import Settings
+from service.payouts.approve import execute_run
 from service.payouts.retry import retry
 from service.payouts.wake import EXECUTE, RECONCILE, wake
 from service.worker import LEASE, RECONCILE_FOR, Worker, claim, finish, run_pass, run_worker, schedule
@@ -169,6 +171,23 @@ def test_a_closed_run_is_compared_with_its_rail_for_a_while(desk: Desk, worker: 
     desk.now += RECONCILE_FOR + timedelta(days=1)
     run_pass(worker)
     assert RECONCILE not in jobs(desk)
+
+
+def test_a_merchants_clock_that_runs_ahead_does_not_hide_transfers_from_the_comparison(
+    desk: Desk, worker: Worker
+) -> None:
+    desk.payee(100)
+    run = desk.an_approved_run()
+    ahead = "UPDATE merchant SET clock_offset_s = 30 * 86400 WHERE id = :id"
+    run_unit(desk.engine, lambda session: execute(session, ahead, {"id": desk.merchant_id}))
+    when = replace(desk.when, now=desk.now + timedelta(days=30))
+
+    desk.do(execute_run, run_id=run.id, when=when, now=desk.now)
+    run_pass(worker)
+
+    [job] = desk.rows("SELECT payload FROM job WHERE merchant_id = :merchant_id AND kind = 'payout_reconcile'")
+    # By the rail's own clock: from a day still to come it would list nothing, and each transfer would seem missing.
+    assert datetime.fromisoformat(job.payload["since"]) == desk.now
 
 
 def test_the_loop_runs_beside_the_service_and_stops_when_told(desk: Desk, database_url: str) -> None:
