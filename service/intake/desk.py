@@ -25,7 +25,8 @@ from service.domain.order import (
 )
 from service.infra.db import fetch
 from service.infra.ids import encode, new_id
-from service.intake.record import Received, Recorded, record
+from service.intake.adapters.model import NotUnderstood
+from service.intake.record import OrderName, Received, Recorded, record
 
 
 class UnknownCommission(Missing):
@@ -183,6 +184,31 @@ def _send(session: Session, person: Person, about: Any, topic: str, facts: Seque
         understood={"kind": "decision", "decision": topic, "order": about.external_id},
     )
     return record(session, [received])[0]
+
+
+def read_again(body: bytes) -> tuple[OrderName, tuple[Fact, ...]]:
+    """The order and the facts that a kept decision told. Raises NotUnderstood when the body is not one of ours."""
+    try:
+        told = json.loads(body)
+        order = (UUID(told["order"]["source_id"]), told["order"]["external_id"])
+        return order, tuple(_of_json(each) for each in told["facts"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotUnderstood("not_a_decision", f"{type(error).__name__}: {error}") from None
+
+
+def _of_json(told: JsonObject) -> Fact:
+    key, version_at = told["key"], datetime.fromisoformat(told["version_at"])
+    known = Fact.stored(
+        kind=told["kind"],
+        key=key,
+        version_at=version_at,
+        version_amount=told["version_amount"],
+        payload=told["body"],
+        body_hash=b"",
+        conflicting=False,
+    )
+    # Made as it was made at first, so that its text and hash are its own.
+    return Fact.of(known.kind, known.body, key=key, version_at=version_at, version_amount=known.version_amount)
 
 
 def _as_json(fact: Fact) -> JsonObject:

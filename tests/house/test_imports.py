@@ -29,7 +29,7 @@ def test_every_line_of_the_house_is_in_the_contract() -> None:
     assert lines == [
         "cli",
         "main",
-        "api | portal | worker",
+        "api | portal | worker | rebuild",
         "intake | payouts | reports",
         "commissions",
         "tracking",
