@@ -88,9 +88,14 @@ def run_worker(
     try:
         with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="koc-rail") as calls:
             worker = Worker(engine, security, rails, calls, _owner())
+            broke_off = False
             while not stop.is_set():
                 try:
+                    if broke_off:
+                        run_unit(engine, partial(give_back, owner=worker.owner, now=worker.clock()))
+                    broke_off = True
                     done = run_pass(worker, stop=stop)
+                    broke_off = False
                 except Unavailable as error:
                     _log.warning("The worker waits: %s", error)
                     done = 0
@@ -121,7 +126,7 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
     for done in range(JOBS_AT_ONCE_MAX):
         if stop is not None and stop.is_set():
             return done
-        jobs = run_unit(worker.engine, partial(claim, owner=worker.owner, now=worker.clock(), limit=1))
+        jobs = _claim_one(worker)
         if not jobs:
             return done
         _turn(worker, jobs[0])
@@ -173,6 +178,18 @@ def claim(session: Session, *, owner: str, now: datetime, limit: int) -> list[Jo
     return [Job(row.merchant_id, row.id, row.kind, row.subject, row.due_at, row.tries, row.payload) for row in rows]
 
 
+def give_back(session: Session, *, owner: str, now: datetime) -> int:
+    """Make due again what this worker claimed and does not do: without it nobody would until the lease ends.
+
+    A lost connection leaves such jobs: the claim was committed and not heard of, or giving the job back failed.
+    """
+    return execute(
+        session,
+        "UPDATE job SET owner = NULL, lease_until = NULL, due_at = :now WHERE owner = :owner",
+        {"owner": owner, "now": now},
+    )
+
+
 def finish(session: Session, job: Job, *, owner: str, next_at: datetime | None, error: str | None = None) -> None:
     """Give a job back. next_at: when it is due again, None when it is over. Somebody who woke it meanwhile counts."""
     asked = {"merchant_id": job.merchant_id, "id": job.id, "owner": owner, "claimed": job.due_at}
@@ -193,6 +210,21 @@ def finish(session: Session, job: Job, *, owner: str, next_at: datetime | None, 
         """,
         asked | {"next_at": next_at, "error": error},
     )
+
+
+def _claim_one(worker: Worker) -> list[Job]:
+    """Claim one job. A claim that was committed without our hearing of it is given back first."""
+    tried = False
+
+    def work(session: Session) -> list[Job]:
+        nonlocal tried
+        now = worker.clock()
+        if tried:
+            give_back(session, owner=worker.owner, now=now)
+        tried = True
+        return claim(session, owner=worker.owner, now=now, limit=1)
+
+    return run_unit(worker.engine, work)
 
 
 def _turn(worker: Worker, job: Job) -> None:
