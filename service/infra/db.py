@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import CursorResult, Engine, Row, TextClause, create_engine, event, text
 from sqlalchemy import exc as sqlalchemy_errors
@@ -20,10 +21,15 @@ T = TypeVar("T")
 
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 _LOCK_TIMEOUT, _CANCELLED = "55P03", "57014"
-_RESOURCES = "53"
-"""Class of conditions such as a full disk or no free connection."""
-_AWAY = ("08", "57P")
-"""Connection lost, or a server that is shutting down or starting up."""
+_RESOURCES = ("53", "58030")
+"""Conditions such as a full disk, no free connection, or a disk that fails."""
+_AWAY = ("08", "57P", "25P03")
+"""Connection lost, a server that is shutting down or starting up, or one that lost patience with a unit of work."""
+
+_SIGN_OF_LIFE_S = 5
+"""Seconds in which a server must take a connection, and answer on one that has rested, before it counts as lost."""
+_SILENCE_AFTER_S = 5
+"""Seconds that a statement's answer may come after the time at which the server itself would have ended it."""
 
 
 class DatabaseBusy(Unavailable):
@@ -60,7 +66,8 @@ def make_engine(
     """Return an engine whose sessions read committed rows, speak UTC and never wait without end.
 
     pool_size: most connections it holds. pool_wait_s: seconds to wait for one before DatabaseBusy.
-    The timeouts end a statement, a wait for a lock, and a unit of work whose owner has gone silent.
+    The timeouts end a statement, a wait for a lock, and a unit of work whose owner has gone silent. A server that itself
+    is silent for longer than a statement may take is given up: DatabaseAway.
     """
     # The locking of the books relies on each new statement seeing what the last lock holder committed.
     session_settings = {
@@ -80,7 +87,7 @@ def make_engine(
         pool_use_lifo=True,
         connect_args={
             "application_name": application_name,
-            "connect_timeout": 5,
+            "connect_timeout": _SIGN_OF_LIFE_S,
             # A server that vanished without a word is noticed within half a minute.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
@@ -89,8 +96,39 @@ def make_engine(
             "options": " ".join(f"-c {name}={value}" for name, value in session_settings.items()),
         },
     )
+    silence_max_s = statement_timeout_ms / 1000 + _SILENCE_AFTER_S
+
+    def connect(_dialect: object, _record: object, arguments: Sequence[Any], named: Mapping[str, Any]) -> _Connection:
+        connection = _Connection.connect(*arguments, **named)
+        connection.silence_max_s = silence_max_s
+        return connection
+
+    event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", _send_lists_in_binary)
     return engine
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that does not wait for ever.
+
+    The server's own time-outs do not help when nothing of it arrives any more, nor does TCP when something in between,
+    such as a pooler, or a server that hangs, still acknowledges packets.
+    """
+
+    silence_max_s: float = _SIGN_OF_LIFE_S
+    """Seconds to wait for an answer."""
+
+    def wait(self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Return what the exchange with the server brings. Raises OperationalError, closed, when it is silent too long."""
+        # Every unit of work is a transaction. What runs outside of one is the question whether a pooled connection lives.
+        silence_max_s = _SIGN_OF_LIFE_S if self.autocommit else self.silence_max_s
+        try:
+            return super().wait(gen, interval, timeout=timeout or silence_max_s)
+        except psycopg.OperationalError:
+            # Only a wait that was given up leaves a statement running; whatever it still brings must reach nobody.
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+            raise
 
 
 def _send_lists_in_binary(connection: psycopg.Connection[Any], _record: object) -> None:

@@ -1,0 +1,361 @@
+"""A database that gets in the way: what it refuses is done over or answered 503, and the books are the same as without."""
+
+import base64
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, Engine, event
+from sqlmodel import Session
+
+from service.domain.errors import Unavailable
+from service.domain.order import Fact
+from service.infra.clock import utc_now
+from service.infra.db import (
+    DatabaseAway,
+    DatabaseBusy,
+    execute,
+    fetch,
+    make_engine,
+    read_session,
+    run_unit,
+    unit_of_work,
+)
+from service.infra.security import Security
+from service.infra.settings import Settings
+from service.intake.record import Recorded, record
+from service.ledger.audit import check
+from service.reports.recheck import recheck
+from service.worker import LEASE, Worker, run_pass, run_worker
+from tests.support import databases
+from tests.support.books import Books, dispute, paid, refund, snapshot
+from tests.support.faults import CutAt, Proxy, in_use, socket_of, wait_for
+from tests.support.shop import SECRET_KEY
+
+ORDERS = 12
+UNITS = 600
+"""Units of work of the small share; `make prove WHAT=faults` does ten thousand and more."""
+THREADS = 8
+
+
+def answers(engine: Engine) -> bool:
+    """Whether a unit of work goes well now."""
+    with unit_of_work(engine) as session:
+        return bool(fetch(session, "SELECT 1 AS one")[0].one)
+
+
+def two_statements(engine: Engine, *, meanwhile: Callable[[], None]) -> None:
+    with unit_of_work(engine) as session:
+        fetch(session, "SELECT 1")
+        meanwhile()
+        fetch(session, "SELECT 2")
+
+
+@contextlib.contextmanager
+def an_engine(url: str, **settings: Any) -> Iterator[Engine]:
+    engine = make_engine(url, **settings)
+    try:
+        yield engine
+        assert in_use(engine) == 0
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[Proxy]:
+    with Proxy(socket_of(database_url)) as proxy:
+        yield proxy
+
+
+def test_a_server_that_falls_silent_is_given_up(database_url: str, proxy: Proxy) -> None:
+    with an_engine(proxy.address(database_url), statement_timeout_ms=100) as engine:
+        with pytest.raises(DatabaseAway):
+            two_statements(engine, meanwhile=proxy.fall_silent)
+        proxy.speak()
+
+        assert answers(engine)
+
+
+def test_a_pooled_connection_that_fell_silent_is_replaced(database_url: str, proxy: Proxy) -> None:
+    with an_engine(proxy.address(database_url)) as engine:
+        assert answers(engine)
+        proxy.fall_silent()
+        # The connection is asked for a sign of life; the next one is made when the network speaks again.
+        threading.Timer(6, proxy.speak).start()
+
+        assert answers(engine)
+
+
+def test_a_unit_that_sat_idle_too_long_is_away_and_the_next_one_works(database_url: str) -> None:
+    with an_engine(database_url, idle_in_unit_timeout_ms=100) as engine:
+        with pytest.raises(DatabaseAway):
+            two_statements(engine, meanwhile=lambda: time.sleep(0.5))
+
+        assert answers(engine)
+
+
+def test_a_statement_that_takes_too_long_is_busy_and_the_next_one_works(database_url: str) -> None:
+    with an_engine(database_url, statement_timeout_ms=100) as engine:
+        with pytest.raises(DatabaseBusy), unit_of_work(engine) as session:
+            fetch(session, "SELECT pg_sleep(5)")
+
+        assert answers(engine)
+
+
+@pytest.mark.parametrize("state", ["53100", "53200", "53300", "58030"])
+def test_a_server_without_means_is_busy(database_url: str, state: str) -> None:
+    with an_engine(database_url) as engine:
+        with pytest.raises(DatabaseBusy), unit_of_work(engine) as session:
+            execute(session, f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$")
+
+        assert answers(engine)
+
+
+@pytest.mark.parametrize("where", CutAt)
+def test_a_commit_whose_answer_is_lost_is_looked_up_and_has_one_effect(
+    engine: Engine, database_url: str, proxy: Proxy, where: CutAt
+) -> None:
+    books = Books.opened(engine)
+    with an_engine(proxy.address(database_url)) as cut:
+        delivery = books.delivery("1001", snapshot(10_000), paid())
+        proxy.cut_next_commit(where)
+
+        [told] = run_unit(cut, lambda session: record(session, [delivery]))
+
+    assert proxy.cuts_left == 0
+    assert told.repeated is (where is CutAt.AFTER)
+    assert books.places() == (1000, 0, 0)
+
+
+def a_settle_job(books: Books) -> Any:
+    return books.rows("SELECT owner, due_at, tries FROM job WHERE merchant_id = :merchant_id")[0]
+
+
+def security() -> Security:
+    return Security(base64.b64decode(SECRET_KEY))
+
+
+def test_a_job_whose_claim_was_committed_unheard_is_done_all_the_same(
+    engine: Engine, database_url: str, proxy: Proxy
+) -> None:
+    books = Books.opened(engine)
+    books.tell("1001", snapshot(10_000), paid())
+    with an_engine(proxy.address(database_url)) as cut, ThreadPoolExecutor(1) as calls:
+        # The first unit of a pass makes the job, the second claims it.
+        proxy.cut_next_commit(CutAt.AFTER, after=1)
+
+        done = run_pass(Worker(cut, security(), {}, calls, "me"))
+
+    assert proxy.cuts_left == 0
+    assert done == 1
+    assert a_settle_job(books).owner is None
+    assert books.places() == (0, 0, 1000)
+
+
+def test_a_job_that_could_not_be_given_back_is_done_again_when_the_database_is_back(
+    engine: Engine, database_url: str, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    books = Books.opened(engine)
+    stop = threading.Event()
+    went: list[int] = []
+
+    def leave_at_the_end(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "SET due_at = CASE" in statement and not went:
+            went.append(1)
+            proxy.go_away()
+
+    with an_engine(proxy.address(database_url)) as hurt:
+        event.listen(hurt, "before_cursor_execute", leave_at_the_end)
+        settings = Settings(database_url=database_url, secret_key=SECRET_KEY)
+        worker = threading.Thread(
+            target=run_worker, args=(hurt, settings, security(), stop), kwargs={"poll_s": 0.05}, daemon=True
+        )
+        worker.start()
+        wait_for("the worker gives up its pass", lambda: "The worker waits" in caplog.text)
+        held = a_settle_job(books).owner
+        proxy.come_back()
+
+        wait_for("the job is done and given back", lambda: a_settle_job(books).owner is None)
+        stop.set()
+        worker.join()
+
+    assert held is not None
+    assert a_settle_job(books).due_at < utc_now() + LEASE / 2
+
+
+# Forced conflicts.
+
+
+class Conflicts:
+    """Raises, on an engine, what PostgreSQL raises for conflicts: at any statement, and at commit, in a share of cases."""
+
+    def __init__(self, engine: Engine, *, share: float, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._share = share
+        self._lock = threading.Lock()
+        self.forced: Counter[str] = Counter()
+        event.listen(engine, "before_cursor_execute", self._statement)
+        event.listen(engine, "connect", self._watch_commits)
+
+    def _statement(self, _connection: Connection, cursor: psycopg.Cursor[Any], *_: object) -> None:
+        self._force(cursor, "statement", self._share)
+
+    def _watch_commits(self, connection: psycopg.Connection[Any], _record: object) -> None:
+        commit = connection.commit
+
+        def watched() -> None:
+            try:
+                with connection.cursor() as cursor:
+                    # One commit for some twenty statements of a unit.
+                    self._force(cursor, "commit", 4 * self._share)
+            except psycopg.Error:
+                # A commit that fails leaves nothing open: the server has rolled back by then.
+                connection.rollback()
+                raise
+            commit()
+
+        connection.commit = watched  # type: ignore[method-assign] # the very call that the pool's owner makes
+
+    def _force(self, cursor: psycopg.Cursor[Any], at: str, share: float) -> None:
+        with self._lock:
+            if self._random.random() >= share:
+                return
+            state = self._random.choice(("40001", "40P01"))
+            self.forced[f"{state} at {at}"] += 1
+        # The server itself raises it, so that the unit of work is as lost as after a real one.
+        cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$")
+
+
+def happenings(seed: int, count: int) -> list[tuple[str, tuple[Fact, ...]]]:
+    """What shops tell of a few orders, over and over: edits, refunds, disputes. The same for the same seed."""
+    draw = random.Random(seed)
+    told: list[tuple[str, tuple[Fact, ...]]] = []
+    for number in range(count):
+        order = str(draw.randrange(ORDERS))
+        match draw.randrange(4):
+            case 0:
+                facts: tuple[Fact, ...] = (snapshot(draw.randrange(1_000, 50_000), version=1 + number % 28), paid())
+            case 1:
+                facts = (refund(f"r-{draw.randrange(5)}", draw.randrange(1, 2_000), day=2 + number % 20),)
+            case 2:
+                facts = (dispute("d-1", opened=3, closed=4 + number % 20, outcome="won"),)
+            case _:
+                facts = (snapshot(draw.randrange(1_000, 50_000), version=1 + number % 28, coupon="BEA"), paid())
+        told.append((order, facts))
+    return told
+
+
+def dump(books: Books, names: dict[UUID, str]) -> list[tuple[Any, ...]]:
+    """Return what the books say at the end, without ids and times of this database."""
+    commissions = books.rows(
+        """
+        SELECT orders.external_id, commission.payee_id, commission.currency, commission.target_minor,
+               commission.pending_minor, commission.held_minor, commission.settled_minor
+        FROM commission
+        JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        WHERE commission.merchant_id = :merchant_id AND commission.target_minor <> 0
+        """
+    )
+    balances = books.rows(
+        "SELECT owner_id, kind, currency, amount_minor FROM balance WHERE merchant_id = :merchant_id AND amount_minor <> 0"
+    )
+    return sorted(("commission", row[0], names[row[1]], *row[2:]) for row in commissions) + sorted(
+        ("balance", names[row[0]], *row[1:]) for row in balances
+    )
+
+
+def findings(books: Books) -> list[Any]:
+    with read_session(books.engine) as session:
+        found = check(session, books.merchant_id)
+    with read_session(books.engine) as session:
+        return found + recheck(session, books.merchant_id, sample=None)
+
+
+def a_shop(engine: Engine) -> tuple[Books, dict[UUID, str]]:
+    books = Books.opened(engine)
+    return books, {books.ann: "ANN", books.affiliate("BEA"): "BEA"}
+
+
+def until_done(engine: Engine, work: Any, refused: list[str]) -> None:
+    """Do a unit of work, and do it again whenever it was refused as a request would be, with 503."""
+    while True:
+        try:
+            run_unit(engine, work)
+        except Unavailable as error:
+            refused.append(error.code)
+        else:
+            return
+
+
+def test_forced_conflicts_change_nothing_in_the_books(database_url: str, engine: Engine) -> None:
+    told = happenings(seed=11, count=UNITS)
+    calm, calm_names = a_shop(engine)
+    for start in range(0, len(told), 100):
+        calm.receive(*(calm.delivery(order, *facts) for order, facts in told[start : start + 100]))
+    disturbed, names = a_shop(engine)
+    refused: list[str] = []
+
+    with an_engine(database_url, pool_size=THREADS) as hurt, ThreadPoolExecutor(THREADS) as threads:
+        conflicts = Conflicts(hurt, share=0.02, seed=12)
+        units = [
+            partial(record, received=[disturbed.delivery(order, *facts, delivery_id=f"d-{number}")])
+            for number, (order, facts) in enumerate(told)
+        ]
+        random.Random(13).shuffle(units)
+        list(threads.map(lambda unit: until_done(hurt, unit, refused), units))
+
+    assert conflicts.forced.total() > UNITS / 5
+    assert len(conflicts.forced) == 4
+    assert set(refused) <= {"database-contended"}
+    assert disturbed.rows("SELECT count(*) FROM inbox WHERE merchant_id = :merchant_id")[0][0] == UNITS
+    assert dump(disturbed, names) == dump(calm, calm_names)
+    assert findings(disturbed) == []
+
+
+def test_a_real_deadlock_starts_the_unit_over(engine: Engine, database_url: str) -> None:
+    books = Books.opened(engine)
+    for order in ("1001", "1002"):
+        books.tell(order, snapshot(10_000), paid())
+    tries: list[int] = []
+    answered: list[Recorded] = []
+
+    def work(session: Session) -> list[Recorded]:
+        tries.append(int(fetch(session, "SELECT pg_backend_pid() AS pid")[0].pid))
+        return record(
+            session, [books.delivery(order, refund("r", 5_000), delivery_id=order) for order in ("1001", "1002")]
+        )
+
+    unit = threading.Thread(target=lambda: answered.extend(run_unit(engine, work)))
+    lock = "SELECT FROM orders WHERE external_id = %s FOR UPDATE"
+    with contextlib.closing(databases.connect(database_url)) as other:
+        # The unit is the one that looks for a deadlock first, and so the one that has to give way.
+        other.execute("SET deadlock_timeout = '1h'")
+        with other.transaction():
+            other.execute(lock, ["1002"])
+            unit.start()
+            wait_for(
+                "the unit holds the first order and waits for the second",
+                lambda: bool(tries) and waits(other, tries[0]),
+            )
+            other.execute(lock, ["1001"])
+        unit.join()
+
+    assert len(tries) == 2
+    assert [each.repeated for each in answered] == [False, False]
+    assert books.places() == (1000, 0, 0)
+    assert findings(books) == []
+
+
+def waits(connection: psycopg.Connection, pid: int) -> bool:
+    """Whether a process of the server waits for a lock."""
+    row = connection.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [pid]).fetchone()
+    return row is not None and bool(row[0])
