@@ -9,13 +9,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 KOC = Path(sys.executable).with_name("koc")
 SECRET_KEY = base64.b64encode(b"secret-of-tests-" * 2).decode()
 START_S = 30
+DIES_S = 60
+"""Seconds a process that was told to die may take to come to its crash point; far longer than it needs."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,53 @@ def service(database_url: str, *, log: Path, arguments: tuple[str, ...] = ("--wi
         finally:
             process.terminate()
             process.wait(30)
+
+
+@dataclass(frozen=True)
+class Mortal:
+    """A process of the service that may die before the test is over. url: where it listens, empty for a worker."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    url: str = ""
+
+    def death(self) -> int:
+        """Wait until it has died by itself; return its return code, -9 for SIGKILL."""
+        try:
+            return self.process.wait(DIES_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the process lives on:\n{self.log.read_text()[-4000:]}") from None
+
+
+@contextlib.contextmanager
+def mortal_web(database_url: str, *, log: Path, **variables: str) -> Iterator[Mortal]:
+    """Yield a `koc serve` without a worker that answers already. variables: more of its environment."""
+    port = _free_port()
+    with _mortal(("serve", "--without-worker", "--port", str(port)), database_url, log, variables) as process:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, process, log)
+        yield Mortal(process, log, url)
+
+
+@contextlib.contextmanager
+def mortal_worker(database_url: str, *, log: Path, **variables: str) -> Iterator[Mortal]:
+    """Yield a `koc worker` that was just started. variables: more of its environment."""
+    with _mortal(("worker",), database_url, log, variables) as process:
+        yield Mortal(process, log)
+
+
+@contextlib.contextmanager
+def _mortal(
+    arguments: tuple[str, ...], database_url: str, log: Path, variables: Mapping[str, str]
+) -> "Iterator[subprocess.Popen[bytes]]":
+    environment = {**os.environ, "DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY, **variables}
+    with log.open("ab") as said:
+        process = subprocess.Popen([KOC, *arguments], env=environment, stdout=said, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def _free_port() -> int:
