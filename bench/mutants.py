@@ -59,6 +59,7 @@ TARGETS = {
         tests=(
             "tests/stages/test_assess.py",
             "tests/stages/test_audit.py",
+            "tests/stages/test_chain.py",
             "tests/stages/test_confluence.py",
             "tests/stages/test_recheck.py",
             "tests/stages/test_payout_execute.py",
