@@ -92,18 +92,22 @@ class _Pure:
 def _in_memory(first: int, count: int) -> _Pure:
     pure = _Pure()
     spawn = multiprocessing.get_context("spawn")
+    chunks = [range(start, min(start + CHUNK, first + count)) for start in range(first, first + count, CHUNK)]
     with (
         ProcessPoolExecutor(os.cpu_count() or 1, mp_context=spawn, initializer=_quiet) as pool,
         show.progress("In memory", count) as tell,
     ):
         done = 0
-        chunks = [range(start, min(start + CHUNK, first + count)) for start in range(first, first + count, CHUNK)]
-        for chunk in as_completed([pool.submit(_tell_all, seeds) for seeds in chunks]):
-            part = chunk.result()
-            pure.seen.add(part.seen)
-            pure.diverging |= part.diverging
-            done += CHUNK
-            tell(min(done, count))
+        try:
+            for chunk in as_completed([pool.submit(_tell_all, seeds) for seeds in chunks]):
+                part = chunk.result()
+                pure.seen.add(part.seen)
+                pure.diverging |= part.diverging
+                done += CHUNK
+                tell(min(done, count))
+        finally:
+            # Whoever ends us must not wait for the chunks that have not begun.
+            pool.shutdown(wait=False, cancel_futures=True)
     for seed, difference in sorted(pure.diverging.items())[:SHOWN_MAX]:
         _show(seed, difference, smallest(facts_of(seed), _diverges_in_memory), where="in memory")
     return pure
