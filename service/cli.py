@@ -4,11 +4,12 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 from uuid import UUID
@@ -27,7 +28,9 @@ from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
 from service.ledger.audit import check
+from service.ledger.chain import Height, height
 from service.ledger.findings import Finding
+from service.ledger.verify import NotedHead, through
 from service.main import create_app
 from service.reports.recheck import SAMPLE, recheck
 from service.tables.parties import MerchantRow, Scope
@@ -138,14 +141,24 @@ def check_books(
     every: Annotated[
         bool, typer.Option("--every", help="Compute every order anew, not a sample of each merchant.")
     ] = False,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(help="Head of --merchant's chain noted earlier, as block:digest; may be given several times."),
+    ] = None,
 ) -> None:
     """Prove that postings, balances, entries and payouts agree, and that orders computed anew come out the same.
 
-    Exits with 1 when something does not.
+    Prints the head of each chain. Noted elsewhere and given again later as `--head`, it proves that not even somebody
+    who rewrote postings and chain alike has changed what was chained by then.
+
+    Exits with 1 when something does not agree.
     """
     chosen = None if merchant is None else _merchant_id(merchant)
+    noted = [_noted_head(each) for each in head or ()]
+    if noted and chosen is None:
+        _stop("--head is about one chain: say whose with --merchant.")
     with _running() as (settings, _):
-        findings = _findings(settings, chosen, sample=None if every else SAMPLE)
+        findings = _findings(settings, chosen, noted=noted, sample=None if every else SAMPLE)
     if not findings:
         _out.print("[green]The books agree.[/green]")
         return
@@ -274,8 +287,30 @@ def _merchant_id(text: str) -> UUID:
         _stop("--merchant takes the id of a merchant: mer_ and 26 letters and digits.")
 
 
-def _findings(settings: Settings, merchant_id: UUID | None, *, sample: int | None) -> list[Finding]:
-    """Check merchant after merchant, showing how far it is."""
+def _noted_head(text: str) -> NotedHead:
+    parts = re.fullmatch(r"([1-9][0-9]{0,17}):([0-9a-f]{16,64})", text)
+    if parts is None:
+        _stop("--head takes the number of a block, a colon, and its digest or at least the first 16 digits of it.")
+    return NotedHead(int(parts[1]), parts[2])
+
+
+def _say_height(merchant_id: UUID, reached: Height) -> None:
+    if not reached.head.number:
+        return
+    sentence = (
+        f"Chain of {ids.encode('mer', merchant_id)}: block {reached.head.number}, {reached.postings:,} postings, "
+        f"digest {reached.head.digest.hex()}"
+    )
+    # Not wrapped: a digest is to be copied.
+    _out.print(
+        sentence + (f", {reached.behind:,} not chained yet" if reached.behind else ""), highlight=False, soft_wrap=True
+    )
+
+
+def _findings(
+    settings: Settings, merchant_id: UUID | None, *, noted: Sequence[NotedHead], sample: int | None
+) -> list[Finding]:
+    """Check merchant after merchant, showing how far it is, and say how far each chain goes."""
     assert settings.database_url is not None
     engine = make_engine(settings.database_url, pool_size=1, application_name="koc check-books")
     try:
@@ -292,7 +327,9 @@ def _findings(settings: Settings, merchant_id: UUID | None, *, sample: int | Non
             for each, name in chosen:
                 progress.update(task, description=f"Checking {name}")
                 with read_session(engine) as session:
-                    findings += check(session, each) + recheck(session, each, sample=sample)
+                    findings += check(session, each) + through(session, each, noted)
+                    findings += recheck(session, each, sample=sample)
+                    _say_height(each, height(session, each))
                 progress.advance(task)
         return findings
     finally:

@@ -1,4 +1,4 @@
-"""The worker: settles, executes payout runs and compares them with their rail, as jobs claimed one at a time.
+"""The worker: settles, chains postings, executes payout runs and compares them with their rail, one job at a time.
 
 Any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
@@ -28,6 +28,7 @@ from service.infra.db import execute, fetch, read_session, run_unit
 from service.infra.ids import encode, new_id
 from service.infra.security import Security
 from service.infra.settings import Settings
+from service.ledger.chain import chain
 from service.payouts.execute import Sender, advance
 from service.payouts.providers import Rail, Rails, make_rails
 from service.payouts.reconcile import compare
@@ -35,6 +36,10 @@ from service.payouts.wake import EXECUTE, RECONCILE
 
 SETTLE = "settle"
 SETTLE_EVERY = timedelta(seconds=30)
+CHAIN = "chain"
+CHAIN_EVERY = timedelta(minutes=1)
+EVERY_MERCHANT = (SETTLE, CHAIN)
+"""Kinds of jobs that each merchant has one of, for ever."""
 RECONCILE_EVERY = timedelta(days=1)
 RECONCILE_FOR = timedelta(days=90)
 """Transfers are reversed within this time of a run; later ones are found by people."""
@@ -134,12 +139,15 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
 
 
 def schedule(session: Session, *, now: datetime) -> int:
-    """Give each merchant that has none its settle job. Returns how many were added."""
+    """Give each merchant the jobs of EVERY_MERCHANT that it has not. Returns how many were added."""
     rows = fetch(
         session,
-        "SELECT id FROM merchant"
-        " WHERE NOT EXISTS (SELECT FROM job WHERE job.merchant_id = merchant.id AND job.kind = :kind) ORDER BY id",
-        {"kind": SETTLE},
+        """
+        SELECT merchant.id, wanted.kind FROM merchant CROSS JOIN unnest(CAST(:kinds AS text[])) AS wanted (kind)
+        WHERE NOT EXISTS (SELECT FROM job WHERE job.merchant_id = merchant.id AND job.kind = wanted.kind)
+        ORDER BY merchant.id, wanted.kind
+        """,
+        {"kinds": list(EVERY_MERCHANT)},
     )
     if not rows:
         return 0
@@ -147,15 +155,16 @@ def schedule(session: Session, *, now: datetime) -> int:
         session,
         """
         INSERT INTO job (merchant_id, id, kind, subject, due_at, tries, payload)
-        SELECT merchant_id, id, :kind, '', :now, 0, CAST('{}' AS jsonb)
-        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[])) AS added (merchant_id, id)
+        SELECT merchant_id, id, kind, '', :now, 0, CAST('{}' AS jsonb)
+        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:kinds AS text[]))
+             AS added (merchant_id, id, kind)
         ON CONFLICT DO NOTHING
         """,
         {
-            "kind": SETTLE,
             "now": now,
             "merchant_ids": [row.id for row in rows],
             "ids": [new_id() for _ in rows],
+            "kinds": [row.kind for row in rows],
         },
     )
 
@@ -248,11 +257,28 @@ def _do(worker: Worker, job: Job) -> datetime | None:
     if job.kind == SETTLE:
         settle_due(worker.engine, merchant_id=job.merchant_id)
         return now + SETTLE_EVERY
+    if job.kind == CHAIN:
+        return _chain(worker, job, now)
     if job.kind == EXECUTE:
         return _execute(worker, job, UUID(job.subject), now)
     if job.kind == RECONCILE:
         return _reconcile(worker, job, UUID(job.subject), now)
     raise InvariantBroken(f"nobody does jobs of kind {job.kind!r}")
+
+
+def _chain(worker: Worker, job: Job, now: datetime) -> datetime:
+    head, postings, is_done = None, 0, False
+    while not is_done and worker.clock() < now + TURN:
+        chained = run_unit(worker.engine, partial(chain, merchant_id=job.merchant_id, now=worker.clock()))
+        is_done = not chained.blocks
+        postings += chained.postings
+        head = head if is_done else chained.head
+    metrics.postings_chained(postings)
+    if head is not None:
+        # Who keeps log lines elsewhere keeps with them what a rewritten chain can be told by.
+        merchant = encode("mer", job.merchant_id)
+        _log.info("Head of the chain of %s: block %d, digest %s", merchant, head.number, head.digest.hex())
+    return now + CHAIN_EVERY if is_done else now
 
 
 def _execute(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | None:

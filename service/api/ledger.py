@@ -73,6 +73,41 @@ class PostingEntryView(View):
     amount: MoneyView
 
 
+class ChainBlockView(View):
+    """A run of bookings, bound to all before it. Note `number` and `digest` elsewhere to tell later that nothing changed."""
+
+    number: int
+    """Place in your one chain, from 1 without gaps."""
+    day: date
+    """Booking day of its postings."""
+    slot: int
+    """Which of the day's 16 booking rows."""
+    first_booking: int
+    last_booking: int
+    """Units of work, numbered within day and slot, whose postings it covers."""
+    postings: int
+    """How many postings those are."""
+    previous_digest: str
+    """Digest of the block before; zeros before the first. Hexadecimal."""
+    digest: str
+    """SHA-256 over the digest before, the fields above and every field of the postings. Hexadecimal."""
+    chained_at: Moment
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        return cls(
+            number=row.number,
+            day=row.day,
+            slot=row.slot,
+            first_booking=row.first_booking,
+            last_booking=row.last_booking,
+            postings=row.postings,
+            previous_digest=bytes(row.previous_digest).hex(),
+            digest=bytes(row.digest).hex(),
+            chained_at=row.chained_at,
+        )
+
+
 class PostingDetailView(View):
     posting: PostingView
     entries: list[PostingEntryView]
@@ -159,3 +194,19 @@ def get_posting(posting_id: PostingId, caller: Reader, session: ReadSession) -> 
             for entry in entries
         ],
     )
+
+
+@router.get("/v1/ledger/chain")
+def list_chain_blocks(caller: Reader, session: ReadSession, paging: Paging) -> Page[ChainBlockView]:
+    """List the blocks of the chain over your postings, newest first. The first of the first page is the head."""
+    after = paging.after_number()
+    rows = fetch(
+        session,
+        """
+        SELECT * FROM chain_block
+        WHERE merchant_id = :merchant_id AND (CAST(:after AS bigint) IS NULL OR number < :after)
+        ORDER BY number DESC LIMIT :limit
+        """,
+        {"merchant_id": caller.merchant_id, "after": after, "limit": paging.limit + 1},
+    )
+    return page(rows, paging, key=lambda row: (str(row.number),), view=ChainBlockView.of)

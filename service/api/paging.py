@@ -59,6 +59,10 @@ class PageQuery:
         """Time and text key of the last row seen, of lists kept in the order of a time. Raises InvalidCursor."""
         return self._read(2, lambda parts: (_aware(parts[0]), parts[1]))
 
+    def after_number(self) -> int | None:
+        """The number of the last row seen, of lists kept in the order of numbers. Raises InvalidCursor."""
+        return self._read(1, lambda parts: _number(parts[0]))
+
     def after_text(self) -> str | None:
         """The text key of the last row seen. Raises InvalidCursor."""
         return self._read(1, lambda parts: parts[0])
@@ -143,6 +147,13 @@ def _decode(cursor: str) -> tuple[str, ...]:
     ):
         raise InvalidCursor("Use next_cursor of a page of the same list.")
     return tuple(parts)
+
+
+def _number(text: str) -> int:
+    # No more digits than a column of ours holds.
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise ValueError("a cursor's number is a count")
+    return int(text)
 
 
 def _aware(text: str) -> datetime:

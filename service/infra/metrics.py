@@ -37,6 +37,7 @@ _payout_attempts = Counter(
     "koc_payout_attempts", "Verdicts recorded on attempts to send a payout.", ["rail", "outcome"]
 )
 _payout_run_stops = Counter("koc_payout_run_stops", "Payout runs that stopped and wait for a person.", ["rail"])
+_postings_chained = Counter("koc_postings_chained", "Postings the worker has covered with blocks of the chain.")
 _jobs = Counter("koc_jobs", "Jobs the worker finished, by how they ended: done or failed.", ["kind", "result"])
 _job_seconds = Histogram("koc_job_seconds", "Time of one turn of a job.", ["kind"], buckets=_SECONDS)
 
@@ -65,6 +66,11 @@ def payout_attempted(rail: str, *, outcome: str, number: int) -> None:
 def payout_run_stopped(rail: str) -> None:
     """Count a run that sends nothing more until a person has looked."""
     _payout_run_stops.labels(rail).inc()
+
+
+def postings_chained(number: int) -> None:
+    """Count postings that a committed block covers from now on."""
+    _postings_chained.inc(number)
 
 
 def job_done(kind: str, *, result: str, seconds: float) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.domain.ledger import MAY_BE_NEGATIVE, MERCHANT_ACCOUNTS
-from service.infra.db import execute
+from service.infra.db import execute, let_statements_take
 from service.ledger.findings import Check, Finding, FindingCode, run_checks
 from service.ledger.verify import verify
 
@@ -14,7 +14,7 @@ def take_snapshot(session: Session) -> None:
     """Let all statements of a session see one moment. The session must be fresh."""
     execute(session, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     # A full check of big books takes longer than any request may.
-    execute(session, "SET LOCAL statement_timeout = 0")
+    let_statements_take(session, 0)
 
 
 def check(session: Session, merchant_id: UUID | None) -> list[Finding]:

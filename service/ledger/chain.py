@@ -38,6 +38,30 @@ class Chained:
     head: Head
 
 
+@dataclass(frozen=True, slots=True)
+class Height:
+    """How far a merchant's chain goes. postings, behind: how many its blocks cover, and how many none covers yet."""
+
+    head: Head
+    postings: int
+    behind: int
+
+
+def height(session: Session, merchant_id: UUID) -> Height:
+    """Read how far a merchant's chain goes."""
+    [row] = fetch(
+        session,
+        """
+        SELECT coalesce((SELECT sum(postings) FROM chain_block WHERE merchant_id = :merchant_id), 0) AS postings,
+               (SELECT count(*) FROM posting WHERE merchant_id = :merchant_id) AS booked,
+               coalesce(head.number, 0) AS number, coalesce(head.digest, :genesis) AS digest
+        FROM (SELECT) AS always LEFT JOIN chain_head AS head ON head.merchant_id = :merchant_id
+        """,
+        {"merchant_id": merchant_id, "genesis": GENESIS},
+    )
+    return Height(Head(row.number, bytes(row.digest)), int(row.postings), row.booked - int(row.postings))
+
+
 def chain(session: Session, merchant_id: UUID, *, now: datetime, postings_max: int = POSTINGS_MAX) -> Chained:
     """Add blocks for the oldest day that has bookings no block covers. Adds none when every booking is covered.
 

@@ -13,12 +13,25 @@ from sqlalchemy import Engine
 
 from service.domain.payout import ItemState, RunState
 from service.infra.clock import utc_now
-from service.infra.db import execute, run_unit, unit_of_work
+from service.infra.db import execute, read_session, run_unit, unit_of_work
 from service.infra.settings import Settings
+from service.ledger.chain import height
 from service.payouts.approve import execute_run
 from service.payouts.retry import retry
 from service.payouts.wake import EXECUTE, RECONCILE, wake
-from service.worker import LEASE, RECONCILE_FOR, Worker, claim, finish, run_pass, run_worker, schedule
+from service.worker import (
+    CHAIN,
+    CHAIN_EVERY,
+    LEASE,
+    RECONCILE_FOR,
+    SETTLE,
+    Worker,
+    claim,
+    finish,
+    run_pass,
+    run_worker,
+    schedule,
+)
 from tests.support.payouts import MAKER, Desk
 from tests.support.shop import SECRET_KEY
 
@@ -51,7 +64,7 @@ def test_executing_a_run_is_all_a_person_has_to_do(desk: Desk, worker: Worker) -
 
     assert desk.state(ann) is ItemState.SENT
     assert desk.run(run).status == RunState.CLOSED
-    assert set(jobs(desk)) == {"settle", RECONCILE}
+    assert set(jobs(desk)) == {SETTLE, CHAIN, RECONCILE}
 
 
 def test_an_unknown_attempt_comes_round_again_when_it_is_due(desk: Desk, worker: Worker) -> None:
@@ -125,11 +138,29 @@ def test_who_is_woken_while_it_works_is_looked_at_again(desk: Desk, over: bool) 
     assert jobs(desk)[EXECUTE] == desk.now
 
 
-def test_each_merchant_gets_one_settle_job(desk: Desk) -> None:
+def test_each_merchant_gets_one_job_to_settle_and_one_to_chain(desk: Desk) -> None:
     Desk.opened(desk.engine)
 
-    assert in_unit(desk, schedule, now=desk.now) == 2
+    assert in_unit(desk, schedule, now=desk.now) == 4
+    assert set(jobs(desk)) == {SETTLE, CHAIN}
     assert in_unit(desk, schedule, now=desk.now) == 0
+
+
+def test_what_was_booked_is_chained_and_the_head_is_logged(
+    desk: Desk, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.payee(100)
+
+    with caplog.at_level("INFO"):
+        run_pass(worker)
+
+    [block] = desk.rows("SELECT number, digest FROM chain_block WHERE merchant_id = :merchant_id")
+    with read_session(desk.engine) as session:
+        reached = height(session, desk.merchant_id)
+    assert (reached.head.number, reached.head.digest, reached.behind) == (1, block.digest, 0)
+    assert reached.postings == desk.rows("SELECT count(*) FROM posting WHERE merchant_id = :merchant_id")[0][0] > 0
+    assert f"block 1, digest {block.digest.hex()}" in caplog.text
+    assert jobs(desk)[CHAIN] == desk.now + CHAIN_EVERY
 
 
 def test_a_job_that_fails_waits_longer_each_time_and_the_others_go_on(desk: Desk, worker: Worker) -> None:
