@@ -115,7 +115,8 @@ def assess_orders(
                 new_id(), update.merchant_id, update.order_id, target.payee_id, target.currency, Places()
             )
             targets.append((commission, target))
-    settled_here = _freezable(session, [each for each, _ in targets if results[_order_of(each)].frozen])
+    frozen = [each for each, _ in targets if results[_order_of(each)].frozen and each.places.settled_minor > 0]
+    settled_here = _freezable(session, frozen)
     for commission, target in targets:
         commission.moves = difference(
             commission.places,
@@ -206,9 +207,8 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
     return state
 
 
-def _freezable(session: Session, frozen: Sequence[Commission]) -> dict[UUID, int]:
-    """How much of each frozen commission's settled money is still here, by commission id."""
-    asked = [each for each in frozen if each.places.settled_minor > 0]
+def _freezable(session: Session, asked: Sequence[Commission]) -> dict[UUID, int]:
+    """How much of each commission's settled money is still here, by commission id."""
     if not asked:
         return {}
     entries: dict[UUID, list[tuple[int, int]]] = defaultdict(list)
