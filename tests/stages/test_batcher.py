@@ -198,7 +198,8 @@ def test_however_many_are_refused_who_is_let_in_waits_for_no_more_than_the_other
     queue_max: int, batch_max: int
 ) -> None:
     # The clock is the number of items done: so it says the same on every machine.
-    tally, done, refusals, waits = Tally(), 0, 0, []
+    tally, done, refusals = Tally(), 0, 0
+    waits: list[int] = []
 
     def work(arrivals: Sequence[int]) -> list[int]:
         nonlocal done
