@@ -349,7 +349,8 @@ def _left(live: Session, merchant_id: UUID, commissions: Sequence[Row[Any]]) -> 
             )
         )
     return {
-        each.id: each.settled_minor - freezable(entries[each.id], intervals[each.payee_id, each.currency])
+        each.id: sum(change for _, change in entries[each.id])
+        - freezable(entries[each.id], intervals[each.payee_id, each.currency])
         for each in commissions
     }
 

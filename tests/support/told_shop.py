@@ -22,7 +22,7 @@ from service.intake import desk
 from service.intake.adapters.model import Delivery, Reading
 from service.intake.desk import Person
 from service.intake.receive import KnownSource, receive
-from service.intake.record import Recorded
+from service.intake.record import Received, Recorded
 from service.intake.replay import replay
 from service.payouts.reconcile import compare
 from service.payouts.release import release
@@ -99,12 +99,15 @@ class ToldShop:
 
     # What is told.
 
-    def deliver(self, event: Json | bytes, *, delivery_id: str | None = None) -> Recorded:
-        """Let the shop send one event."""
+    def read(self, event: Json | bytes) -> Received:
+        """A delivery of one event by the shop, as its adapter reads it."""
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         source = KnownSource(self.books.source_id, self.merchant_id, Platform.GENERIC, b"")
-        delivery = Delivery(delivery_id or f"msg-{next(self._numbers)}", "", body)
-        return self.books.receive(receive(source, delivery, self._reading))[0]
+        return receive(source, Delivery(f"msg-{next(self._numbers)}", "", body), self._reading)
+
+    def deliver(self, event: Json | bytes) -> Recorded:
+        """Let the shop send one event."""
+        return self.books.receive(self.read(event))[0]
 
     def order(self, number: str, goods: str = "100.00", *, coupon: str | None = "ANN", **parts: Any) -> Recorded:
         """Tell of an order placed and paid thirty days ago. parts: fields of the event instead."""
@@ -140,19 +143,20 @@ class ToldShop:
 
     def dispute(self, number: str, dispute_id: str, *, opened: datetime, outcome: str | None = None) -> Recorded:
         """Tell that a dispute over 40.00 is open, or closed now with an outcome."""
+        return self.deliver(self.a_dispute(number, dispute_id, opened=opened, outcome=outcome))
+
+    def a_dispute(self, number: str, dispute_id: str, *, opened: datetime, outcome: str | None = None) -> Json:
         closed = {"closed_at": self.books.now.isoformat(), "outcome": outcome} if outcome else {}
-        return self.deliver(
-            {
-                "type": "dispute",
-                "id": dispute_id,
-                "order_id": number,
-                "currency": "USD",
-                "amount": "40.00",
-                "updated_at": self.books.now.isoformat(),
-                "opened_at": opened.isoformat(),
-                **closed,
-            }
-        )
+        return {
+            "type": "dispute",
+            "id": dispute_id,
+            "order_id": number,
+            "currency": "USD",
+            "amount": "40.00",
+            "updated_at": self.books.now.isoformat(),
+            "opened_at": opened.isoformat(),
+            **closed,
+        }
 
     def decide(self, verb: str, order: str, *, payee: UUID | None = None, **more: Any) -> Recorded:
         """Let a person approve, reject, hold or release what a payee earns on an order."""
