@@ -96,15 +96,16 @@ def make_engine(
             "options": " ".join(f"-c {name}={value}" for name, value in session_settings.items()),
         },
     )
-    silence_max_s = statement_timeout_ms / 1000 + _SILENCE_AFTER_S
 
     def connect(_dialect: object, _record: object, arguments: Sequence[Any], named: Mapping[str, Any]) -> _Connection:
-        connection = _Connection.connect(*arguments, **named)
-        connection.silence_max_s = silence_max_s
-        return connection
+        return _Connection.connect(*arguments, **named)
+
+    def lend(connection: _Connection, _record: object, _lent: object) -> None:
+        connection.expect_answers_within(statement_timeout_ms)
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", _send_lists_in_binary)
+    event.listen(engine, "checkout", lend)
     return engine
 
 
@@ -115,15 +116,19 @@ class _Connection(psycopg.Connection[Any]):
     such as a pooler, or a server that hangs, still acknowledges packets.
     """
 
-    silence_max_s: float = _SIGN_OF_LIFE_S
-    """Seconds to wait for an answer."""
+    silence_max_s: float | None = None
+    """Seconds to wait for an answer; None for ever."""
+
+    def expect_answers_within(self, statement_timeout_ms: int) -> None:
+        """Wait a little longer than the server lets a statement take; 0 is no limit, as for the server."""
+        self.silence_max_s = statement_timeout_ms / 1000 + _SILENCE_AFTER_S if statement_timeout_ms else None
 
     def wait(self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Return what the exchange with the server brings. Raises OperationalError, closed, when it is silent too long."""
         # Every unit of work is a transaction. What runs outside of one is the question whether a pooled connection lives.
         silence_max_s = _SIGN_OF_LIFE_S if self.autocommit else self.silence_max_s
         try:
-            return super().wait(gen, interval, timeout=timeout or silence_max_s)
+            return super().wait(gen, interval, timeout=silence_max_s if timeout is None else timeout)
         except psycopg.OperationalError:
             # Only a wait that was given up leaves a statement running; whatever it still brings must reach nobody.
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
@@ -182,6 +187,14 @@ def fetch(session: Session, statement: str, parameters: Mapping[str, object] | N
 def execute(session: Session, statement: str, parameters: Mapping[str, object] | None = None) -> int:
     """Run a set-based statement that returns no rows. Returns how many rows it touched."""
     return _execute(session, statement, parameters).rowcount
+
+
+def let_statements_take(session: Session, limit_ms: int) -> None:
+    """Set how long each statement of this unit of work may take from now on; 0 is no limit."""
+    execute(session, f"SET LOCAL statement_timeout = {limit_ms}")
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, _Connection)
+    connection.expect_answers_within(limit_ms)
 
 
 class Admission:

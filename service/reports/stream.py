@@ -9,7 +9,7 @@ import psycopg
 from sqlmodel import Session
 
 from service.domain.errors import Invalid
-from service.infra.db import execute
+from service.infra.db import let_statements_take
 from service.reports.define import Filter, Report
 from service.reports.render_csv import copy_statement
 
@@ -46,7 +46,7 @@ def stream_csv(
 
 
 def _blocks(session: Session, report: Report, parameters: dict[str, object]) -> Generator[bytes]:
-    execute(session, f"SET LOCAL statement_timeout = {REPORT_TIMEOUT_MS}")
+    let_statements_take(session, REPORT_TIMEOUT_MS)
     connection = cast("psycopg.Connection", session.connection().connection.driver_connection)
     block = bytearray()
     # COPY takes no parameters of the server's own; the driver writes them into the statement as literals.
