@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from service.infra.db import execute, fetch, read_session, unit_of_work
+from service.infra import ids
+from service.infra.clock import utc_now
+from service.infra.db import execute, fetch, read_session, run_unit, unit_of_work
+from service.ledger.chain import chain
 from tests.support.shop import SECRET_KEY, Shop
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +128,38 @@ def test_books_that_do_not_agree_are_shown_and_fail(shop: Shop, engine: Engine, 
     assert answer.returncode == 1
     assert "balance" in answer.stdout
     assert affiliate["id"] in answer.stdout
+
+
+def test_the_head_of_the_chain_is_said_and_proves_later_that_nothing_was_rewritten(
+    shop: Shop, engine: Engine, database_url: str
+) -> None:
+    env = environment(database_url)
+    code = shop.a_coupon(shop.an_affiliate())["code"]
+    shop.an_order(coupon_codes=[code])
+    head = run_unit(engine, lambda session: chain(session, ids.decode("mer", shop.id), now=utc_now())).head
+    shop.an_order(coupon_codes=[code])
+
+    said = koc("check-books", env=env)
+    same = koc("check-books", "--merchant", shop.id, "--head", f"1:{head.digest.hex()[:16]}", env=env)
+    other = koc("check-books", "--merchant", shop.id, "--head", "1:" + "ab" * 32, env=env)
+
+    assert f"{shop.id}: block 1, 1 postings, digest {head.digest.hex()}, 1 not chained yet" in said.stdout
+    assert (said.returncode, same.returncode, other.returncode) == (0, 0, 1)
+    assert "chain-head" in other.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--head", "1:" + "ab" * 32), ("--merchant", "mer_" + "0" * 26, "--head", "1:ab")],
+    ids=["nobody's", "too short"],
+)
+def test_a_head_that_cannot_be_looked_up_is_a_mistake_of_the_caller(
+    database_url: str, arguments: tuple[str, ...]
+) -> None:
+    answer = koc("check-books", *arguments, env=environment(database_url))
+
+    assert answer.returncode == 2
+    assert "--head" in answer.stderr
 
 
 @pytest.mark.parametrize("merchant", ["nonsense", "mer_" + "0" * 26])

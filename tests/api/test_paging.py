@@ -84,6 +84,21 @@ def test_a_cursor_by_time_keeps_its_microseconds() -> None:
     assert page_query(1, told.next_cursor).after_moment() == (at, row_id)
 
 
+def test_a_cursor_by_number_keeps_its_number() -> None:
+    told = page([0, 1], PageQuery(1, ()), key=lambda _: ("12",), view=str)
+
+    assert told.next_cursor is not None
+    assert page_query(1, told.next_cursor).after_number() == 12
+
+
+@pytest.mark.parametrize("number", ["", "-1", "1.5", "\u0661", "1" * 19])
+def test_a_cursor_that_is_no_count_is_none_of_ours(number: str) -> None:
+    asked = page_query(1, encoded([number]))
+
+    with pytest.raises(InvalidCursor):
+        asked.after_number()
+
+
 def test_a_cursor_without_a_zone_is_none_of_ours() -> None:
     asked = page_query(1, encoded(["2026-11-22T00:00:00", new_id().hex]))
 

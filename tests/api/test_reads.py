@@ -5,8 +5,13 @@ import io
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from service.infra.clock import utc_now
+from service.infra.db import run_unit
+from service.infra.ids import decode
+from service.ledger.chain import chain
 from tests.support.shop import Shop
 
 Json = dict[str, Any]
@@ -30,6 +35,13 @@ def told(shop: Shop) -> Json:
 def _one(shop: Shop, path: str, **query: Any) -> Json:
     [found] = shop.get(path, **query).json()["data"]
     return dict(found)
+
+
+def _chained(engine: Engine, shop: Shop) -> None:
+    """Chain what was booked, in the smallest blocks."""
+    merchant_id = decode("mer", shop.id)
+    while run_unit(engine, lambda session: chain(session, merchant_id, now=utc_now(), postings_max=1)).blocks:
+        pass
 
 
 def _settled(shop: Shop) -> None:
@@ -331,6 +343,23 @@ def test_postings_name_both_accounts_and_what_they_are_made_of(shop: Shop, told:
     assert [(entry["kind"], entry["amount"]["amount_minor"]) for entry in detail["entries"]] == [("reduce", 500)]
 
 
+def test_the_chain_over_postings_comes_in_pages_from_its_head_down(shop: Shop, engine: Engine, told: Json) -> None:
+    assert shop.get("/v1/ledger/chain").json()["data"] == []
+    _chained(engine, shop)
+
+    everything = shop.get("/v1/ledger/chain", by="read").json()["data"]
+    page = shop.get("/v1/ledger/chain", limit=1).json()
+    rest = shop.get("/v1/ledger/chain", cursor=page["next_cursor"]).json()["data"]
+
+    assert page["data"] + rest == everything
+    assert [block["number"] for block in everything] == list(range(len(everything), 0, -1))
+    assert sum(block["postings"] for block in everything) == len(shop.get("/v1/ledger/postings").json()["data"])
+    assert [block["previous_digest"] for block in everything] == [
+        *(block["digest"] for block in everything[1:]),
+        "00" * 32,
+    ]
+
+
 def test_postings_are_narrowed_and_come_in_pages(shop: Shop, told: Json) -> None:
     everything = shop.get("/v1/ledger/postings").json()["data"]
     page = shop.get("/v1/ledger/postings", limit=2).json()
@@ -450,7 +479,7 @@ def test_a_report_that_cannot_be_is_refused(shop: Shop, name: str, query: Json, 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-def test_another_merchant_sees_nothing_of_it(client: TestClient, shop: Shop, told: Json) -> None:
+def test_another_merchant_sees_nothing_of_it(client: TestClient, shop: Shop, engine: Engine, told: Json) -> None:
     other = Shop(client)
     order = _one(shop, "/v1/orders", external_id="first")
     commission = _one(shop, "/v1/commissions", affiliate_id=told["lan"]["id"])
@@ -468,8 +497,10 @@ def test_another_merchant_sees_nothing_of_it(client: TestClient, shop: Shop, tol
         f"/v1/inbox/{delivery['id']}",
         f"/v1/events/{event['id']}",
     ]
-    lists = ["orders", "commissions", "balances", "ledger/postings", "inbox", "events"]
+    _chained(engine, shop)
+    lists = ["orders", "commissions", "balances", "ledger/postings", "ledger/chain", "inbox", "events"]
 
+    assert shop.get("/v1/ledger/chain").json()["data"] != []
     assert {other.get(path).status_code for path in own} == {404}
     assert all(other.get(f"/v1/{name}").json()["data"] == [] for name in lists)
     for verb in ("approve", "reject", "hold", "release"):
@@ -478,12 +509,16 @@ def test_another_merchant_sees_nothing_of_it(client: TestClient, shop: Shop, tol
     assert other.post(f"/v1/inbox/{delivery['id']}/replay").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["orders", "commissions", "balances", "ledger/postings", "inbox", "events"])
+@pytest.mark.parametrize(
+    "path", ["orders", "commissions", "balances", "ledger/postings", "ledger/chain", "inbox", "events"]
+)
 def test_an_affiliate_s_key_opens_no_list_of_the_merchant(shop: Shop, told: Json, path: str) -> None:
     assert shop.get(f"/v1/{path}", by=told["lan"]["id"]).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["orders", "commissions", "balances", "ledger/postings", "inbox", "events"])
+@pytest.mark.parametrize(
+    "path", ["orders", "commissions", "balances", "ledger/postings", "ledger/chain", "inbox", "events"]
+)
 def test_a_cursor_of_another_list_is_refused(shop: Shop, path: str) -> None:
     answer = shop.get(f"/v1/{path}", cursor="WyJ4IiwieSIsInoiXQ")
 
