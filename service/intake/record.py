@@ -101,7 +101,12 @@ def record(session: Session, received: Sequence[Received]) -> list[Recorded]:
             order_id=order_ids.get((each.merchant_id, each.order)) if each.order else None,
         )
     crash_point(CrashPoint.INTAKE_BEFORE_COMMIT)
-    return [answers[each.key] for each in received]
+    # Of a delivery that came twice within one batch, one was the first.
+    first = {each.key: place for place, each in reversed(list(enumerate(received)))}
+    return [
+        answers[each.key] if first[each.key] == place else replace(answers[each.key], repeated=True)
+        for place, each in enumerate(received)
+    ]
 
 
 WAITING_REASON = "order_not_here_yet"

@@ -78,6 +78,16 @@ def test_one_delivery_to_four_processes_has_one_effect_and_one_answer(
     assert_one_effect(books, answers)
 
 
+def test_of_one_delivery_that_comes_twice_within_a_batch_one_is_the_first(engine: Engine) -> None:
+    books = Books.opened(engine)
+    delivery, other = books.delivery("o", snapshot(10_000)), books.delivery("o", paid())
+
+    answers = books.receive(delivery, other, delivery, delivery)
+
+    assert [answer.repeated for answer in answers] == [False, False, True, True]
+    assert len({answer.inbox_id for answer in answers}) == 2
+
+
 def deliver_often(engine: Engine, share: tuple[Received, int]) -> list[Recorded]:
     delivery, times = share
     return [run_unit(engine, lambda session: record(session, [delivery]))[0] for _ in range(times)]
