@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 from uuid import UUID
@@ -17,8 +18,9 @@ from uuid import UUID
 import typer
 import uvicorn
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
+from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from service.api.api_keys import make_key
@@ -32,6 +34,8 @@ from service.ledger.chain import Height, height
 from service.ledger.findings import Finding
 from service.ledger.verify import NotedHead, through
 from service.main import create_app
+from service.rebuild import database
+from service.rebuild.books import Rebuilt, rebuild
 from service.reports.recheck import SAMPLE, recheck
 from service.tables.parties import MerchantRow, Scope
 from service.worker import run_worker
@@ -145,11 +149,25 @@ def check_books(
         list[str] | None,
         typer.Option(help="Head of --merchant's chain noted earlier, as block:digest; may be given several times."),
     ] = None,
+    make_again: Annotated[
+        bool, typer.Option("--rebuild", help="Also make the books again in an empty database, and compare.")
+    ] = False,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --rebuild: an empty database to use and keep. Otherwise one is made beside the live one and dropped.",
+        ),
+    ] = None,
 ) -> None:
     """Prove that postings, balances, entries and payouts agree, and that orders computed anew come out the same.
 
     Prints the head of each chain. Noted elsewhere and given again later as `--head`, it proves that not even somebody
     who rewrote postings and chain alike has changed what was chained by then.
+
+    `--rebuild` goes further: it reads every delivery and decision again, in the order received, with the terms, coupons
+    and affiliates of then, settles on the days it was settled, pays out what the rails say was paid, and compares facts,
+    targets, receipts, places and balances. The service may run meanwhile: the live books are only read, as of one moment.
 
     Exits with 1 when something does not agree.
     """
@@ -157,8 +175,12 @@ def check_books(
     noted = [_noted_head(each) for each in head or ()]
     if noted and chosen is None:
         _stop("--head is about one chain: say whose with --merchant.")
+    if into is not None and not make_again:
+        _stop("--into names where --rebuild makes the books again: give both.")
     with _running() as (settings, _):
         findings = _findings(settings, chosen, noted=noted, sample=None if every else SAMPLE)
+        if make_again:
+            findings += _differences(settings, chosen, into)
     if not findings:
         _out.print("[green]The books agree.[/green]")
         return
@@ -314,13 +336,7 @@ def _findings(
     assert settings.database_url is not None
     engine = make_engine(settings.database_url, pool_size=1, application_name="koc check-books")
     try:
-        with read_session(engine) as session:
-            merchants = select(MerchantRow.id, MerchantRow.name).order_by(col(MerchantRow.id))
-            if merchant_id is not None:
-                merchants = merchants.where(col(MerchantRow.id) == merchant_id)
-            chosen = session.exec(merchants).all()
-        if merchant_id is not None and not chosen:
-            _stop("There is no such merchant.")
+        chosen = _merchants(engine, merchant_id)
         findings: list[Finding] = []
         with Progress(console=_err, transient=True) as progress:
             task = progress.add_task("Checking the books", total=len(chosen))
@@ -334,6 +350,82 @@ def _findings(
         return findings
     finally:
         engine.dispose()
+
+
+def _merchants(engine: Engine, merchant_id: UUID | None) -> Sequence[tuple[UUID, str]]:
+    """Id and name of the one asked for, or of all."""
+    merchants = select(MerchantRow.id, MerchantRow.name).order_by(col(MerchantRow.id))
+    if merchant_id is not None:
+        merchants = merchants.where(col(MerchantRow.id) == merchant_id)
+    with read_session(engine) as session:
+        chosen = session.exec(merchants).all()
+    if merchant_id is not None and not chosen:
+        _stop("There is no such merchant.")
+    return chosen
+
+
+def _differences(settings: Settings, merchant_id: UUID | None, into: str | None) -> list[Finding]:
+    """Make the books of merchant after merchant again, showing how far it is, and say what was made."""
+    assert settings.database_url is not None
+    security = Security(base64.b64decode(settings.secret_key))
+    findings: list[Finding] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_ended_in_order())
+        url = stack.enter_context(_empty_database(settings.database_url, into))
+        live = make_engine(settings.database_url, pool_size=1, application_name="koc check-books")
+        stack.callback(live.dispose)
+        made = make_engine(url, pool_size=1, statement_timeout_ms=0, application_name="koc rebuild")
+        stack.callback(made.dispose)
+        progress = stack.enter_context(Progress(console=_err, transient=True))
+        for each, name in _merchants(live, merchant_id):
+            task = progress.add_task(f"Making {name} again", total=None)
+            rebuilt = rebuild(live, made, each, security, tell=partial(_show, progress, task))
+            progress.remove_task(task)
+            findings += rebuilt.findings
+            _say_rebuilt(each, rebuilt)
+    return findings
+
+
+@contextlib.contextmanager
+def _empty_database(live_url: str, into: str | None) -> Iterator[str]:
+    """Yield the address of the database that books are made again in; explain what is wrong with the one named."""
+    try:
+        if into is None:
+            with database.beside(live_url) as url:
+                yield url
+        else:
+            yield database.prepare(live_url, into)
+    except (database.MayNotCreate, database.NotUsable) as error:
+        _stop(str(error))
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let a request to end undo what was begun, as Ctrl-C does: a database of ours is not left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show(progress: Progress, task: TaskID, done: int, to_do: int) -> None:
+    progress.update(task, completed=done, total=to_do)
+
+
+def _say_rebuilt(merchant_id: UUID, rebuilt: Rebuilt) -> None:
+    differ = ", ".join(f"{number:,} {code.value}" for code, number in rebuilt.counts.items())
+    sentence = (
+        f"Made {ids.encode('mer', merchant_id)} again: {rebuilt.deliveries:,} deliveries, {rebuilt.payouts:,} payouts, "
+        + (differ or "no difference")
+    )
+    _out.print(sentence, highlight=False, soft_wrap=True)
+    if rebuilt.parked_but_readable:
+        _out.print(
+            f"{rebuilt.parked_but_readable:,} parked deliveries would be understood today: replay them.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The whole of it for one merchant: take over, replay, compare."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,7 +12,7 @@ from service.infra.security import Security
 from service.ledger.findings import Finding
 from service.rebuild.compare import compare_balances, compare_orders
 from service.rebuild.copy import take_over
-from service.rebuild.differences import Differences
+from service.rebuild.differences import Differences, RebuiltCode
 from service.rebuild.orders import replay_orders
 from service.rebuild.payouts import replay_payouts
 from service.rebuild.snapshot import snapshot
@@ -19,13 +20,13 @@ from service.rebuild.snapshot import snapshot
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came of making a merchant's books again. findings: the first of each kind; differing: how many there are.
+    """What came of making a merchant's books again. findings: the first of each kind; counts: how many there are of it.
 
     parked_but_readable: parked deliveries that would be understood today; they wait for somebody to replay them.
     """
 
     findings: list[Finding]
-    differing: int
+    counts: Counter[RebuiltCode]
     deliveries: int
     payouts: int
     parked_but_readable: int
@@ -70,7 +71,7 @@ def rebuild(
             compare_balances(session, made, differences)
     return Rebuilt(
         differences.findings,
-        differences.counts.total(),
+        differences.counts,
         deliveries.booked,
         payouts,
         deliveries.parked_but_readable,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import errors, sql
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.domain.errors import Conflict, Forbidden
 from service.infra import migrate
@@ -20,8 +21,8 @@ class MayNotCreate(Forbidden):
     title = "The role may not create databases"
 
 
-class NotEmpty(Conflict):
-    code = "rebuild-not-empty"
+class NotUsable(Conflict):
+    code = "rebuild-not-usable"
     title = "The books are made again only in an empty database"
 
 
@@ -32,7 +33,8 @@ def beside(live_url: str) -> Iterator[str]:
     Raises MayNotCreate.
     """
     live = make_url(live_url)
-    name = PREFIX + secrets.token_hex(6)
+    # The name says whose it is; PostgreSQL cuts names at 63 bytes.
+    name = f"{PREFIX}{(live.database or '')[:20]}_{secrets.token_hex(6)}"
     quoted = sql.Identifier(name)
     with _connected(live) as connection:
         try:
@@ -54,12 +56,19 @@ def beside(live_url: str) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
 
 
-def prepare(live_url: str, into_url: str) -> None:
-    """Make our tables in an empty database that somebody named. Raises NotEmpty; then nothing was written."""
-    live, into = make_url(live_url), make_url(into_url)
-    with _connected(live) as one, _connected(into) as other:
+def prepare(live_url: str, into_url: str) -> str:
+    """Make our tables in an empty database that somebody named; return its address with our driver.
+
+    Raises NotUsable; then nothing was written.
+    """
+    live, into = make_url(live_url), _named(into_url)
+    try:
+        other = _connected(into)
+    except psycopg.OperationalError as error:
+        raise NotUsable(f"--into cannot be reached: {str(error).splitlines()[0]}") from None
+    with _connected(live) as one, other:
         if _who(one) == _who(other):
-            raise NotEmpty(f"--into names {into.database}, the database that is to be checked. Name an empty one.")
+            raise NotUsable(f"--into names {into.database}, the database that is to be checked. Name an empty one.")
         tables = other.execute(
             """
             SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
@@ -67,8 +76,20 @@ def prepare(live_url: str, into_url: str) -> None:
             """
         ).fetchone()
         if tables != (0,):
-            raise NotEmpty(f"--into names {into.database}, which has tables already. Name an empty database.")
-    migrate.upgrade(into_url)
+            raise NotUsable(f"--into names {into.database}, which has tables already. Name an empty database.")
+    url = into.render_as_string(hide_password=False)
+    migrate.upgrade(url)
+    return url
+
+
+def _named(into_url: str) -> URL:
+    try:
+        into = make_url(into_url)
+    except ArgumentError:
+        into = None
+    if into is None or into.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise NotUsable("--into takes the address of a database: postgresql://…")
+    return into.set(drivername="postgresql+psycopg")
 
 
 def _connected(url: URL) -> psycopg.Connection:
