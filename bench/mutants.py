@@ -103,10 +103,10 @@ def mutants_of(target: Target, folder: Path) -> dict[str, bool]:
         for package in target.packages:
             for path in sorted(Path("service", package).glob("*.py")):
                 mutated = mutate_file_contents(str(path), path.read_text())
-                functions = dict(_functions(ast.parse(mutated.code)))
+                bodies = {name: _without_text(node) for name, node in _functions(ast.parse(mutated.code))}
                 for name in mutated.mutant_names:
-                    original = functions[name.partition("__mutmut_")[0] + "__mutmut_orig"]
-                    found[get_mutant_name(path, name)] = _without_text(original) == _without_text(functions[name])
+                    original = bodies[name.partition("__mutmut_")[0] + "__mutmut_orig"]
+                    found[get_mutant_name(path, name)] = bodies[name] == original
     return found
 
 
@@ -152,21 +152,18 @@ def changes(folder: Path, name: str) -> str:
     return "\n".join(line for line in lines if line.startswith(("+", "-")))
 
 
-def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
+def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name:
             yield node.name, node
 
 
-def _without_text(function: ast.stmt) -> str:
-    """The body of a function with every text taken out of it."""
-    body = ast.parse(ast.unparse(function)).body[0]
-    assert isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef)
-    body.name = ""
-    for node in ast.walk(body):
+def _without_text(function: ast.FunctionDef) -> str:
+    """What a function does, with every text taken out of it, which also takes them out of the tree."""
+    for node in ast.walk(function):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = ""
-    return ast.dump(body)
+    return "".join(ast.dump(part) for part in (function.args, *function.body))
 
 
 def main() -> int:

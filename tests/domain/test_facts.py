@@ -164,6 +164,13 @@ def test_a_fact_is_told_apart_by_kind_and_key_and_ordered_by_its_version(
     assert (fact.kind, fact.key, fact.version) == (kind, key, version)
 
 
+def test_a_decision_is_as_old_as_when_it_was_taken() -> None:
+    approval, rejection = an_approval(100, on=1), a_rejection(on=2)
+
+    assert (approval.version_at, rejection.version_at) == (day(1), day(2))
+    assert merge(rejection, approval) == merge(approval, rejection) == rejection
+
+
 def test_two_bodies_of_one_order_version_are_marked_until_the_next_version() -> None:
     one, other = an_edit(an_order(*lines(100)), on=day(1)), an_edit(an_order(*lines(200)), on=day(1))
     next_version = an_edit(an_order(*lines(300)), on=day(2))
