@@ -166,6 +166,14 @@ def test_many_who_chain_and_book_at_once_make_one_chain(books: ChainBooks, chose
     assert books.findings() == []
 
 
+def test_a_booking_on_the_day_before_is_covered_at_the_next_turn(books: ChainBooks) -> None:
+    books.book(day=2)
+    books.chain_all()
+    books.book(day=1)
+
+    assert books.chain_all().postings == 1
+
+
 def test_a_booking_on_a_day_long_past_is_covered_by_the_next_days_first_turn(books: ChainBooks) -> None:
     books.book(day=2)
     books.chain_all()
@@ -205,6 +213,24 @@ def test_a_change_is_found_as_soon_as_the_posting_was_covered(books: ChainBooks)
     assert finding.code is FindingCode.CHAIN_DIGEST
     assert "block 2" in finding.detail
     assert "2026-11-02 slot 0, bookings 2 to 2" in finding.detail
+
+
+def test_who_makes_one_block_anew_breaks_the_link_to_the_next(books: ChainBooks) -> None:
+    for _ in range(3):
+        books.book()
+        books.chain_all()
+    books.change("UPDATE posting SET amount_minor = amount_minor + 1 WHERE merchant_id = :merchant_id AND booking = 2")
+
+    [changed] = books.findings()
+    books.change(
+        "UPDATE chain_block SET digest = decode(:digest, 'hex') WHERE merchant_id = :merchant_id AND number = 2",
+        digest=changed.found,
+    )
+
+    [unlinked] = books.findings()
+    assert unlinked.code is FindingCode.CHAIN_LINK
+    assert "block 3" in unlinked.detail
+    assert unlinked.expected == f"after {changed.found}"
 
 
 def test_a_finding_says_how_many_postings_are_missing(books: ChainBooks) -> None:
