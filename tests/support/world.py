@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from service.domain.payout import Answer
+from service.domain.payout import Answer, AnswerKind
 from service.intake.adapters.generic import translate
 from service.intake.adapters.model import Delivery, Reading
+from service.payouts.providers.model import Listing, Sending
 from tests.support.oracle import Key, Standing
 from tests.support.payouts import FakeRail
 
@@ -56,9 +57,19 @@ class Rail(FakeRail):
         self.now: datetime
         self._first_used: dict[str, datetime] = {}
         self._came: dict[str, datetime] = {}
+        self._run_of: dict[UUID, UUID] = {}
 
     def step_minor(self, currency: str) -> int | None:
         return STEPS.get(currency)
+
+    def build_request(self, sending: Sending) -> bytes:
+        self._run_of[sending.item_id] = sending.run_id
+        return super().build_request(sending)
+
+    def made_for(self, run_id: UUID, *, since: datetime, until: datetime) -> Listing:
+        if self.listing_fails:
+            return Listing(trouble=Answer(AnswerKind.UNKNOWN, code="timeout"))
+        return Listing(tuple(made for made in self.transfers if self._run_of[made.item_id] == run_id))
 
     def send(self, request: bytes, idempotency_key: str) -> Answer:
         for key, at in list(self._first_used.items()):
