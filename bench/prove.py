@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, confluence, show
+from bench import books, chaos, confluence, faults, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -12,7 +12,9 @@ from service.infra.embedded_postgres import EmbeddedPostgresError
 
 PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "books": books.prove,
+    "chaos": chaos.prove,
     "confluence": confluence.prove,
+    "faults": faults.prove,
 }
 """By name: takes how many and the seed, as far as given; returns whether the promise holds."""
 
@@ -21,7 +23,11 @@ def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="make prove", description="Try to break a promise of the service.")
     parser.add_argument("what", choices=PROOFS, help="what to prove (make prove WHAT=…)")
-    parser.add_argument("--n", type=int, help="how many: of books, replays out of order (make prove N=…)")
+    parser.add_argument(
+        "--n",
+        type=int,
+        help="how many: of books, replays out of order; of chaos, kills; of faults, times (make prove N=…)",
+    )
     parser.add_argument("--seed", type=int, help="repeat a run that chose these numbers (make prove SEED=…)")
     given = parser.parse_args()
     show.end_in_order()
