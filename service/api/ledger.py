@@ -149,12 +149,13 @@ def list_postings(
     if affiliate_id is None:
         rows = fetch(session, f"{newest} ORDER BY id DESC LIMIT :limit", parameters)
     else:
-        # Two short walks along two indexes instead of one along all of the merchant's postings.
+        # Two short walks along two indexes instead of one along all of the merchant's postings. The index by debit
+        # holds no posting that debits the merchant, so whoever wants it says so.
         rows = fetch(
             session,
             f"""
             SELECT * FROM (
-                ({newest} AND debit_owner_id = :affiliate_id ORDER BY id DESC LIMIT :limit)
+                ({newest} AND debit_owner_id = :affiliate_id AND debit_owner_id <> merchant_id ORDER BY id DESC LIMIT :limit)
                 UNION ALL
                 ({newest} AND credit_owner_id = :affiliate_id AND debit_owner_id <> :affiliate_id
                  ORDER BY id DESC LIMIT :limit)

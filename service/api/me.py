@@ -374,7 +374,7 @@ def get_my_series(
               AND debit_kind = 'commission_expense' AND day BETWEEN :first AND :last
             UNION ALL
             SELECT currency, day, -amount_minor FROM posting
-            WHERE merchant_id = :merchant_id AND debit_owner_id = :affiliate_id
+            WHERE merchant_id = :merchant_id AND debit_owner_id = :affiliate_id AND debit_owner_id <> merchant_id
               AND credit_kind = 'commission_expense' AND day BETWEEN :first AND :last
         ) AS moved
         GROUP BY currency, day

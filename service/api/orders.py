@@ -584,7 +584,8 @@ def _payout_postings(session: Session, merchant_id: UUID, item_ids: Sequence[UUI
         FROM payout_item AS item
         JOIN posting
           ON posting.merchant_id = item.merchant_id AND posting.debit_owner_id = item.payee_id
-         AND posting.id >= CAST(:first_id AS uuid) AND posting.event LIKE 'payout/' || item.id || '/%'
+         AND posting.debit_owner_id <> posting.merchant_id AND posting.id >= CAST(:first_id AS uuid)
+         AND posting.event LIKE 'payout/' || item.id || '/%'
         WHERE item.merchant_id = :merchant_id AND item.id = ANY(CAST(:item_ids AS uuid[]))
         ORDER BY posting.created_at, posting.event, posting.seq
         LIMIT :limit

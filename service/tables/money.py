@@ -102,7 +102,14 @@ class PostingRow(SQLModel, table=True):
     __tablename__ = "posting"
     __table_args__ = (
         UniqueConstraint("merchant_id", "event", "seq"),
-        Index("posting_debit_ix", "merchant_id", "debit_owner_id", "id"),
+        # Every posting that earns somebody something debits the merchant, whose postings nobody looks up by owner.
+        Index(
+            "posting_debit_ix",
+            "merchant_id",
+            "debit_owner_id",
+            "id",
+            postgresql_where=text("debit_owner_id <> merchant_id"),
+        ),
         Index("posting_credit_ix", "merchant_id", "credit_owner_id", "id"),
         Index("posting_booking_ix", "merchant_id", "day", "slot", "booking"),
         one_of("debit_kind", AccountKind),
