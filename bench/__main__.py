@@ -1,23 +1,25 @@
-"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect or overload. Exits with 1 when it falls short."""
+"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload or postings. Exits with 1 when it falls short."""
 
 import argparse
 import sys
 
-from bench import orders, overload, redirect, show
+from bench import orders, overload, postings, redirect, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
 from service.infra.embedded_postgres import EmbeddedPostgresError
 
-BENCHES = {"orders": orders.bench, "redirect": redirect.bench, "overload": overload.bench}
+BENCHES = {"orders": orders.bench, "redirect": redirect.bench, "overload": overload.bench, "postings": postings.bench}
 
 
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the service against a plain one.")
     parser.add_argument("what", choices=BENCHES, help="what to measure (make bench WHAT=…)")
-    parser.add_argument("--n", type=int, help="requests in each round; of overload, its seconds (make bench N=…)")
-    parser.add_argument("--floor", type=float, help="the smallest ratio that counts as good")
+    parser.add_argument(
+        "--n", type=int, help="requests in each round; of overload, its seconds; of postings, how many (make bench N=…)"
+    )
+    parser.add_argument("--floor", type=float, help="the smallest ratio that counts as good; of postings, the largest")
     given = parser.parse_args()
     show.end_in_order()
     try:
