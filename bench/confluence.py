@@ -35,9 +35,11 @@ PER_MERCHANT = 100
 """Orders of one merchant there: few enough that two processes always meet on the same ones."""
 COVERED_FROM = 2_000
 """From so many sets on, each feature and reason must have been there."""
-SHOWN_MAX = 5
+SHOWN_MAX, SHOWN_MAX_IN_DATABASE = 5, 2
 """How many diverging sets are made small and printed; all are counted."""
-SHRINK_TELLINGS = 20
+DIFFERENCE_SHOWN = 600
+"""Characters of a difference that are printed."""
+SHRINK_TELLINGS, SHRINK_TELLINGS_IN_DATABASE = 20, 5
 """In how many orders a smaller set is told before it is taken for one that does not diverge."""
 
 # Nobody misses the data of a proof after a power cut.
@@ -50,7 +52,7 @@ NOT_MADE = frozenset({CommissionReason.EARNED, CommissionReason.NO_TERMS})
 def prove(n: int | None, seed: int | None) -> bool:
     """Tell n sets (100,000) in memory and a part of them to PostgreSQL. Returns whether none diverges.
 
-    seed: of the first set; the others follow. With one set, N=1, a diverging one is repeated.
+    seed: of the first set; the others follow. N=1 with the seed of a set that diverges in memory repeats it.
     """
     count, first = N if n is None else n, SEED if seed is None else seed
     in_database = max(IN_DATABASE_MIN, count // IN_DATABASE_PART)
@@ -144,14 +146,13 @@ def _in_database(first: int, count: int) -> Differences:
                     sets = {_order(seed): facts_of(seed) for seed in seeds}
                     found.add(differences(engine, write, sets, seed=start))
                     tell(seeds.stop - first)
-            for number, (order, difference) in enumerate(sorted(found.orders.items())):
-                if number < SHOWN_MAX:
-                    facts = facts_of(_seed(order))
-                    _show(_seed(order), difference, _smallest_in_database(engine, facts), where="on PostgreSQL")
+            for order, difference in sorted(found.orders.items())[:SHOWN_MAX_IN_DATABASE]:
+                facts = _smallest_in_database(engine, facts_of(_seed(order)))
+                _show(_seed(order), difference, facts, where="on PostgreSQL")
         finally:
             engine.dispose()
     for other in found.others[:SHOWN_MAX]:
-        show.say(f"Diverging on PostgreSQL: {other}")
+        show.say(f"Diverging on PostgreSQL: {other[:DIFFERENCE_SHOWN]}")
     return found
 
 
@@ -167,7 +168,7 @@ def _smallest_in_database(engine: Engine, facts: Sequence[Fact]) -> Sequence[Fac
     """The smallest part that diverges also alone and told by one process; all of it where it takes others or a race."""
 
     def diverges(some: Sequence[Fact]) -> bool:
-        answer = differences(engine, one_process(engine), {"alone": some}, seed=0, shuffled=SHRINK_TELLINGS)
+        answer = differences(engine, one_process(engine), {"alone": some}, seed=0, shuffled=SHRINK_TELLINGS_IN_DATABASE)
         return bool(answer.orders or answer.others)
 
     if not diverges(facts):
@@ -177,7 +178,7 @@ def _smallest_in_database(engine: Engine, facts: Sequence[Fact]) -> Sequence[Fac
 
 
 def _show(seed: int, difference: str, facts: Sequence[Fact], *, where: str) -> None:
-    show.say(f"\nDiverging {where}, seed {seed} (N=1 SEED={seed} repeats it): {difference}")
+    show.say(f"\nDiverging {where}, the set of seed {seed}: {difference[:DIFFERENCE_SHOWN]}")
     show.say(f"The smallest part of it that diverges, {len(facts)} of {len(facts_of(seed))} facts:\n{in_code(facts)}")
 
 

@@ -22,7 +22,7 @@ it, and to 0 when the order is frozen. In memory, where the history is known, pl
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -98,6 +98,14 @@ class Answer:
             outcome.attribution.candidates,
         )
 
+    def difference_to(self, expected: "Answer") -> str:
+        """The first field that differs, in words."""
+        return next(
+            f"{each.name}: {getattr(self, each.name)} instead of {getattr(expected, each.name)}"
+            for each in fields(self)
+            if getattr(self, each.name) != getattr(expected, each.name)
+        )
+
 
 def in_another_order(facts: Sequence[Fact], dice: random.Random) -> list[list[Fact]]:
     """The facts shuffled, up to half as many told again, in batches of one to six."""
@@ -165,7 +173,7 @@ def _tell(
             seen.tellings[Telling.SETTLED] += 1
     assert outcome is not None
     if Answer.of(outcome) != expected:
-        return f"answers differ: {Answer.of(outcome)} instead of {expected}"
+        return Answer.of(outcome).difference_to(expected)
     seen.reasons.update(target.reason for target in outcome.targets if target.reason in LEFT_OVER)
     if not settles and _posted(books) != _posted(at_once):
         return f"posted differs: {_posted(books)} instead of {_posted(at_once)}"
