@@ -370,7 +370,7 @@ def _differences(settings: Settings, merchant_id: UUID | None, into: str | None)
     security = Security(base64.b64decode(settings.secret_key))
     findings: list[Finding] = []
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_ended_in_order())
+        stop = stack.enter_context(_stopped_by_signals())
         url = stack.enter_context(_empty_database(settings.database_url, into))
         live = make_engine(settings.database_url, pool_size=1, application_name="koc check-books")
         stack.callback(live.dispose)
@@ -379,7 +379,7 @@ def _differences(settings: Settings, merchant_id: UUID | None, into: str | None)
         progress = stack.enter_context(Progress(console=_err, transient=True))
         for each, name in _merchants(live, merchant_id):
             task = progress.add_task(f"Making {name} again", total=None)
-            rebuilt = rebuild(live, made, each, security, tell=partial(_show, progress, task))
+            rebuilt = rebuild(live, made, each, security, tell=partial(_show, progress, task, stop))
             progress.remove_task(task)
             findings += rebuilt.findings
             _say_rebuilt(each, rebuilt)
@@ -399,17 +399,10 @@ def _empty_database(live_url: str, into: str | None) -> Iterator[str]:
         _stop(str(error))
 
 
-@contextlib.contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let a request to end undo what was begun, as Ctrl-C does: a database of ours is not left behind."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _show(progress: Progress, task: TaskID, done: int, to_do: int) -> None:
+def _show(progress: Progress, task: TaskID, stop: threading.Event, done: int, to_do: int) -> None:
+    """Show how far it is; end here if somebody asked for it, and not in the middle of a conversation with the database."""
+    if stop.is_set():
+        raise KeyboardInterrupt
     progress.update(task, completed=done, total=to_do)
 
 

@@ -39,7 +39,8 @@ def rebuild(
 
     Targets, receipts and posted amounts are equal exactly; places as of the last settle date, but for money that had
     left before its order was frozen; every account of every payee to the last unit. security: the service's own, which
-    signed the click ids. tell: is given how far it is and how much there is to do, in deliveries and payouts.
+    signed the click ids. tell: is given how far it is and how much there is to do, in deliveries and payouts, and called
+    often also while it compares: what it raises ends the work.
     """
     differences = Differences(merchant_id)
     with snapshot(live) as session:
@@ -67,8 +68,8 @@ def rebuild(
         )
         payouts = replay_payouts(session, into, differences, time_zone=merchant.time_zone, tell=advance)
         with snapshot(into) as made:
-            compare_orders(session, made, differences)
-            compare_balances(session, made, differences)
+            compare_orders(session, made, differences, tell=advance)
+            compare_balances(session, made, differences, tell=advance)
     return Rebuilt(
         differences.findings,
         differences.counts,

@@ -28,24 +28,28 @@ last commission may be one of several, or have begun before the order's newest d
 _Key = tuple[Any, ...]
 
 
-def compare_orders(live: Session, made: Session, differences: Differences) -> None:
-    """Compare facts, orders, targets and places. Both sessions see one moment each."""
+def compare_orders(live: Session, made: Session, differences: Differences, *, tell: Callable[[int], None]) -> None:
+    """Compare facts, orders, targets and places. Both sessions see one moment each. tell: called for each line."""
     merchant_id = differences.merchant_id
     for names, found, expected in _beside(live, made, merchant_id, _FACTS, _fact_key):
+        tell(0)
         _compare_fact(names, found, expected, differences)
     for names, found, expected in _beside(live, made, merchant_id, _ORDERS, _order_key):
+        tell(0)
         _compare_order(names, found, expected, differences)
     places = _PlacesCheck(live, differences, last_settled_at(live, merchant_id))
     for names, found, expected in _beside(live, made, merchant_id, _COMMISSIONS, _commission_key):
+        tell(0)
         pair = _Pair(names, found, expected)
         _compare_target(pair, differences)
         places.check(pair)
     places.close()
 
 
-def compare_balances(live: Session, made: Session, differences: Differences) -> None:
+def compare_balances(live: Session, made: Session, differences: Differences, *, tell: Callable[[int], None]) -> None:
     """Compare every account of every payee; what a commission's place explains is taken off on both sides."""
     for names, found, expected in _beside(live, made, differences.merchant_id, _BALANCES, _balance_key):
+        tell(0)
         owner_id, currency, kind = names
         rest = expected.rest_minor if expected else 0
         if rest != (found.rest_minor if found else 0):

@@ -1,6 +1,7 @@
 """The empty database that books are made again in: one of our own that goes when we go, or one that somebody names."""
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Iterator
 
@@ -36,24 +37,23 @@ def beside(live_url: str) -> Iterator[str]:
     # The name says whose it is; PostgreSQL cuts names at 63 bytes.
     name = f"{PREFIX}{(live.database or '')[:20]}_{secrets.token_hex(6)}"
     quoted = sql.Identifier(name)
-    with _connected(live) as connection:
-        try:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
-        except errors.InsufficientPrivilege:
-            raise MayNotCreate(
-                f"{live.username or 'The role'} may not create a database beside {live.database}. Make an empty one and "
-                "name it with --into, or let the role: ALTER ROLE … CREATEDB."
-            ) from None
     try:
         with _connected(live) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
             # Nobody misses it after a power cut.
             connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(quoted))
         url = live.set(database=name).render_as_string(hide_password=False)
-        migrate.upgrade(url)
+        _make_tables(url)
         yield url
+    except errors.InsufficientPrivilege:
+        raise MayNotCreate(
+            f"{live.username or 'The role'} may not create a database beside {live.database}. Make an empty one and "
+            "name it with --into, or let the role: ALTER ROLE … CREATEDB."
+        ) from None
     finally:
+        # It may be there although its making was interrupted before we heard of it.
         with _connected(live) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted))
 
 
 def prepare(live_url: str, into_url: str) -> str:
@@ -78,8 +78,19 @@ def prepare(live_url: str, into_url: str) -> str:
         if tables != (0,):
             raise NotUsable(f"--into names {into.database}, which has tables already. Name an empty database.")
     url = into.render_as_string(hide_password=False)
-    migrate.upgrade(url)
+    _make_tables(url)
     return url
+
+
+def _make_tables(url: str) -> None:
+    # Whoever checks their books must not read that tables are being changed.
+    alembic = logging.getLogger("alembic")
+    level = alembic.level
+    alembic.setLevel(logging.WARNING)
+    try:
+        migrate.upgrade(url)
+    finally:
+        alembic.setLevel(level)
 
 
 def _named(into_url: str) -> URL:
