@@ -1,1 +1,1 @@
-"""The stage where money is booked: post, read balances, audit."""
+"""The stage where money is booked: post, read balances, audit, chain."""

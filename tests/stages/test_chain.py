@@ -130,6 +130,16 @@ def test_what_is_booked_while_the_chain_is_made_is_neither_waited_for_nor_left_o
     assert books.findings() == []
 
 
+def test_a_unit_of_work_that_fails_leaves_no_gap_in_the_numbers(books: ChainBooks) -> None:
+    books.book()
+    with Session(books.engine) as never_committed:
+        books.book(session=never_committed)
+    books.book()
+
+    assert [row.booking for row in books.rows("SELECT booking FROM posting ORDER BY id")] == [1, 2]
+    assert books.findings() == []
+
+
 def test_chaining_is_in_nobodys_way_who_books(books: ChainBooks) -> None:
     books.book()
 
