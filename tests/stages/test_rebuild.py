@@ -171,6 +171,23 @@ def test_money_that_had_left_before_the_freeze_may_stay_settled(engine: Engine) 
     assert rebuilt.findings == []
 
 
+def test_money_taken_back_from_a_run_by_a_freeze_comes_out_the_same(engine: Engine) -> None:
+    shop = ToldShop(engine)
+    shop.order("kept")
+    shop.order("frozen", "50.00")
+    shop.books.settle()
+    shop.payouts.now = shop.books.now
+    run = shop.payouts.an_approved_run()
+    shop.dispute("frozen", "d-1", opened=shop.ago(days=1))
+    before = shop.books.places()
+    shop.payouts.work(shop.payouts.execute(run))
+
+    rebuilt = made_again(shop, engine)
+
+    assert (before, shop.books.places()) == ((0, 500, -500), (0, 500, 1000))
+    assert rebuilt.findings == []
+
+
 def test_money_on_its_way_when_the_freeze_came_may_stay_settled_also_after_the_rail_refused_it(engine: Engine) -> None:
     shop = ToldShop(engine)
     shop.order("refused")
@@ -315,6 +332,13 @@ TAMPERINGS = {
     ),
     "a decision cannot be read any more": tampering(
         f"UPDATE inbox SET body = '\\x7b7d' WHERE {delivery_of('taken over')} AND topic = 'attribute'",
+        codes={C.DELIVERY, C.FACT, C.ORDER, C.TARGET},
+        names="taken over",
+    ),
+    "a decision speaks of an order of nobody's": tampering(
+        'UPDATE inbox SET body = convert_to(regexp_replace(convert_from(body, \'UTF8\'), \'"source_id":"[^"]*"\','
+        " '\"source_id\":\"00000000-0000-4000-8000-000000000000\"'), 'UTF8')"
+        f" WHERE {delivery_of('taken over')} AND topic = 'attribute'",
         codes={C.DELIVERY, C.FACT, C.ORDER, C.TARGET},
         names="taken over",
     ),
