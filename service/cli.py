@@ -115,7 +115,10 @@ def serve(
 
 @app.command()
 def worker() -> None:
-    """Settle what is due, send payouts, ask rails what became of them. Any number may run beside the servers."""
+    """Settle what is due, chain what was booked, send payouts, ask rails what became of them.
+
+    Any number may run beside the servers.
+    """
     with _running() as (settings, _), _stopped_by_signals() as stop:
         _work(settings, stop)
 
