@@ -124,7 +124,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         # Around the framework's own outermost layer, so that its answers to crashes carry a request id too.
-        return Front(super().build_middleware_stack(), body_bytes_max=self.front_body_bytes_max)
+        return Front(super().build_middleware_stack(), body_bytes_max=self.front_body_bytes_max, refusal=intake.refusal)
 
     def openapi(self) -> dict[str, Any]:
         """Return the API's description, made once."""

@@ -3,11 +3,12 @@
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem_response
-from service.domain.errors import TooLarge
+from service.domain.errors import ServiceError, TooLarge
 from service.infra import metrics
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -17,9 +18,13 @@ _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 class Front:
     """Plain ASGI, outermost: a middleware of the framework's own kind would cost each request a task and two queues."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, body_bytes_max: int, refusal: Callable[[Scope], ServiceError | None] = lambda _: None
+    ) -> None:
+        """refusal: why a request is not even to be begun, from its scope alone; None lets it in."""
         self._app = app
         self._body_bytes_max = body_bytes_max
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,6 +49,8 @@ class Front:
             if length.isdigit() and int(length) > self._body_bytes_max:
                 # Refused here because the framework's own answer to a known length is no problem document.
                 await problem_response(scope, _too_large(self._body_bytes_max))(scope, receive, send_marked)
+            elif (refused := self._refusal(scope)) is not None:
+                await problem_response(scope, refused)(scope, receive, send_marked)
             else:
                 await self._app(scope, receive, send_marked)
         finally:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from service.api.deps import Service, service_of
 from service.api.problems import problem_response
@@ -187,6 +188,24 @@ def orders_batcher(
     return Batcher("orders", work, park, batch_max=batch_max, queue_max=queue_max, observer=observer)
 
 
+def refusal(scope: Scope) -> ServiceError | None:
+    """Say why a webhook is not even to be begun: too many wait for their answer already. None for all other requests.
+
+    Asked before routing, and before the signature is looked at: when three times as many come as can be done, two of
+    three are refused, and what each of those costs is taken from the third.
+    """
+    if not scope["path"].startswith(_PATH):
+        return None
+    service: Service = scope["app"].state.service
+    try:
+        service.orders.check()
+    except Unavailable as error:
+        # So that it is counted under the operation it would have been.
+        scope["route"] = routes[0]
+        return error
+    return None
+
+
 async def receive_webhook(request: Request) -> Response:
     """POST /intake/{source}: verify, translate, commit, answer.
 
@@ -195,8 +214,6 @@ async def receive_webhook(request: Request) -> Response:
     """
     service: Service = service_of(request)
     try:
-        # First of all: when more come than can be done, those refused must cost next to nothing.
-        service.orders.check()
         source = await request.app.state.intake.find(_source_id(request.path_params["source"]))
         body = await _body(request, service.settings.body_bytes_max)
         received = request.app.state.intake.read(source, request, body)
@@ -248,4 +265,6 @@ def _answer(recorded: Recorded) -> Response:
     )
 
 
-routes = [Route("/intake/{source}", receive_webhook, methods=["POST"], name="receive_webhook")]
+_PATH = "/intake/"
+
+routes = [Route(_PATH + "{source}", receive_webhook, methods=["POST"], name="receive_webhook")]

@@ -6,6 +6,7 @@ folder. There are no gauges here: those of a process that was killed would be co
 """
 
 import os
+from functools import cache
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -44,8 +45,15 @@ _job_seconds = Histogram("koc_job_seconds", "Time of one turn of a job.", ["kind
 
 def request_answered(operation: str, *, status: int, seconds: float) -> None:
     """Count one answered request. operation: the operation id, never the path, which holds ids without end."""
-    _requests.labels(operation, f"{str(status)[0]}xx").inc()
-    _request_seconds.labels(operation).observe(seconds)
+    answered, took = _of_operation(operation, f"{str(status)[0]}xx")
+    answered.inc()
+    took.observe(seconds)
+
+
+@cache
+def _of_operation(operation: str, status: str) -> tuple[Counter, Histogram]:
+    """The numbers of an operation, found once: looking them up costs more than counting."""
+    return _requests.labels(operation, status), _request_seconds.labels(operation)
 
 
 def signature_refused(platform: str) -> None:
