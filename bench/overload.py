@@ -59,6 +59,8 @@ class Phase:
     statuses: Counter[int] = field(default_factory=Counter)
     without_hint: int = 0
     memory: list[tuple[int, int]] = field(default_factory=list)
+    cpu_s: float = 0.0
+    """CPU time of server and database together."""
 
     def p_ms(self, percent: float) -> float:
         """The median over slices of a percentile of what was accepted."""
@@ -70,6 +72,7 @@ class Bench:
     """A running service with everything that is sent to it."""
 
     shop: Shop
+    postgres: Database
     server: Server
     sender: ProcessPoolExecutor
     draw: random.Random
@@ -78,8 +81,17 @@ class Bench:
     """Orders that were answered 200."""
     refused: set[int] = field(default_factory=set)
 
-    def rss(self) -> int:
-        return int(psutil.Process(self.server.process.pid).memory_info().rss)
+    @contextlib.contextmanager
+    def watched(self, phase: Phase) -> Iterator[None]:
+        """Note what the block costs the server and its database."""
+        server = psutil.Process(self.server.process.pid)
+        rss, cpu_s = server.memory_info().rss, self._cpu_s()
+        yield
+        phase.memory.append((rss, server.memory_info().rss))
+        phase.cpu_s += self._cpu_s() - cpu_s
+
+    def _cpu_s(self) -> float:
+        return self.server.cpu_seconds() + self.postgres.cpu_seconds()
 
     def orders(self, count: int) -> tuple[list[int], list[bytes]]:
         numbers = list(itertools.islice(self.numbers, count))
@@ -88,11 +100,10 @@ class Bench:
     def closed(self, phase: Phase, *, seconds: float, guess: float) -> float:
         """Measure what is answered in a closed loop. guess: orders a second, to choose how many. Returns the rate."""
         numbers, requests = self.orders(round(seconds * guess))
-        begin = self.rss()
-        load = self.sender.submit(
-            client.run, HOST, self.server.port, requests, connections=CAPACITY_AT_ONCE, expect=ACCEPTED
-        ).result()
-        phase.memory.append((begin, self.rss()))
+        with self.watched(phase):
+            load = self.sender.submit(
+                client.run, HOST, self.server.port, requests, connections=CAPACITY_AT_ONCE, expect=ACCEPTED
+            ).result()
         phase.offered.append(load.per_second)
         phase.accepted.append((len(load.latencies_s) - load.failures) / load.seconds)
         phase.slices.append(load.latencies_s)
@@ -109,9 +120,10 @@ class Bench:
         count = round(seconds * per_second)
         numbers, requests = self.orders(count)
         due = arrivals.schedule(count, per_second=per_second, seed=self.draw.randrange(2**32))
-        begin = self.rss()
-        came = self.sender.submit(arrivals.run, HOST, self.server.port, requests, due, connections=CONNECTIONS).result()
-        phase.memory.append((begin, self.rss()))
+        with self.watched(phase):
+            came = self.sender.submit(
+                arrivals.run, HOST, self.server.port, requests, due, connections=CONNECTIONS
+            ).result()
         good = [each for each in came if each.status == ACCEPTED]
         bad = [each for each in came if each.status in REFUSALS]
         phase.offered.append(count / due[-1])
@@ -136,7 +148,7 @@ def bench(n: int | None, floor: float | None) -> bool:
     bound = os.environ.get("KOC_ORDERS_AT_ONCE") or Settings.model_fields["orders_at_once"].default
     show.say(f"Seed {seed}. {_pinning()} At most {bound} orders wait for their answer (KOC_ORDERS_AT_ONCE).")
     phases = {name: Phase(name) for name in NAMES}
-    with _running(seed) as (postgres, run):
+    with _running(seed) as run:
         guess = run.closed(Phase("warm"), seconds=2, guess=500)
         guess = run.closed(Phase("warm"), seconds=4, guess=guess)
         run.opened(Phase("warm"), seconds=4, per_second=TIMES * guess)
@@ -149,13 +161,14 @@ def bench(n: int | None, floor: float | None) -> bool:
                 # What was let in at the end is answered by now: the open loop waits for it.
                 run.opened(phases["after"], seconds=part_s / 2, per_second=HALF * capacity)
                 tell(turn + 1)
-        lost, kept_though_refused = _compare(postgres, run)
+        lost, kept_though_refused = _compare(run)
     _table(phases)
+    _costs(phases)
     return _verdict(phases, lost=lost, kept_though_refused=kept_though_refused, least=least)
 
 
 @contextlib.contextmanager
-def _running(seed: int) -> Iterator[tuple[Database, Bench]]:
+def _running(seed: int) -> Iterator[Bench]:
     """Start PostgreSQL and one service on the first core, and the sender on the others."""
     ours, theirs = _cores()
     spawn = multiprocessing.get_context("spawn")
@@ -170,7 +183,7 @@ def _running(seed: int) -> Iterator[tuple[Database, Bench]]:
         with _on(ours):
             sender = stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
             sender.submit(os.getpid).result()
-        yield postgres, Bench(shop, server, sender, random.Random(seed))
+        yield Bench(shop, postgres, server, sender, random.Random(seed))
 
 
 def _cores() -> tuple[set[int], set[int]]:
@@ -199,9 +212,9 @@ def _on(cores: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _compare(postgres: Database, run: Bench) -> tuple[int, int]:
+def _compare(run: Bench) -> tuple[int, int]:
     """(orders answered 200 that are not in the database, orders refused that are)."""
-    with postgres.connect(make_url(postgres.url).database or "") as connection:
+    with run.postgres.connect(make_url(run.postgres.url).database or "") as connection:
         stored = {
             int(str(name).removeprefix("order-"))
             for (name,) in connection.execute(
@@ -236,6 +249,14 @@ def _table(phases: dict[str, Phase]) -> None:
         )
     columns = ("phase", "offer/s", "taken/s", "p50", "p99", "refused", "p99", "lost", "MB", "then")
     show.table("Signed orders to one process; latencies in ms from when each was due", columns, rows)
+
+
+def _costs(phases: dict[str, Phase]) -> None:
+    """Say what CPU time an order and a refusal take; unlike rates that hardly depends on what else the machine does."""
+    capacity, over = phases["capacity"], phases["triple"]
+    order_s = capacity.cpu_s / max(1, capacity.statuses[ACCEPTED])
+    refusal_s = (over.cpu_s - order_s * over.statuses[ACCEPTED]) / max(1, len(over.refused))
+    show.say(f"CPU of server and database: {1e6 * order_s:,.0f} µs an order, {1e6 * refusal_s:,.0f} µs a refusal.")
 
 
 def _verdict(phases: dict[str, Phase], *, lost: int, kept_though_refused: int, least: float) -> bool:
