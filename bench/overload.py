@@ -243,11 +243,10 @@ def _table(phases: dict[str, Phase]) -> None:
                 f"{len(refused):,}",
                 f"{_percentile_ms(refused, 99):.0f}",
                 str(phase.statuses[NO_ANSWER] + phase.statuses[TIMED_OUT]),
-                f"{phase.memory[0][0] / 2**20:.0f}",
-                f"{phase.memory[-1][1] / 2**20:.0f}",
+                f"{phase.memory[0][0] / 2**20:.0f}–{phase.memory[-1][1] / 2**20:.0f}",
             )
         )
-    columns = ("phase", "offer/s", "taken/s", "p50", "p99", "refused", "p99", "lost", "MB", "then")
+    columns = ("phase", "offer/s", "taken/s", "p50", "p99", "refused", "p99", "lost", "MB")
     show.table("Signed orders to one process; latencies in ms from when each was due", columns, rows)
 
 
