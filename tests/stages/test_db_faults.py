@@ -2,23 +2,18 @@
 
 import base64
 import contextlib
-import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 from sqlmodel import Session
 
 from service.domain.errors import Unavailable
-from service.domain.order import Fact
 from service.infra import db
 from service.infra.db import (
     DatabaseAway,
@@ -27,25 +22,20 @@ from service.infra.db import (
     fetch,
     let_statements_take,
     make_engine,
-    read_session,
     run_unit,
     unit_of_work,
 )
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.intake.record import Recorded, record
-from service.ledger.audit import check
-from service.reports.recheck import recheck
 from service.worker import Worker, run_pass, run_worker
-from tests.support import databases
-from tests.support.books import Books, dispute, paid, refund, snapshot
+from tests.support import conflicts, databases
+from tests.support.books import Books, paid, refund, snapshot
 from tests.support.faults import CutAt, Proxy, in_use, socket_of, wait_for
 from tests.support.shop import SECRET_KEY
 
-ORDERS = 12
 UNITS = 600
 """Units of work of the small share; `make prove WHAT=faults` does ten thousand and more."""
-THREADS = 8
 
 
 def answers(engine: Engine) -> bool:
@@ -210,130 +200,16 @@ def test_a_job_that_could_not_be_given_back_is_done_again_when_the_database_is_b
 # Forced conflicts.
 
 
-class Conflicts:
-    """Raises, on an engine, what PostgreSQL raises for conflicts: at any statement, and at commit, in a share of cases."""
+def test_forced_conflicts_change_nothing_in_the_books(database_url: str) -> None:
+    outcome = conflicts.disturb(database_url, units=UNITS, seed=11)
 
-    def __init__(self, engine: Engine, *, share: float, seed: int) -> None:
-        self._random = random.Random(seed)
-        self._share = share
-        self._lock = threading.Lock()
-        self.forced: Counter[str] = Counter()
-        event.listen(engine, "before_cursor_execute", self._statement)
-        event.listen(engine, "connect", self._watch_commits)
-
-    def _statement(self, _connection: Connection, cursor: psycopg.Cursor[Any], *_: object) -> None:
-        self._force(cursor, "statement", self._share)
-
-    def _watch_commits(self, connection: psycopg.Connection[Any], _record: object) -> None:
-        commit = connection.commit
-
-        def watched() -> None:
-            try:
-                with connection.cursor() as cursor:
-                    # One commit for some twenty statements of a unit.
-                    self._force(cursor, "commit", 4 * self._share)
-            except psycopg.Error:
-                # A commit that fails leaves nothing open: the server has rolled back by then.
-                connection.rollback()
-                raise
-            commit()
-
-        connection.commit = watched  # type: ignore[method-assign] # the very call that the pool's owner makes
-
-    def _force(self, cursor: psycopg.Cursor[Any], at: str, share: float) -> None:
-        with self._lock:
-            if self._random.random() >= share:
-                return
-            state = self._random.choice(("40001", "40P01"))
-            self.forced[f"{state} at {at}"] += 1
-        # The server itself raises it, so that the unit of work is as lost as after a real one.
-        cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$")
-
-
-def happenings(seed: int, count: int) -> list[tuple[str, tuple[Fact, ...]]]:
-    """What shops tell of a few orders, over and over: edits, refunds, disputes. The same for the same seed."""
-    draw = random.Random(seed)
-    told: list[tuple[str, tuple[Fact, ...]]] = []
-    for number in range(count):
-        order = str(draw.randrange(ORDERS))
-        match draw.randrange(4):
-            case 0:
-                facts: tuple[Fact, ...] = (snapshot(draw.randrange(1_000, 50_000), version=1 + number % 28), paid())
-            case 1:
-                facts = (refund(f"r-{draw.randrange(5)}", draw.randrange(1, 2_000), day=2 + number % 20),)
-            case 2:
-                facts = (dispute("d-1", opened=3, closed=4 + number % 20, outcome="won"),)
-            case _:
-                facts = (snapshot(draw.randrange(1_000, 50_000), version=1 + number % 28, coupon="BEA"), paid())
-        told.append((order, facts))
-    return told
-
-
-def dump(books: Books, names: dict[UUID, str]) -> list[tuple[Any, ...]]:
-    """Return what the books say at the end, without ids and times of this database."""
-    commissions = books.rows(
-        """
-        SELECT orders.external_id, commission.payee_id, commission.currency, commission.target_minor,
-               commission.pending_minor, commission.held_minor, commission.settled_minor
-        FROM commission
-        JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
-        WHERE commission.merchant_id = :merchant_id AND commission.target_minor <> 0
-        """
-    )
-    balances = books.rows(
-        "SELECT owner_id, kind, currency, amount_minor FROM balance WHERE merchant_id = :merchant_id AND amount_minor <> 0"
-    )
-    return sorted(("commission", row[0], names[row[1]], *row[2:]) for row in commissions) + sorted(
-        ("balance", names[row[0]], *row[1:]) for row in balances
-    )
-
-
-def findings(books: Books) -> list[Any]:
-    with read_session(books.engine) as session:
-        found = check(session, books.merchant_id)
-    with read_session(books.engine) as session:
-        return found + recheck(session, books.merchant_id, sample=None)
-
-
-def a_shop(engine: Engine) -> tuple[Books, dict[UUID, str]]:
-    books = Books.opened(engine)
-    return books, {books.ann: "ANN", books.affiliate("BEA"): "BEA"}
-
-
-def until_done(engine: Engine, work: Any, refused: list[str]) -> None:
-    """Do a unit of work, and do it again whenever it was refused as a request would be, with 503."""
-    while True:
-        try:
-            run_unit(engine, work)
-        except Unavailable as error:
-            refused.append(error.code)
-        else:
-            return
-
-
-def test_forced_conflicts_change_nothing_in_the_books(database_url: str, engine: Engine) -> None:
-    told = happenings(seed=11, count=UNITS)
-    calm, calm_names = a_shop(engine)
-    for start in range(0, len(told), 100):
-        calm.receive(*(calm.delivery(order, *facts) for order, facts in told[start : start + 100]))
-    disturbed, names = a_shop(engine)
-    refused: list[str] = []
-
-    with an_engine(database_url, pool_size=THREADS) as hurt, ThreadPoolExecutor(THREADS) as threads:
-        conflicts = Conflicts(hurt, share=0.02, seed=12)
-        units = [
-            partial(record, received=[disturbed.delivery(order, *facts, delivery_id=f"d-{number}")])
-            for number, (order, facts) in enumerate(told)
-        ]
-        random.Random(13).shuffle(units)
-        list(threads.map(lambda unit: until_done(hurt, unit, refused), units))
-
-    assert conflicts.forced.total() > UNITS / 5
-    assert len(conflicts.forced) == 4
-    assert set(refused) <= {"database-contended"}
-    assert disturbed.rows("SELECT count(*) FROM inbox WHERE merchant_id = :merchant_id")[0][0] == UNITS
-    assert dump(disturbed, names) == dump(calm, calm_names)
-    assert findings(disturbed) == []
+    assert outcome.forced.total() > UNITS / 5
+    assert len(outcome.forced) == 4
+    assert outcome.refused.keys() <= {"database-contended"}
+    assert outcome.kept == UNITS
+    assert outcome.same
+    assert outcome.findings == 0
+    assert outcome.leaked == 0
 
 
 def test_a_real_deadlock_starts_the_unit_over(engine: Engine, database_url: str) -> None:
@@ -367,7 +243,7 @@ def test_a_real_deadlock_starts_the_unit_over(engine: Engine, database_url: str)
     assert len(tries) == 2
     assert [each.repeated for each in answered] == [False, False]
     assert books.places() == (1000, 0, 0)
-    assert findings(books) == []
+    assert conflicts.findings(books) == []
 
 
 def waits(connection: psycopg.Connection, pid: int) -> bool:

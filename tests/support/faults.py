@@ -38,6 +38,8 @@ LIMIT_S = 60.0
 """Seconds within which every request must have an answer, whatever the database does; far above what it takes."""
 PATIENCE_S = 120.0
 """Seconds a test waits for something to come about before it says that it never did."""
+RECOVERY_S = 10.0
+"""Seconds that a PostgreSQL gets to come back by itself after it gave up."""
 PAUSE_S = 0.1
 """Seconds a sender waits before it repeats what was refused; shorter than it is asked to, so that the load stays."""
 CODES = ("ANN", "BEA", "CAT", "DAN")
@@ -102,6 +104,30 @@ class Postgres:
         """End it at once, as a crash would: nothing is rolled back or written, the next start recovers."""
         os.kill(self.pid, signal.SIGQUIT)
         self.stop()
+
+    def come_back(self) -> None:
+        """Return when it takes connections, started again by us if it does not come back by itself."""
+        deadline = time.monotonic() + RECOVERY_S
+        while not self.is_there():
+            if time.monotonic() > deadline:
+                self.stop()
+                self.start()
+            time.sleep(0.1)
+
+    def use_up_the_log(self) -> None:
+        """On a full disk, begin new files of the write-ahead log until there is no place for one.
+
+        It says so or, where it cannot go on without, ends all it does at once and recovers, or ends itself.
+        """
+        with contextlib.closing(self.connect()) as connection:
+            for _ in range(64):
+                try:
+                    connection.execute(
+                        "SELECT pg_logical_emit_message(false, 'test', repeat('x', 100000)), pg_switch_wal()"
+                    )
+                except psycopg.OperationalError:
+                    return
+        raise AssertionError("the log found place on a full disk")
 
     @property
     def pid(self) -> int:
@@ -614,6 +640,38 @@ class Visitors:
             except (OSError, http.client.HTTPException) as error:
                 self.seen[what][type(error).__name__] += 1
             self._stopping.wait(PAUSE_S)
+
+
+@dataclass(frozen=True)
+class Business:
+    """A service under load. url: where it listens."""
+
+    url: str
+    market: Market
+    stream: Stream
+    visitors: Visitors
+
+    def is_well(self) -> None:
+        """Return when orders are acknowledged again, the service is ready, and visitors are sent on."""
+        self.stream.wait_for_more(20)
+        self.visitors.wait_for("ready", 200)
+        self.visitors.wait_for("redirect", 302)
+
+
+@contextlib.contextmanager
+def business(server: Postgres, log: Path, *, url: str | None = None) -> Iterator[Business]:
+    """Yield a service under load; when the block ends all orders that were begun are acknowledged, or `wrong` says why.
+
+    url: of the database as the service is to reach it.
+    """
+    market = Market.opened(server.url())
+    with (
+        running.service(url or server.url(), log=log, arguments=("--without-worker",)) as service,
+        Visitors(service.url, market) as visitors,
+        Stream(service.url, market) as stream,
+    ):
+        stream.wait_for_more(20)
+        yield Business(service.url, market, stream, visitors)
 
 
 @dataclass(frozen=True, slots=True)
