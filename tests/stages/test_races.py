@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from service.commissions.settle import settle_due
 from service.domain.errors import Conflict
@@ -29,10 +31,12 @@ from service.ledger.findings import FindingCode
 from service.ledger.post import post
 from service.payouts.execute import advance
 from service.payouts.find import WrongRunState
+from service.payouts.plan import plan
 from service.payouts.providers.model import Transfer
 from service.payouts.reconcile import compare
 from service.payouts.release import MayHaveBeenSent, cancel, release
 from service.payouts.reserve import NothingToPay
+from service.payouts.send import lease_planned
 from service.tables.payouts import PayoutRunRow
 from tests.support.books import Books, dispute, paid, refund, snapshot
 from tests.support.payouts import CHECKER, Desk, FakeRail
@@ -594,6 +598,47 @@ def work_on(engine: Engine, share: tuple[Identity, UUID, Path, str]) -> None:
             run_id=run_id,
             until=desk.now + timedelta(seconds=30),
         )
+
+
+def test_an_attempt_leased_while_another_waited_for_it_is_not_leased_again(desk: Desk) -> None:
+    for _ in range(4):
+        desk.payee(100)
+    run = desk.an_executing_run()
+    desk.do(plan, rail=desk.rail, security=desk.security, run_id=run.id, limit=10, now=desk.now)
+
+    def lease(session: Session, owner: str) -> list[UUID]:
+        leased = lease_planned(
+            session,
+            desk.security,
+            merchant_id=desk.merchant_id,
+            run_id=run.id,
+            owner=owner,
+            limit=2,
+            now=desk.now,
+        )
+        return [attempt.id for attempt in leased]
+
+    with ThreadPoolExecutor(3) as others:
+        with unit_of_work(desk.engine) as session:
+            first = lease(session, "first")
+            later = [
+                others.submit(run_unit, desk.engine, partial(lease, owner=f"later {number}")) for number in range(3)
+            ]
+            wait_until_waiting(desk, 3)
+        took = [attempt for each in later for attempt in each.result()]
+
+    took += first + run_unit(desk.engine, partial(lease, owner="last"))
+    assert len(first) == 2
+    assert len(took) == len(set(took)) == 4
+
+
+def wait_until_waiting(desk: Desk, number: int) -> None:
+    """Return when so many units of work wait for a lock."""
+    deadline = time.monotonic() + 60
+    waiting = "SELECT count(*) AS number FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    while desk.rows(waiting)[0].number < number:
+        assert time.monotonic() < deadline, "nobody waits for the lock"
+        time.sleep(0.01)
 
 
 def test_told_twice_at_once_what_came_back_is_booked_once(desk: Desk) -> None:
