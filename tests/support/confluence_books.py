@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing.synchronize import Barrier
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +33,9 @@ from tests.support.shop_tables import store_inputs
 
 SHUFFLED = 2
 """How many merchants are told each set in another order."""
-SETTLE_EVERY = 5
+START_S = 120.0
+"""How long the two processes may take to begin."""
+SETTLE_EVERY = 3
 """How many batches lie between two settle runs."""
 
 AGAIN = 0.3
@@ -88,7 +91,11 @@ class Differences:
 def two_processes(database_url: str) -> Iterator[Write]:
     """Yield a way to record batches by two processes at once, each with its own connections; they end with the block."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=spawn, initializer=_connect, initargs=(database_url,)) as pool:
+    both = (database_url, spawn.Barrier(2))
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=_connect, initargs=both) as pool:
+        # Neither may have written everything before the other has begun.
+        for begun in [pool.submit(os.getpid) for _ in range(2)]:
+            begun.result()
         yield lambda batches: _side_by_side(pool, batches)
 
 
@@ -105,9 +112,10 @@ _engines: list[Engine] = []
 """The engine of a writing process; empty elsewhere."""
 
 
-def _connect(database_url: str) -> None:
+def _connect(database_url: str, both_are_here: Barrier) -> None:
     # A loaded machine may keep a lock for long; nothing here is about how long.
     _engines.append(make_engine(database_url, pool_size=1, lock_timeout_ms=120_000, statement_timeout_ms=120_000))
+    both_are_here.wait(START_S)
 
 
 def _write(batch: Sequence[Received]) -> Written:
