@@ -29,8 +29,10 @@ from service.tables.orders import InboxState
 from service.tables.parties import Platform
 from service.tracking.find import ClickSigner
 
-BATCH_MAX = 256
-"""Deliveries booked in one unit of work, as the service does."""
+BATCH_MIN = 256
+"""Deliveries that make a unit of work full, about as many as the service books in one."""
+GATHERED_MAX = 1024
+"""Deliveries read before any of them is booked."""
 
 _COUNTS = {InboxState.APPLIED, InboxState.WAITING}
 
@@ -90,9 +92,6 @@ def replay_orders(
             books.add(read)
         tell(1)
     books.book()
-    while due is not None:
-        settle(due)
-        due = next(moments, None)
     if last is not None:
         settle(last)
     return books.deliveries
@@ -135,7 +134,8 @@ class _Books:
     """Gathers deliveries and books them together.
 
     Two deliveries of one order are booked together only if they once were: then they bear one time of receipt. Else an
-    order that was held and released would never have been held.
+    order that was held and released would never have been held. So each order's next delivery goes to the next layer,
+    and the layers are booked one after the other; what is told of other orders meanwhile makes no difference.
     """
 
     into: Engine
@@ -143,28 +143,45 @@ class _Books:
     time_zone: str
     reading: Reading
     deliveries: Deliveries = field(default_factory=Deliveries)
-    _gathered: list[_Read] = field(default_factory=list)
-    _told_at: dict[OrderName, datetime] = field(default_factory=dict)
+    _layers: list[dict[OrderName, list[_Read]]] = field(default_factory=list)
+    _newest: dict[OrderName, tuple[int, datetime]] = field(default_factory=dict)
+    """Layer and time of the newest delivery gathered of each order."""
+    _gathered: int = 0
 
     def add(self, read: _Read) -> None:
-        assert read.received.order is not None
-        told_at = self._told_at.get(read.received.order, read.received_at)
-        full = len(self._gathered) >= BATCH_MAX and self._gathered[-1].received_at != read.received_at
-        if full or told_at != read.received_at:
-            self.book()
-        self._gathered.append(read)
-        self._told_at[read.received.order] = read.received_at
+        order = read.received.order
+        assert order is not None
+        layer, told_at = self._newest.get(order, (-1, None))
+        if told_at != read.received_at:
+            if self._gathered >= GATHERED_MAX:
+                self.book()
+                layer = -1
+            layer += 1
+        if layer == len(self._layers):
+            self._layers.append({})
+        self._layers[layer].setdefault(order, []).append(read)
+        self._newest[order] = (layer, read.received_at)
+        self._gathered += 1
 
     def book(self) -> None:
         """Book what was gathered."""
-        apply_all(self._gathered, self._apply, self._refused)
-        self.deliveries.booked += len(self._gathered)
-        self._gathered.clear()
-        self._told_at.clear()
+        for layer in self._layers:
+            batch: list[_Read] = []
+            for reads in layer.values():
+                batch += reads
+                if len(batch) >= BATCH_MIN:
+                    apply_all(batch, self._apply, self._refused)
+                    batch = []
+            apply_all(batch, self._apply, self._refused)
+        self.deliveries.booked += self._gathered
+        self._layers.clear()
+        self._newest.clear()
+        self._gathered = 0
 
     def _apply(self, reads: Sequence[_Read]) -> None:
         merchant_id = self.differences.merchant_id
-        when: Mapping[UUID, MerchantTime] = {merchant_id: MerchantTime(reads[-1].received_at, self.time_zone)}
+        latest = max(each.received_at for each in reads)
+        when: Mapping[UUID, MerchantTime] = {merchant_id: MerchantTime(latest, self.time_zone)}
         filed = [(each.received, each.inbox_id) for each in reads]
         run_unit(self.into, lambda session: apply(session, filed, when))
 
