@@ -341,6 +341,22 @@ def test_an_identity_is_compared_once_and_then_only_read(matched: bool) -> None:
     assert again == first
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param([], id="only events about it have come"),
+        pytest.param([an_order(touches=[])], id="it has no touch"),
+        pytest.param([an_order(touches=[a_coupon("nope")])], id="nobody may earn it"),
+        pytest.param([an_order()], id="somebody earned it"),
+        pytest.param([an_order(), a_credit(BEN)], id="a person decided"),
+    ],
+)
+def test_a_comparison_once_stored_is_never_lost(facts: list[Fact | OrderSnapshot]) -> None:
+    stored = {identity_key(ANN, ANNS_CUSTOMER): True}
+
+    assert attribute(told(*facts), a_shop(), stored).identities == stored
+
+
 def test_another_customer_is_another_comparison() -> None:
     first = attributed(a_coupon(), customer=(("email", "x"),))
 

@@ -204,6 +204,7 @@ def test_rounding_is_the_nearest_integer_and_knows_no_sign(exact: Fraction) -> N
         pytest.param(9, [0, 0], [0, 0], id="nobody to spread over"),
         pytest.param(9, [], [], id="nobody at all"),
         pytest.param(10, [1, 2], [3, 7], id="the larger remainder first"),
+        pytest.param(3, [5, 2], [2, 1], id="the larger remainder, not the larger share"),
     ],
 )
 def test_parts_go_by_largest_remainder(total: int, weights: list[int], parts: list[int]) -> None:
@@ -234,7 +235,7 @@ def test_no_part_of_what_is_left_exceeds_its_weight(data: st.DataObject, weights
 
 @pytest.mark.parametrize(("total", "weights"), [(-1, [1]), (1, [1, -1])])
 def test_nothing_negative_is_spread(total: int, weights: list[int]) -> None:
-    with pytest.raises(InvariantBroken):
+    with pytest.raises(InvariantBroken, match=re.escape(f"cannot spread {total} over {weights}")):
         spread(total, weights)
 
 
