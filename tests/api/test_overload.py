@@ -73,6 +73,7 @@ def test_webhooks_beyond_what_may_wait_are_refused_before_anything_is_read_of_th
     assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [(503, "queue-full")] * 3
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
     assert number_of(client, "orders") == 1 + 8
+    assert 'koc_http_requests_total{operation="receive_webhook",status="5xx"}' in client.get("/metrics").text
     assert shop.deliver(shop.order("late")).json()["state"] == "applied"
 
 
