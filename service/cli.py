@@ -397,7 +397,7 @@ def _empty_database(live_url: str, into: str | None) -> Iterator[str]:
             with database.beside(live_url) as url:
                 yield url
         else:
-            yield database.prepare(live_url, into)
+            yield database.elsewhere(live_url, into)
     except (database.MayNotCreate, database.NotUsable) as error:
         _stop(str(error))
 

@@ -56,7 +56,7 @@ def beside(live_url: str) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted))
 
 
-def prepare(live_url: str, into_url: str) -> str:
+def elsewhere(live_url: str, into_url: str) -> str:
     """Make our tables in an empty database that somebody named; return its address with our driver.
 
     Raises NotUsable; then nothing was written.
