@@ -53,6 +53,8 @@ ARMED = 0.4
 """What part of the restarted processes is told to die at a crash point."""
 ARMED_LIVES = 3.0
 """How many times as long as a start such a process may take to get there, before it is killed like any other."""
+START_S = 300.0
+"""How long all processes together may take to start, on a machine that has more to do."""
 HOURS_EVERY_S = 0.3
 WAYS = ("web, at random", "web, at random", "worker, at random", "two at once", *(2 * ("in the middle of a payout",)))
 FINISH_S = 120.0
@@ -334,13 +336,13 @@ def _disturb(rail: str, kind: str) -> None:
 
 
 def _wait_for(url: str) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + START_S
     while time.monotonic() < until:
         with contextlib.suppress(requests.RequestException):
             if requests.get(f"{url}/readyz", timeout=5).status_code == 200:
                 return
         time.sleep(0.05)
-    raise NotServing(f"{url} did not answer within a minute.")
+    raise NotServing(f"{url} did not answer within {START_S:.0f} s.")
 
 
 def _hours(killer: Killer, ended: threading.Event) -> None:

@@ -299,7 +299,7 @@ class Finance:
             case "submitted":
                 self._post(f"{path}/approve", self.checker, expect={200})
             case "approved":
-                for kind in self.draw.choices(FAULTS, k=self.draw.randrange(3)):
+                for kind in self.draw.choices(FAULTS, k=self.draw.randrange(1, 4)):
                     self.disturb(kind)
                 self._post(f"{path}/execute", self.maker, expect={202})
             case "executing":
