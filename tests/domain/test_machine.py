@@ -13,7 +13,9 @@ class PureMachine(Machine):
 
 
 def test_no_history_brings_the_rules_out_of_step_with_the_oracle() -> None:
+    PureMachine.played.clear()
     run_state_machine_as_test(
         PureMachine,
         settings=settings(max_examples=300 * MULTIPLIER, stateful_step_count=50, deadline=None, database=None),
     )
+    print(PureMachine.said())

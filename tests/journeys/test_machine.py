@@ -25,12 +25,14 @@ def broom(settings: Settings) -> Iterator[psycopg.Connection]:
 
 
 def play(machine: type[Machine]) -> None:
+    machine.played.clear()
     run_state_machine_as_test(
         machine,
         settings=hypothesis_settings(
             max_examples=12 * MULTIPLIER, stateful_step_count=30, deadline=None, database=None
         ),
     )
+    print(machine.said())
 
 
 def test_no_history_brings_the_service_out_of_step_with_the_oracle(

@@ -7,7 +7,7 @@ Times of one order lie on whole hours where they are subtracted, so time in disp
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ History = list[tuple[datetime, T]]
 """What was set up, and from when on it holds; in any order."""
 
 DIGITS = {"USD": 2, "EUR": 2, "VND": 0}
-TOLERANCE = timedelta(minutes=5)
+TOLERANCE, HOUR = timedelta(minutes=5), timedelta(hours=1)
 HERE = frozenset({"reserved", "approved", "refused"})
 AWAY = frozenset({"sending", "unknown"})
 """Where an item's money is: with us, or at a rail that has not answered; else it was sent, or the item is released."""
@@ -44,9 +44,11 @@ class Standing(NamedTuple):
 
 
 class Due(NamedTuple):
-    """What an order owes now. limit: the most an approval lets through; None while none is needed."""
+    """What an order owes now, to one payee at most. limit: the most an approval lets through; None without one."""
 
-    target: int
+    key: Key | None
+    frozen: bool
+    target: int = 0
     limit: int | None = None
     settles_at: datetime | None = None
 
@@ -66,13 +68,8 @@ class Item:
     state: str = "reserved"
     came_back: int = 0
 
-    @property
-    def remainder(self) -> int:
-        return self.gross + self.carried - self.net
 
-
-def moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+moment = datetime.fromisoformat
 
 
 def minor(text: str, currency: str) -> int:
@@ -86,9 +83,15 @@ def as_of(history: Iterable[tuple[datetime, T]], at: datetime) -> T | None:
 
 
 class Refund(NamedTuple):
+    """loose: goods value on no line in particular."""
+
     currency: str
     lines: dict[str, int]
     loose: int
+
+    @property
+    def whole(self) -> int:
+        return self.loose + sum(self.lines.values())
 
 
 @dataclass
@@ -111,21 +114,23 @@ class Oracle:
     inbox: dict[tuple[str, bytes], bool] = field(default_factory=dict)
     """Deliveries, and whether they were understood."""
     settled: dict[Key, int] = field(default_factory=dict)
-    moved: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
+    moved: Counter[Key] = field(default_factory=Counter)
     """What each commission moved in payable since the last item took it."""
     items: list[Item] = field(default_factory=list)
 
     # What is told.
 
-    def deliver(self, name: str, body: bytes, now: datetime) -> str:
-        """A delivery of a shop. Returns what has to be answered the first time it comes."""
-        if (name, body) not in self.inbox:
-            self.inbox[name, body] = self._count(body, now)
-        return self.states()[name, body]
-
-    def replay(self, name: str, body: bytes, now: datetime) -> str:
-        """Read a parked delivery again."""
-        self.inbox[name, body] = self._count(body, now)
+    def deliver(self, name: str, body: bytes, now: datetime, *, replay: bool = False) -> str:
+        """A delivery of a shop, or one that was parked read again. Returns what is to be answered when it is new."""
+        if replay or (name, body) not in self.inbox:
+            event, self.inbox[name, body] = json.loads(body), False
+            said = [event.get(each) for each in ("updated_at", "placed_at", "at")]
+            times = [moment(at) for at in (*said, *event.get("milestones", {}).values()) if at]
+            known = event["type"] in {"order", "refund", "dispute", "status"} and event.get("currency", "USD") in DIGITS
+            if known and all(at <= now + TOLERANCE for at in times):
+                self.inbox[name, body] = True
+                self.told[order_of(event)].append((body, event))
+                self._book(order_of(event))
         return self.states()[name, body]
 
     def decide(self, order: str, decision: Json) -> None:
@@ -135,130 +140,85 @@ class Oracle:
 
     def states(self) -> dict[tuple[str, bytes], str]:
         """Where every delivery stands: parked, waiting for its order, or applied."""
+        here = {order for order, told in self.told.items() if any(event["type"] == "order" for _, event in told)}
         return {
-            (name, body): "parked" if not understood else "applied" if self._has_order(order_of(body)) else "waiting"
-            for (name, body), understood in self.inbox.items()
+            given: "parked" if not read else "applied" if order_of(json.loads(given[1])) in here else "waiting"
+            for given, read in self.inbox.items()
         }
-
-    def _count(self, body: bytes, now: datetime) -> bool:
-        event = json.loads(body)
-        times = [
-            event.get("updated_at"),
-            event.get("placed_at"),
-            event.get("at"),
-            *event.get("milestones", {}).values(),
-        ]
-        known = event["type"] in {"order", "refund", "dispute", "status"} and event.get("currency", "USD") in DIGITS
-        if not known or any(moment(at) > now + TOLERANCE for at in times if at):
-            return False
-        self.told[order_of(body)].append((body, event))
-        self._book(order_of(body))
-        return True
-
-    def _has_order(self, order: str) -> bool:
-        return any(event["type"] == "order" for _, event in self.told[order])
 
     # What follows from it.
 
     def commissions(self) -> dict[Key, Standing]:
         """Where every commission stands."""
         found = {}
-        for order in {key.order for key in self.settled}:
-            due, frozen = self.due(order)
-            for key in [key for key in self.settled if key.order == order]:
-                target, _, settles_at = due.get(key, Due(0))
-                rest = target - self.settled[key]
-                found[key] = Standing(target, 0 if frozen else rest, rest if frozen else 0, target - rest, settles_at)
+        due = {order: self.due(order) for order in {key.order for key in self.settled}}
+        for key, settled in self.settled.items():
+            owed = due[key.order]
+            target, settles_at = (owed.target, owed.settles_at) if owed.key == key else (0, None)
+            pending, held = (0, target - settled) if owed.frozen else (target - settled, 0)
+            found[key] = Standing(target, pending, held, settled, settles_at)
         return found
 
-    def due(self, order: str) -> tuple[dict[Key, Due], bool]:
+    def due(self, order: str) -> Due:
         """What an order owes to whom, and whether its money is frozen."""
         told = self.told[order]
-        bodies = self._newest(told, "order", lambda _: "", lambda event: event["updated_at"]).get("", [])
+        bodies = self._newest(told, "order").get(order, [])
         if not bodies:
-            return {}, False
-        shown = bodies[0]
-        disputes = [
-            versions[0]
-            for versions in self._newest(
-                told, "dispute", lambda event: event["id"], lambda event: (event["updated_at"], "closed_at" in event)
-            ).values()
-        ]
-        refunds = self._refunds(told, disputes)
+            return Due(None, frozen=False)
+        shown, currency = bodies[0], bodies[0]["currency"]
+        disputes = [versions[0] for versions in self._newest(told, "dispute").values()]
+        lost = {f"dispute:{each['id']}": refund_of(each) for each in disputes if each.get("outcome") == "lost"}
+        refunds = lost | {key: refund_of(versions[0]) for key, versions in self._newest(told, "refund").items()}
         holds = [event["type"] for _, event in told if event["type"] in {"hold", "release"}]
         frozen = (
             len(bodies) > 1
             or holds[-1:] == ["hold"]
             or any("closed_at" not in dispute for dispute in disputes)
-            or any(sum(back.lines.values()) + back.loose and back.currency != shown["currency"] for back in refunds)
+            or any(back.whole and back.currency != currency for back in refunds.values())
         )
         payee = self._brought_by(order, shown)
-        if payee is None:
-            return {}, frozen
-        nets = net_lines(shown, [back for back in refunds if back.currency == shown["currency"]])
-        choices = [(earned(each, nets, shown["currency"]), each) for each in self._terms_for(payee, shown)]
-        if not choices:
-            return {}, frozen
+        nets = net_lines(shown, [back for back in refunds.values() if back.currency == currency])
+        choices = [(earned(each, nets, currency), each) for each in self._terms_for(payee, shown)] if payee else []
+        if payee is None or not choices:
+            return Due(None, frozen)
         target, best = max(choices, key=lambda choice: choice[0])
         verdicts = [event for _, event in told if event["type"] == "verdict" and event["payee"] == payee]
-        verdict = verdicts[-1] if verdicts else None
-        if shown.get("cancelled") or (verdict and verdict["amount"] is None):
+        verdict = verdicts[-1] if verdicts else {"currency": None, "amount": 0}
+        if shown["cancelled"] or verdict["amount"] is None:
             target = 0
-        approved = verdict and verdict["amount"] is not None and verdict["currency"] == shown["currency"]
+        approved = verdict["amount"] is not None and verdict["currency"] == currency
         manual = best["settlement"]["approval"] == "manual"
-        limit = verdict["amount"] if verdict and approved else 0 if manual else None
+        limit = verdict["amount"] if approved else 0 if manual else None
         start = min(milestones(told, best["settlement"]["start"]), default=None)
         settles_at = None
         if start is not None and (approved or not manual):
             stopped = {hour for each in disputes if "closed_at" in each for hour in hours(each, since=start)}
             settles_at = start + timedelta(days=best["settlement"]["hold_days"], hours=len(stopped))
-        return {Key(order, payee, shown["currency"]): Due(target, limit, settles_at)}, frozen
+        return Due(Key(order, payee, currency), frozen, target, limit, settles_at)
 
-    def _newest(
-        self, told: list[tuple[bytes, Json]], kind: str, name: Callable[[Json], str], version: Callable[[Json], Any]
-    ) -> dict[str, list[Json]]:
+    def _newest(self, told: list[tuple[bytes, Json]], kind: str) -> dict[str, list[Json]]:
         """By name the newest version of each thing; several where bodies disagree, the one that counts first."""
         found: dict[str, dict[bytes, Json]] = defaultdict(dict)
         for body, event in told:
             if event["type"] == kind:
-                found[name(event)][body] = event
+                found[name_of(event)][body] = event
         result = {}
-        for key, bodies in found.items():
-            newest = max(version(event) for event in bodies.values())
-            of_it = {body: event for body, event in bodies.items() if version(event) == newest}
-            if len(of_it) > 1:
-                # Bytes that mean the same are one body.
-                meant = {self.larger(body): event for body, event in of_it.items()}
-                result[key] = [meant[each] for each in sorted(meant, reverse=True)]
-            else:
-                result[key] = list(of_it.values())
+        for name, bodies in found.items():
+            newest = max(version_of(event) for event in bodies.values())
+            of_it = {body: event for body, event in bodies.items() if version_of(event) == newest}
+            # Bytes that mean the same are one body.
+            meant = {self.larger(body): event for body, event in of_it.items()} if len(of_it) > 1 else of_it
+            result[name] = [meant[each] for each in sorted(meant, reverse=True)]
         return result
-
-    def _refunds(self, told: list[tuple[bytes, Json]], disputes: list[Json]) -> list[Refund]:
-        back = {
-            f"dispute:{each['id']}": Refund(each["currency"], {}, minor(each["amount"], each["currency"]))
-            for each in disputes
-            if each.get("outcome") == "lost"
-        }
-
-        def name(event: Json) -> str:
-            return f"dispute:{event['dispute_id']}" if "dispute_id" in event else event["id"]
-
-        def version(event: Json) -> Any:
-            return event["updated_at"], sum(refund_of(event).lines.values()) + refund_of(event).loose
-
-        own = self._newest(told, "refund", name, version)
-        return list((back | {key: refund_of(versions[0]) for key, versions in own.items()}).values())
 
     def _brought_by(self, order: str, shown: Json) -> str | None:
         placed_at = moment(shown["placed_at"])
         terms = as_of(self.terms, placed_at)
+        touches = {ref: self.clicks[ref] for ref in shown["click_ids"]}
+        touches |= {code: (code, placed_at) for code in shown["coupon_codes"]}
         owned = [
             (at, ref, ref in self.clicks, owner)
-            for ref, name, at in [
-                *((ref, *self.clicks[ref]) for ref in shown.get("click_ids", []) if ref in self.clicks),
-                *((code, code, placed_at) for code in shown.get("coupon_codes", []) if code in self.owners),
-            ]
+            for ref, (name, at) in touches.items()
             if (owner := as_of(self.owners[name], at))
         ]
         rules = terms["attribution"] if terms else {}
@@ -268,17 +228,13 @@ class Oracle:
             payee: str | None = decided[-1]
             touched = any(owner == payee for *_, owner in owned)
             return payee if touched or (payee and self._member_since(payee, placed_at)) else None
-        if not eligible:
-            return None
-        first = [each for each in eligible if rules["precedence"] == ("click" if each[2] else "coupon")]
-        return (max if rules["model"] == "last" else min)(first or eligible)[3]
+        first = [each for each in eligible if rules["precedence"] == ("click" if each[2] else "coupon")] or eligible
+        return (max if rules["model"] == "last" else min)(first)[3] if first else None
 
     def _may_earn(self, order: str, shown: Json, touch: tuple[datetime, str, bool, str], rules: Json) -> bool:
-        at, _, is_click, owner = touch
-        placed_at = moment(shown["placed_at"])
-        if not (as_of(self.approved[owner], placed_at) and self._member_since(owner, placed_at)):
-            return False
-        if is_click and not timedelta() <= placed_at - at <= timedelta(days=rules["window_days"]):
+        (at, _, is_click, owner), placed_at = touch, moment(shown["placed_at"])
+        late = is_click and not timedelta() <= placed_at - at <= timedelta(days=rules["window_days"])
+        if late or not (as_of(self.approved[owner], placed_at) and self._member_since(owner, placed_at)):
             return False
         customer = shown.get("customer", {}).get("email")
         if rules["self_purchase"] == "allow" or not customer:
@@ -308,11 +264,11 @@ class Oracle:
 
     def _book(self, order: str) -> None:
         """Something new was told of an order: what was settled may have to come back."""
-        due, frozen = self.due(order)
-        for key in {*due, *(key for key in self.settled if key.order == order)}:
+        due = self.due(order)
+        for key in {*([due.key] if due.key else []), *(key for key in self.settled if key.order == order)}:
             before = self.settled.get(key, 0)
-            after = min(before, due.get(key, Due(0)).target)
-            if frozen:
+            after = min(before, due.target if key == due.key else 0)
+            if due.frozen:
                 after -= min(after, max(0, self._still_here(key) - (before - after)))
             self.settled[key] = after
             self.moved[key] += after - before
@@ -323,10 +279,9 @@ class Oracle:
     def settle(self, now: datetime) -> None:
         """Everything due becomes payable, as far as an approval allows."""
         for key, standing in self.commissions().items():
-            due = self.due(key.order)[0].get(key, Due(0))
-            if standing.pending and due.settles_at and due.settles_at <= now:
-                room = standing.pending if due.limit is None else due.limit - standing.settled
-                amount = max(0, min(standing.pending, room))
+            limit = self.due(key.order).limit
+            if standing.pending and standing.settles_at and standing.settles_at <= now:
+                amount = max(0, standing.pending if limit is None else min(standing.pending, limit - standing.settled))
                 self.settled[key] += amount
                 self.moved[key] += amount
 
@@ -334,49 +289,43 @@ class Oracle:
         """Every balance that is not 0, by payee and currency."""
         found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for key, standing in self.commissions().items():
-            found[key.payee, key.currency].update(
-                {"pending": standing.pending, "held": standing.held, "payable": standing.settled}
-            )
+            places = {"pending": standing.pending, "held": standing.held, "payable": standing.settled}
+            found[key.payee, key.currency].update(places)
         for item in self.items:
             if item.state != "released":
-                of = found[item.payee, item.currency]
-                of.update({"payable": -item.gross, "taxed_carry": -item.carried})
+                kinds = found[item.payee, item.currency]
+                kinds.update({"payable": -item.gross, "taxed_carry": -item.carried})
                 if item.state in HERE | AWAY:
-                    of["reserved" if item.state in HERE else "in_transit"] += item.gross + item.carried
+                    kinds["reserved" if item.state in HERE else "in_transit"] += item.gross + item.carried
                 else:
-                    of.update({"paid": item.net - item.came_back, "taxed_carry": item.remainder + item.came_back})
-        return {
-            owner: {kind: each for kind, each in of.items() if each} for owner, of in found.items() if any(of.values())
-        }
+                    kinds.update(
+                        {
+                            "paid": item.net - item.came_back,
+                            "taxed_carry": item.gross + item.carried - item.net + item.came_back,
+                        }
+                    )
+        filled = {owner: {kind: each for kind, each in kinds.items() if each} for owner, kinds in found.items()}
+        return {owner: kinds for owner, kinds in filled.items() if kinds}
 
     def payable_to(self, currency: str, now: datetime, *, step: int) -> dict[str, tuple[int, int]]:
         """Whom a run made now pays, with what of payable and of carried money."""
-        busy = {item.payee for item in self.items if item.currency == currency and item.state in HERE | AWAY}
-        found = {}
+        found, terms = {}, as_of(self.terms, now)
         for (payee, each), kinds in self.balances().items():
-            payable, carried = kinds.get("payable", 0), kinds.get("taxed_carry", 0)
-            least = max(1, step, self._minimum(payee, currency, now))
-            able = payee not in busy and self.status[payee] == "approved" and payee in self.accounts
-            if each == currency and able and payable >= 0 and payable + carried >= least:
-                found[payee] = (payable, carried)
+            gross, carried = kinds.get("payable", 0), kinds.get("taxed_carry", 0)
+            busy = kinds.keys() & {"reserved", "in_transit"}
+            able = self.status[payee] == "approved" and payee in self.accounts and not busy
+            promised = terms["payout_minimums"] if terms and self._member_since(payee, now) else []
+            if each == currency and able and gross >= 0 and gross + carried >= max(step, of(promised, currency, 1)):
+                found[payee] = (gross, carried)
         return found
 
-    def _minimum(self, payee: str, currency: str, now: datetime) -> int:
-        terms = as_of(self.terms, now) if self._member_since(payee, now) else None
-        promised = {each["currency"]: each["amount_minor"] for each in terms["payout_minimums"]} if terms else {}
-        return int(promised.get(currency, 1))
-
-    def reserve(self, run: str, currency: str, now: datetime, *, step: int, only: Collection[str] = ()) -> list[Item]:
-        """Make a run of everybody who can be paid, or of those named."""
-        made = []
-        for payee, (gross, carried) in self.payable_to(currency, now, step=step).items():
-            if not only or payee in only:
-                keys = [key for key in self.moved if (key.payee, key.currency) == (payee, currency)]
-                shares = {key: self.moved.pop(key) for key in keys}
-                net = (gross + carried) // step * step
-                made.append(Item(run, payee, currency, self.accounts[payee], gross, carried, net, shares))
-        self.items += made
-        return made
+    def reserve(self, run: str, currency: str, whom: dict[str, tuple[int, int]], *, step: int) -> None:
+        """Make a run of those who can be paid, or of some of them."""
+        for payee, (gross, carried) in whom.items():
+            keys = [key for key in self.moved if (key.payee, key.currency) == (payee, currency)]
+            shares = {key: self.moved.pop(key) for key in keys}
+            net = (gross + carried) // step * step
+            self.items.append(Item(run, payee, currency, self.accounts[payee], gross, carried, net, shares))
 
     def is_as_approved(self, item: Item) -> bool:
         """Whether an item may still be handed to a rail."""
@@ -386,36 +335,41 @@ class Oracle:
     def release(self, item: Item) -> None:
         """Its money is back where it came from."""
         item.state = "released"
-        for key, amount in item.shares.items():
-            self.moved[key] += amount
+        self.moved.update(item.shares)
 
 
-def order_of(body: bytes) -> str:
-    event = json.loads(body)
+def order_of(event: Json) -> str:
     return str(event["id"] if event["type"] == "order" else event["order_id"])
+
+
+def name_of(event: Json) -> str:
+    """A refund that a shop made for a dispute is that dispute's."""
+    return f"dispute:{event['dispute_id']}" if "dispute_id" in event else str(event["id"])
+
+
+def version_of(event: Json) -> tuple[str, int]:
+    """Of two told at one time, a closed dispute and the larger refund count."""
+    more = refund_of(event).whole if event["type"] == "refund" else int("closed_at" in event)
+    return event["updated_at"], more
 
 
 def milestones(told: list[tuple[bytes, Json]], wanted: str) -> Iterator[datetime]:
     for _, event in told:
-        if event["type"] == "status" and event["milestone"] == wanted:
-            yield moment(event["at"])
-        if event["type"] == "order" and f"{wanted}_at" in event.get("milestones", {}):
-            yield moment(event["milestones"][f"{wanted}_at"])
+        own = event["at"] if event["type"] == "status" and event["milestone"] == wanted else None
+        yield from (moment(at) for at in (own, event.get("milestones", {}).get(f"{wanted}_at")) if at)
 
 
-def hours(dispute: Json, *, since: datetime) -> Iterator[datetime]:
+def hours(dispute: Json, *, since: datetime) -> list[datetime]:
     """The hours of a closed dispute after a moment."""
-    at, end = max(moment(dispute["opened_at"]), since), moment(dispute["closed_at"])
-    while at < end:
-        yield at
-        at += timedelta(hours=1)
+    begin, end = max(moment(dispute["opened_at"]), since), moment(dispute["closed_at"])
+    return [begin + HOUR * number for number in range((end - begin) // HOUR)]
 
 
 def refund_of(event: Json) -> Refund:
     named: Counter[str] = Counter()
     for line in event.get("lines", []):
         named[line["line_id"]] += minor(line["net"], event["currency"])
-    whole = minor(event["amount"], event["currency"]) if "amount" in event else sum(named.values())
+    whole = minor(event["amount"], event["currency"])
     return Refund(event["currency"], dict(named), whole - sum(named.values()))
 
 
@@ -440,15 +394,14 @@ def earned(terms: Json, nets: list[tuple[Json, int]], currency: str) -> int:
     """What one version of the terms gives: each line rounded once, half up, then the cap."""
     total = 0
     for line, net in nets:
-        for rule in terms["rules"]:
-            match = rule["match"]
-            everything = not match["skus"] and not match["categories"]
-            if everything or line["sku"] in match["skus"] or line.get("category") in match["categories"]:
-                if rule["kind"] == "percent":
-                    total += int(net * Fraction(rule["rate"]) / 100 + Fraction(1, 2))
-                else:
-                    flat = {each["currency"]: each["amount_minor"] for each in rule["amounts"]}
-                    total += min(net, flat.get(currency, 0))
-                break
-    caps = {each["currency"]: each["amount_minor"] for each in terms["cap_per_order"]}
-    return int(min(total, caps.get(currency, total)))
+        speaks = [rule for rule in terms["rules"] if not rule["match"]["skus"] or line["sku"] in rule["match"]["skus"]]
+        for rule in speaks[:1]:
+            percent = rule["kind"] == "percent"
+            exact = net * Fraction(rule["rate"]) / 100 if percent else min(net, of(rule["amounts"], currency, 0))
+            total += int(exact + Fraction(1, 2))
+    return min(total, of(terms["cap_per_order"], currency, total))
+
+
+def of(amounts: list[Json], currency: str, otherwise: int) -> int:
+    """The amount in a currency."""
+    return next((each["amount_minor"] for each in amounts if each["currency"] == currency), otherwise)
