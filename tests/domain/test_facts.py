@@ -1,6 +1,7 @@
 """Merging facts: whatever came first, twice or late, the same one counts."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta, timezone
@@ -247,6 +248,18 @@ def test_the_same_instant_under_another_utc_offset_is_no_conflict() -> None:
     there = order_fact(an_order(placed_at=day(0).astimezone(hanoi)), version_at=day(1).astimezone(hanoi))
 
     assert not merge(an_edit(an_order(), on=day(1)), there).conflicting
+
+
+def test_a_machine_in_another_time_zone_writes_the_same_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = an_edit(an_order(), on=day(1)).text
+
+    with monkeypatch.context() as machine:
+        machine.setenv("TZ", "Asia/Ho_Chi_Minh")
+        time.tzset()
+        there = an_edit(an_order(), on=day(1)).text
+    time.tzset()
+
+    assert there == here
 
 
 def test_customer_hashes_in_another_order_are_no_conflict() -> None:
