@@ -41,6 +41,11 @@ cents = st.sampled_from([10_000, 30_001, 333, 2_500, 100_000, 1, 0])
 versions = st.sampled_from(["new"] * 8 + ["same", "same", "old", "ahead"])
 hours_ago = st.sampled_from([0, 1, 30, 400])
 people = st.sampled_from(PEOPLE)
+misdeeds = st.one_of(
+    st.sampled_from([[], [], ["refuse"], ["late", "refuse"], ["down", "late"], ["lost"], ["crash"], ["crash_done"]]),
+    st.lists(st.sampled_from(["lost", "down", "refuse", "late", "crash", "crash_done", "accept"]), max_size=3),
+)
+"""What the provider does with one sending after the other; afterwards it accepts."""
 
 
 def amount(value: int, currency: str) -> str:
@@ -575,14 +580,24 @@ class Machine(RuleBasedStateMachine):
     def is_live(self, run: str) -> bool:
         return any(item.state in HERE | AWAY for item in self.in_run(run))
 
-    @rule(target=runs, name=orders, net=st.sampled_from([10_000, 30_001, 2_500]), code=st.sampled_from(COUPONS))
-    def a_good_month(self, name: str, net: int, code: str) -> Any:
-        """An order is placed, settled and paid, as far as nothing else is in the way."""
+    @rule(
+        target=runs,
+        name=orders,
+        net=st.sampled_from([10_000, 30_001, 2_500]),
+        code=st.sampled_from(COUPONS),
+        does=misdeeds,
+        waits=st.sampled_from([[], [], [2], [2, 20], [1_150, 60], [1_150, 60, 300, 20], [1_300]]),
+    )
+    def a_month(self, name: str, net: int, code: str, does: list[str], waits: list[int]) -> Any:
+        """An order is placed, settled and paid, as far as nothing else and no provider is in the way."""
         self.an_order_that_earns(name, net, code, None)
         self.everything_is_settled()
+        for each in AFFILIATES[:2]:
+            self.provider_will(each, list(does))
         run = self.pay_everybody(self.currencies[name])
-        self.agrees()
-        self.worker_works("w1", 0)
+        for owner, minutes in (("w1", 0), *(("w2", minutes) for minutes in waits)):
+            self.agrees()
+            self.worker_works(owner, minutes)
         return run
 
     @rule(target=runs, currency=currencies)
@@ -640,12 +655,7 @@ class Machine(RuleBasedStateMachine):
     # The provider.
 
     @precondition(lambda self: self.world.rail)
-    @rule(
-        name=affiliates,
-        does=st.lists(
-            st.sampled_from(["lost", "down", "refuse", "late", "crash", "crash_done", "accept"]), min_size=1, max_size=3
-        ),
-    )
+    @rule(name=affiliates, does=misdeeds)
     def provider_will(self, name: str, does: list[str]) -> None:
         """What the provider does with the next sendings to somebody's account."""
         if name in self.oracle.accounts and self.world.rail:

@@ -23,7 +23,7 @@ STEPS = {"USD": 1, "EUR": 7, "VND": 100}
 """The smallest amount the machine's rail pays; uneven ones leave remainders."""
 KEY_KEPT = timedelta(hours=24)
 """How long the provider remembers an idempotency key."""
-TRAVELS_MAX = timedelta(hours=18)
+TRAVELS_MAX = timedelta(hours=5)
 """A request still on its way after this long is never going to arrive."""
 
 
@@ -76,7 +76,7 @@ class Rail(FakeRail):
             if self.now - at > KEY_KEPT:
                 self.by_key.pop(key, None)
         self._first_used.setdefault(idempotency_key, self.now)
-        self._came.setdefault(idempotency_key, self.now)
+        self._came[idempotency_key] = self.now
         return super().send(request, idempotency_key)
 
     def lose_late(self) -> None:
