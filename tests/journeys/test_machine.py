@@ -4,14 +4,12 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis.stateful import run_state_machine_as_test
 from starlette.testclient import TestClient
 
 from service.api import payout_runs
 from service.infra.settings import Settings
 from tests.support import databases
-from tests.support.machine import MULTIPLIER, Machine
+from tests.support.machine import Machine, play
 from tests.support.served_world import ServedWorld
 from tests.support.world import Rail
 
@@ -24,17 +22,6 @@ def broom(settings: Settings) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def play(machine: type[Machine]) -> None:
-    machine.played.clear()
-    run_state_machine_as_test(
-        machine,
-        settings=hypothesis_settings(
-            max_examples=12 * MULTIPLIER, stateful_step_count=30, deadline=None, database=None
-        ),
-    )
-    print(machine.said())
-
-
 def test_no_history_brings_the_service_out_of_step_with_the_oracle(
     client: TestClient, broom: psycopg.Connection
 ) -> None:
@@ -43,7 +30,7 @@ def test_no_history_brings_the_service_out_of_step_with_the_oracle(
             databases.wipe(broom)
             return ServedWorld(client)
 
-    play(ServedMachine)
+    play(ServedMachine, histories=12, steps=30)
 
 
 def test_no_provider_makes_the_service_pay_twice_or_lose_count(
@@ -59,4 +46,4 @@ def test_no_provider_makes_the_service_pay_twice_or_lose_count(
             rails["sandbox"] = Rail()
             return ServedWorld(client, rails["sandbox"])
 
-    play(MisledMachine)
+    play(MisledMachine, histories=12, steps=30)

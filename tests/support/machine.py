@@ -13,19 +13,31 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.support.oracle import AWAY, HERE, Item, Key, Oracle
 from tests.support.world import STEPS, Json, Seen, SeenItem, World
 
-MULTIPLIER = int(os.environ.get("KOC_TEST_MACHINE", "1"))
-"""How many times as many histories to play."""
+TIMES = int(os.environ.get("KOC_TEST_MACHINE", "1"))
+"""How many times as many histories to play; more than once are others in each run, unless a seed is given."""
 
 AFFILIATES = ("ann", "ben", "cat")
 ORDERS = ("o1", "o2", "o3", "o4")
 COUPONS = ("annten", "benten")
 LINKS = ("l1", "l2")
+LATER = {"coupon": "catten", "link": "l3"}
+"""Made while orders are already there; some of those have used the code before it meant anything."""
 PEOPLE = ("mia", "noa")
 """Each may make runs and approve runs, but not the same one."""
 EMAILS = ("ann@x.example", "ben@x.example", "buyer@x.example")
@@ -225,7 +237,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         name=affiliates,
-        what=st.sampled_from(["approve", "suspend", "enroll", "leave", "email", "account", "account", "coupon"]),
+        what=st.sampled_from(
+            ["approve", "suspend", "enroll", "leave", "email", "account", "account", "hand on", "make"]
+        ),
         email=st.sampled_from(EMAILS),
         manner=st.sampled_from(["ok", "ok", "refuse", "unknown_once"]),
         code=st.sampled_from(COUPONS),
@@ -239,7 +253,14 @@ class Machine(RuleBasedStateMachine):
                 oracle.emails[name] = email
             case "account":
                 self.pay(name, manner)
-            case "coupon":
+            case "make" if LATER["link"] not in oracle.owners:
+                self.ask(lambda: world.new_link(LATER["link"], name), must=True)
+                oracle.owners[LATER["link"]] = [(world.now - timedelta(minutes=1), name)]
+            case "make":
+                new = LATER["coupon"] not in oracle.owners
+                if self.ask(lambda: world.new_coupon(LATER["coupon"], name, since), must=None if new else False):
+                    oracle.owners[LATER["coupon"]] = [(since, name)]
+            case "hand on":
                 if self.ask(lambda: world.hand_on(code, name, since), must=not back_dated):
                     oracle.owners[code].append((since, name))
             case "approve" | "suspend":
@@ -258,8 +279,9 @@ class Machine(RuleBasedStateMachine):
         self.ask(lambda: self.world.pay_to(name, account), must=True)
         self.oracle.accounts[name] = account
 
-    @rule(link=st.sampled_from(LINKS))
+    @rule(link=st.sampled_from([*LINKS, LATER["link"]]))
     def click(self, link: str) -> None:
+        link = link if link in self.oracle.owners else LINKS[0]
         self.ticks += 1
         ref = self.world.click(link)
         self.oracle.clicks[ref] = (link, self.world.now + timedelta(seconds=self.ticks))
@@ -274,7 +296,7 @@ class Machine(RuleBasedStateMachine):
         currency=st.one_of(st.none(), st.none(), st.none(), currencies),
         nets=st.lists(st.tuples(cents, st.sampled_from(["MUG", "TEA"])), min_size=1, max_size=3),
         carriage=st.booleans(),
-        coupons=st.sampled_from([None, None, None, ["annten"], ["benten"], ["annten", "benten"], []]),
+        coupons=st.sampled_from([None, None, None, ["annten"], ["benten"], ["benten", "annten"], ["catten"], []]),
         clicked=st.lists(st.integers(0, 3), max_size=2),
         customer=st.sampled_from([None] * 4 + [*EMAILS]),
         cancelled=st.sampled_from([False] * 7 + [True]),
@@ -815,6 +837,22 @@ class Machine(RuleBasedStateMachine):
                 assert item.state not in HERE | AWAY, "the run was taken through"
             if self.seen.runs[item.run] == "executing":
                 assert any(each.state == "refused" for each in self.in_run(item.run)), "the run waits for nobody"
+
+
+def play(machine: type[Machine], *, histories: int, steps: int) -> None:
+    """Play histories, the same ones in every run of the tests; print what they were made of."""
+    machine.played.clear()
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=histories * TIMES,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            derandomize=TIMES == 1,
+        ),
+    )
+    print(machine.said())
 
 
 def written(at: datetime) -> str:

@@ -219,7 +219,7 @@ class Oracle:
         owned = [
             (at, ref, ref in self.clicks, owner)
             for ref, (name, at) in touches.items()
-            if (owner := as_of(self.owners[name], at))
+            if (owner := as_of(self.owners.get(name, []), at))
         ]
         rules = terms["attribution"] if terms else {}
         eligible = [each for each in owned if terms and self._may_earn(order, shown, each, rules)]
