@@ -22,6 +22,7 @@ ALLOWED_MODULES = {
     "math",
     "operator",
     "re",
+    "struct",
     "types",
     "typing",
     "unicodedata",
