@@ -1,0 +1,74 @@
+"""Settling in pieces: no unit of work takes more orders than it may, and none that is due is left out."""
+
+from collections import Counter
+
+import pytest
+from sqlalchemy import Engine
+
+from service.commissions.settle import settle_at, settle_due
+from tests.support.books import Books, at, paid, snapshot
+
+
+@pytest.fixture
+def books(engine: Engine) -> Books:
+    """Five orders are due, a sixth is not."""
+    opened = Books.opened(engine)
+    for number in range(5):
+        opened.tell(f"due {number}", snapshot(10_000), paid())
+    opened.tell("unpaid", snapshot(10_000))
+    return opened
+
+
+def orders_by_unit_of_work(books: Books) -> list[int]:
+    """How many commissions each unit of work settled; each books under an event of its own."""
+    rows = books.rows(
+        """
+        SELECT posting.event FROM commission_entry AS entry
+        JOIN posting ON posting.merchant_id = entry.merchant_id AND posting.id = entry.posting_id
+        WHERE entry.merchant_id = :merchant_id AND entry.kind = 'settle'
+        """
+    )
+    return sorted(Counter(row.event for row in rows).values())
+
+
+@pytest.mark.parametrize(
+    ("limit", "pieces"),
+    [
+        pytest.param(1, [1, 1, 1, 1, 1], id="one by one"),
+        pytest.param(2, [1, 2, 2], id="two by two"),
+        pytest.param(5, [5], id="exactly all"),
+        pytest.param(6, [5], id="more than there are"),
+    ],
+)
+def test_a_unit_of_work_settles_no_more_orders_than_its_limit_and_all_get_their_turn(
+    books: Books, limit: int, pieces: list[int]
+) -> None:
+    moved = settle_due(books.engine, merchant_id=books.merchant_id, limit=limit)
+
+    assert moved == 5
+    assert orders_by_unit_of_work(books) == pieces
+    assert books.places() == (1_000, 0, 5_000)
+
+
+def test_settling_all_merchants_settles_each_and_counts_them_together(engine: Engine, books: Books) -> None:
+    other = Books.opened(engine)
+    other.tell("due", snapshot(20_000), paid())
+
+    moved = settle_due(engine)
+
+    assert moved == 6
+    assert (books.places(), other.places()) == ((1_000, 0, 5_000), (0, 0, 2_000))
+
+
+def test_settling_one_merchant_leaves_the_others_alone(engine: Engine, books: Books) -> None:
+    other = Books.opened(engine)
+    other.tell("due", snapshot(20_000), paid())
+
+    assert settle_due(engine, merchant_id=other.merchant_id) == 1
+    assert books.places() == (6_000, 0, 0)
+
+
+def test_settling_at_a_moment_takes_what_was_due_then(books: Books) -> None:
+    before, then = (settle_at(books.engine, books.merchant_id, moment, limit=2) for moment in (at(14), at(15)))
+
+    assert (before, then) == (0, 5)
