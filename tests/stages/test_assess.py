@@ -32,6 +32,7 @@ def test_an_order_earns_its_coupons_owner_a_pending_commission(books: Books) -> 
     commission = books.commission("1001")
     assert (commission.target_minor, commission.reason_code) == (1_556, "in_hold_period")
     assert commission.settles_at == at(1) + timedelta(days=14)
+    assert (commission.program_id, commission.program_version) == (books.program_id, 1)
     assert [line["commission_minor"] for line in commission.receipt["lines"]] == [1_000, 556]
 
 

@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from service.domain.chain import GENESIS
 from service.infra.db import read_session, unit_of_work
+from service.infra.ids import encode
 from service.ledger import verify as verify_module
 from service.ledger.chain import chain
 from service.ledger.findings import FindingCode
@@ -306,6 +307,7 @@ def test_a_head_noted_outside_finds_what_was_rewritten_with_its_chain(books: Cha
         [rewritten] = through(session, books.merchant_id, [head])
         [shortened] = through(session, books.merchant_id, [NotedHead(99, "ab")])
     assert (rewritten.code, rewritten.expected) == (FindingCode.CHAIN_HEAD, head.digest)
+    assert rewritten.subject == encode("mer", books.merchant_id)
     assert shortened.found == "no such block"
 
 
