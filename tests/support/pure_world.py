@@ -401,9 +401,13 @@ class PureWorld:
 
     def advance(self, span: timedelta) -> None:
         self.now += span
+        self._provider_follows()
 
     def wait(self, span: timedelta) -> None:
         self.waited += span
+        self._provider_follows()
+
+    def _provider_follows(self) -> None:
         self.rail.now = self._clock()
         self.rail.lose_late()
 
