@@ -61,7 +61,10 @@ class OrderUpdate:
 
 @dataclass(slots=True)
 class Commission:
-    """A commission on its way from one state to the next. entry_seq: number of its newest entry."""
+    """A commission on its way from one state to the next.
+
+    entry_seq: number of its newest entry. target_minor: what it comes to.
+    """
 
     id: UUID
     merchant_id: UUID
@@ -174,7 +177,7 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
         session,
         """
         SELECT commission.merchant_id, commission.order_id, id, payee_id, currency, pending_minor, held_minor,
-               settled_minor, entry_seq, target_minor
+               settled_minor, entry_seq
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[])) AS asked (merchant_id, order_id)
         JOIN commission ON commission.merchant_id = asked.merchant_id AND commission.order_id = asked.order_id
         """,
@@ -189,7 +192,6 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
             Places(row.pending_minor, row.held_minor, row.settled_minor),
             entry_seq=row.entry_seq,
             is_new=False,
-            target_minor=row.target_minor,
         )
         state[_order_of(commission)].commissions[row.payee_id, row.currency] = commission
     for row in fetch(
