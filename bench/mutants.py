@@ -67,6 +67,7 @@ TARGETS = {
             "tests/stages/test_payout_reserve.py",
             "tests/stages/test_places.py",
             "tests/stages/test_settle.py",
+            "tests/stages/test_stored_facts.py",
         ),
         needs_database=True,
         sample=200,
