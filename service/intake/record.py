@@ -98,7 +98,9 @@ def record(session: Session, received: Sequence[Received]) -> list[Recorded]:
             WAITING_REASON if waits else each.reason_code,
             each.detail,
             each.understood or {},
-            order_id=order_ids.get((each.merchant_id, each.order)) if each.order else None,
+            order_id=order_ids.get((each.merchant_id, each.order))
+            if each.order and each.state is InboxState.APPLIED
+            else None,
         )
     crash_point(CrashPoint.INTAKE_BEFORE_COMMIT)
     # Of a delivery that came twice within one batch, one was the first.
@@ -212,6 +214,8 @@ def _earlier(session: Session, keys: Sequence[_Key]) -> dict[_Key, Recorded]:
                   AND inbox.delivery_id = asked.delivery_id AND inbox.body_hash = asked.body_hash
         LEFT JOIN orders ON orders.merchant_id = inbox.merchant_id AND orders.source_id = inbox.order_source_id
                         AND orders.external_id = inbox.order_external_id
+                        -- What had no effect named no order, and does not when that order has come since.
+                        AND answered IN ('applied', 'waiting')
         """,
         {
             "merchant_ids": [key[0] for key in keys],

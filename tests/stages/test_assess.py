@@ -295,6 +295,17 @@ def test_what_lies_ahead_of_our_clock_parks(books: Books) -> None:
     assert books.rows("SELECT FROM orders WHERE merchant_id = :merchant_id") == []
 
 
+def test_what_was_parked_gets_its_first_answer_also_when_its_order_has_come_since(books: Books) -> None:
+    parked = books.delivery("1001", snapshot(10_000, placed=books.now + timedelta(hours=1)))
+    [first] = books.receive(parked)
+    books.tell("1001", snapshot(10_000))
+
+    [again] = books.receive(parked)
+
+    assert (first.state, first.order_id) == (InboxState.PARKED, None)
+    assert (again.state, again.order_id, again.repeated) == (InboxState.PARKED, None, True)
+
+
 def test_a_sealed_day_sends_the_booking_to_the_next_open_one(books: Books) -> None:
     books.tell("1001", snapshot(10_000))
     run_unit(
