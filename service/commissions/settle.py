@@ -71,7 +71,8 @@ def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, l
     now = at or utc_now() + timedelta(seconds=merchant.clock_offset_s)
     when = {merchant_id: MerchantTime(now, merchant.time_zone)}
     asked = {"merchant_id": merchant_id, "now": now, "limit": limit}
-    # The order is the lock shared with intake: whoever holds it is the only one to move the order's commissions.
+    # The order is the lock shared with intake: whoever holds it is the only one to move the order's commissions. Taken in
+    # the order in which intake takes it, sorted by name: two with the same orders would else wait for each other.
     locked = fetch(
         session,
         """
@@ -81,7 +82,7 @@ def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, l
             WHERE merchant_id = :merchant_id AND pending_minor > 0 AND settles_at IS NOT NULL
               AND (approved_minor IS NULL OR settled_minor < approved_minor) AND settles_at <= :now
             ORDER BY settles_at, order_id LIMIT :limit)
-        ORDER BY merchant_id, id
+        ORDER BY merchant_id, source_id, external_id COLLATE "C"
         FOR UPDATE
         """,
         asked,

@@ -1,12 +1,16 @@
 """Settling in pieces: no unit of work takes more orders than it may, and none that is due is left out."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine
 
 from service.commissions.settle import settle_at, settle_due
+from service.infra.db import fetch, unit_of_work
 from tests.support.books import Books, at, paid, snapshot
+from tests.support.databases import connect
+from tests.support.faults import wait_for
 
 
 @pytest.fixture
@@ -72,3 +76,23 @@ def test_settling_at_a_moment_takes_what_was_due_then(books: Books) -> None:
     before, then = (settle_at(books.engine, books.merchant_id, moment, limit=2) for moment in (at(14), at(15)))
 
     assert (before, then) == (0, 5)
+
+
+def test_settling_waits_for_the_first_order_by_name_before_it_holds_the_second_as_intake_does(
+    engine: Engine, database_url: str
+) -> None:
+    books = Books.opened(engine)
+    for name in ("b", "a"):
+        books.tell(name, snapshot(10_000), paid())
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    lock = "SELECT FROM orders WHERE merchant_id = :merchant_id AND external_id = :name FOR UPDATE NOWAIT"
+
+    with ThreadPoolExecutor(1) as threads, connect(database_url) as looking:
+        with unit_of_work(engine) as intake:
+            fetch(intake, lock, {"merchant_id": books.merchant_id, "name": "a"})
+            settling = threads.submit(books.settle)
+            wait_for("settling waits for a lock", lambda: looking.execute(waiting).rowcount == 1)
+
+            fetch(intake, lock, {"merchant_id": books.merchant_id, "name": "b"})
+
+        assert settling.result() == 2
