@@ -116,8 +116,8 @@ class _Connection(psycopg.Connection[Any]):
     such as a pooler, or a server that hangs, still acknowledges packets.
     """
 
-    silence_max_s: float | None = None
-    """Seconds to wait for an answer; None for ever."""
+    silence_max_s: float | None = _SIGN_OF_LIFE_S
+    """Seconds to wait for an answer; None for ever. Before it is lent for the first time, the driver asks who is there."""
 
     def expect_answers_within(self, statement_timeout_ms: int) -> None:
         """Wait a little longer than the server lets a statement take; 0 is no limit, as for the server."""

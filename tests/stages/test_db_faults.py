@@ -86,6 +86,21 @@ def test_a_pooled_connection_that_fell_silent_is_replaced(database_url: str, pro
         assert answers(engine)
 
 
+def test_a_server_that_falls_silent_before_its_first_statement_is_given_up(database_url: str, proxy: Proxy) -> None:
+    with an_engine(proxy.address(database_url)) as engine:
+        # Before the driver asks the server what it is, as it does once for each engine.
+        event.listen(engine, "connect", lambda *_: proxy.fall_silent(), insert=True)
+        # If it waits without end, so that the test ends.
+        speaking = threading.Timer(60, proxy.speak)
+        speaking.start()
+
+        with pytest.raises(DatabaseAway):
+            answers(engine)
+
+        speaking.cancel()
+        proxy.speak()
+
+
 def test_a_unit_that_sat_idle_too_long_is_away_and_the_next_one_works(database_url: str) -> None:
     with an_engine(database_url, idle_in_unit_timeout_ms=100) as engine:
         with pytest.raises(DatabaseAway):
