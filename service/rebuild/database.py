@@ -39,17 +39,19 @@ def beside(live_url: str) -> Iterator[str]:
     quoted = sql.Identifier(name)
     try:
         with _connected(live) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
+            try:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
+            except errors.InsufficientPrivilege:
+                raise MayNotCreate(
+                    f"{live.username or 'The role'} may not create a database beside {live.database}. Make an empty one "
+                    "and name it with --into, or let the role: ALTER ROLE … CREATEDB."
+                ) from None
             # Nobody misses it after a power cut.
             connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(quoted))
-        url = live.set(database=name).render_as_string(hide_password=False)
+        # A name among the address's parameters would win over the new one, and lead back to the live database.
+        url = live.difference_update_query(["dbname"]).set(database=name).render_as_string(hide_password=False)
         _make_tables(url)
         yield url
-    except errors.InsufficientPrivilege:
-        raise MayNotCreate(
-            f"{live.username or 'The role'} may not create a database beside {live.database}. Make an empty one and "
-            "name it with --into, or let the role: ALTER ROLE … CREATEDB."
-        ) from None
     finally:
         # It may be there although its making was interrupted before we heard of it.
         with _connected(live) as connection:

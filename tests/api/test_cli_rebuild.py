@@ -42,6 +42,17 @@ def test_books_made_again_come_out_the_same_and_leave_nothing_behind(shop: Shop,
     assert scratch_of(database_url) == []
 
 
+def test_a_database_named_among_the_parameters_of_its_address_is_only_read(shop: Shop, database_url: str) -> None:
+    an_order(shop)
+    live = make_url(database_url)
+    url = live.update_query_dict({"dbname": str(live.database)}).render_as_string(hide_password=False)
+
+    answer = koc("check-books", "--rebuild", env=environment(url))
+
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert scratch_of(database_url) == []
+
+
 def test_what_comes_out_differently_is_named_and_counted(shop: Shop, engine: Engine, database_url: str) -> None:
     an_order(shop)
     with unit_of_work(engine) as session:
