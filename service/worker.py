@@ -6,6 +6,7 @@ is safe to repeat, so a worker that dies costs time and nothing else.
 
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -318,4 +319,5 @@ def _pause(tries: int) -> timedelta:
 
 
 def _owner() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    # In containers two workers may bear one name and one number; what another worker of ours does is not ours to give back.
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -122,7 +122,7 @@ def _uncovered(session: Session, merchant_id: UUID, head: Head, now: datetime) -
         FROM day_slot
         LEFT JOIN LATERAL (
             SELECT last_booking FROM chain_block
-            WHERE chain_block.merchant_id = day_slot.merchant_id AND chain_block.day = day_slot.day
+            WHERE chain_block.merchant_id = :merchant_id AND chain_block.day = day_slot.day
               AND chain_block.slot = day_slot.slot
             ORDER BY first_booking DESC LIMIT 1
         ) AS block ON true
