@@ -1,8 +1,9 @@
-"""What is kept of what was told: the delivery each fact came with, and what an order said of itself."""
+"""What is kept of what was told: where it came from, what an order said of itself, and where it was booked."""
 
 import pytest
 from sqlalchemy import Engine
 
+from service.domain.ledger import SLOTS
 from tests.support.books import Books, at, refund, snapshot
 
 
@@ -48,3 +49,10 @@ def test_of_an_order_not_seen_yet_nothing_is_made_up(books: Books) -> None:
     )
 
     assert tuple(kept) == (None, None, "", None, None, False)
+
+
+def test_a_booking_stands_on_one_of_the_rows_of_its_day(books: Books) -> None:
+    books.tell("1001", snapshot(10_000))
+
+    [booked] = books.rows("SELECT slot FROM posting WHERE merchant_id = :merchant_id")
+    assert booked.slot in range(SLOTS)
