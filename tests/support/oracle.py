@@ -2,26 +2,33 @@
 
 It keeps raw facts: every body that was told, every dated input, and, because where money stands depends on them, the
 settle runs and what payout runs took and gave back. Whatever must follow it works out from these anew each time.
-Times of one order lie on whole hours where they are subtracted, so time in dispute can be counted in hours.
 """
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-Json = dict[str, Any]
-T = TypeVar("T")
-History = list[tuple[datetime, T]]
-"""What was set up, and from when on it holds; in any order."""
+from tests.support.oracle_reads import (
+    DIGITS,
+    History,
+    Json,
+    as_of,
+    earned,
+    hours,
+    milestones,
+    moment,
+    net_lines,
+    newest,
+    of,
+    order_of,
+    refund_of,
+)
 
-DIGITS = {"USD": 2, "EUR": 2, "VND": 0}
-TOLERANCE, HOUR = timedelta(minutes=5), timedelta(hours=1)
+TOLERANCE = timedelta(minutes=5)
 HERE = frozenset({"reserved", "approved", "refused"})
 AWAY = frozenset({"sending", "unknown"})
 """Where an item's money is: with us, or at a rail that has not answered; else it was sent, or the item is released."""
@@ -67,31 +74,6 @@ class Item:
     shares: dict[Key, int]
     state: str = "reserved"
     came_back: int = 0
-
-
-moment = datetime.fromisoformat
-
-
-def minor(text: str, currency: str) -> int:
-    return int(Decimal(text).scaleb(DIGITS[currency]))
-
-
-def as_of(history: Iterable[tuple[datetime, T]], at: datetime) -> T | None:
-    """What holds at a moment."""
-    begun = [(since, what) for since, what in history if since <= at]
-    return max(begun, key=lambda each: each[0])[1] if begun else None
-
-
-class Refund(NamedTuple):
-    """loose: goods value on no line in particular."""
-
-    currency: str
-    lines: dict[str, int]
-    loose: int
-
-    @property
-    def whole(self) -> int:
-        return self.loose + sum(self.lines.values())
 
 
 @dataclass
@@ -150,8 +132,7 @@ class Oracle:
 
     def commissions(self) -> dict[Key, Standing]:
         """Where every commission stands."""
-        found = {}
-        due = {order: self.due(order) for order in {key.order for key in self.settled}}
+        found, due = {}, {order: self.due(order) for order in {key.order for key in self.settled}}
         for key, settled in self.settled.items():
             owed = due[key.order]
             target, settles_at = (owed.target, owed.settles_at) if owed.key == key else (0, None)
@@ -162,13 +143,13 @@ class Oracle:
     def due(self, order: str) -> Due:
         """What an order owes to whom, and whether its money is frozen."""
         told = self.told[order]
-        bodies = self._newest(told, "order").get(order, [])
+        bodies = newest(told, "order", self.larger).get(order, [])
         if not bodies:
             return Due(None, frozen=False)
         shown, currency = bodies[0], bodies[0]["currency"]
-        disputes = [versions[0] for versions in self._newest(told, "dispute").values()]
+        disputes = [versions[0] for versions in newest(told, "dispute", self.larger).values()]
         lost = {f"dispute:{each['id']}": refund_of(each) for each in disputes if each.get("outcome") == "lost"}
-        refunds = lost | {key: refund_of(versions[0]) for key, versions in self._newest(told, "refund").items()}
+        refunds = lost | {key: refund_of(versions[0]) for key, versions in newest(told, "refund", self.larger).items()}
         holds = [event["type"] for _, event in told if event["type"] in {"hold", "release"}]
         frozen = (
             len(bodies) > 1
@@ -195,21 +176,6 @@ class Oracle:
             stopped = {hour for each in disputes if "closed_at" in each for hour in hours(each, since=start)}
             settles_at = start + timedelta(days=best["settlement"]["hold_days"], hours=len(stopped))
         return Due(Key(order, payee, currency), frozen, target, limit, settles_at)
-
-    def _newest(self, told: list[tuple[bytes, Json]], kind: str) -> dict[str, list[Json]]:
-        """By name the newest version of each thing; several where bodies disagree, the one that counts first."""
-        found: dict[str, dict[bytes, Json]] = defaultdict(dict)
-        for body, event in told:
-            if event["type"] == kind:
-                found[name_of(event)][body] = event
-        result = {}
-        for name, bodies in found.items():
-            newest = max(version_of(event) for event in bodies.values())
-            of_it = {body: event for body, event in bodies.items() if version_of(event) == newest}
-            # Bytes that mean the same are one body.
-            meant = {self.larger(body): event for body, event in of_it.items()} if len(of_it) > 1 else of_it
-            result[name] = [meant[each] for each in sorted(meant, reverse=True)]
-        return result
 
     def _brought_by(self, order: str, shown: Json) -> str | None:
         placed_at = moment(shown["placed_at"])
@@ -298,12 +264,8 @@ class Oracle:
                 if item.state in HERE | AWAY:
                     kinds["reserved" if item.state in HERE else "in_transit"] += item.gross + item.carried
                 else:
-                    kinds.update(
-                        {
-                            "paid": item.net - item.came_back,
-                            "taxed_carry": item.gross + item.carried - item.net + item.came_back,
-                        }
-                    )
+                    paid = item.net - item.came_back
+                    kinds.update({"paid": paid, "taxed_carry": item.gross + item.carried - paid})
         filled = {owner: {kind: each for kind, each in kinds.items() if each} for owner, kinds in found.items()}
         return {owner: kinds for owner, kinds in filled.items() if kinds}
 
@@ -336,72 +298,3 @@ class Oracle:
         """Its money is back where it came from."""
         item.state = "released"
         self.moved.update(item.shares)
-
-
-def order_of(event: Json) -> str:
-    return str(event["id"] if event["type"] == "order" else event["order_id"])
-
-
-def name_of(event: Json) -> str:
-    """A refund that a shop made for a dispute is that dispute's."""
-    return f"dispute:{event['dispute_id']}" if "dispute_id" in event else str(event["id"])
-
-
-def version_of(event: Json) -> tuple[str, int]:
-    """Of two told at one time, a closed dispute and the larger refund count."""
-    more = refund_of(event).whole if event["type"] == "refund" else int("closed_at" in event)
-    return event["updated_at"], more
-
-
-def milestones(told: list[tuple[bytes, Json]], wanted: str) -> Iterator[datetime]:
-    for _, event in told:
-        own = event["at"] if event["type"] == "status" and event["milestone"] == wanted else None
-        yield from (moment(at) for at in (own, event.get("milestones", {}).get(f"{wanted}_at")) if at)
-
-
-def hours(dispute: Json, *, since: datetime) -> list[datetime]:
-    """The hours of a closed dispute after a moment."""
-    begin, end = max(moment(dispute["opened_at"]), since), moment(dispute["closed_at"])
-    return [begin + HOUR * number for number in range((end - begin) // HOUR)]
-
-
-def refund_of(event: Json) -> Refund:
-    named: Counter[str] = Counter()
-    for line in event.get("lines", []):
-        named[line["line_id"]] += minor(line["net"], event["currency"])
-    whole = minor(event["amount"], event["currency"])
-    return Refund(event["currency"], dict(named), whole - sum(named.values()))
-
-
-def net_lines(shown: Json, refunds: list[Refund]) -> list[tuple[Json, int]]:
-    """Goods lines and what is left of each."""
-    goods = [line for line in shown["lines"] if line.get("kind", "goods") == "goods"]
-    known = {line["id"] for line in shown["lines"]}
-    back: Counter[str] = Counter()
-    for refund in refunds:
-        back.update(refund.lines)
-    loose = sum(refund.loose for refund in refunds) + sum(each for line, each in back.items() if line not in known)
-    left = [max(0, minor(line["net"], shown["currency"]) - back[line["id"]]) for line in goods]
-    loose = min(loose, sum(left))
-    exact = [Fraction(loose * each, sum(left) or 1) for each in left]
-    taken = [int(each) for each in exact]
-    for index in sorted(range(len(left)), key=lambda place: taken[place] - exact[place])[: loose - sum(taken)]:
-        taken[index] += 1
-    return [(line, rest - gone) for line, rest, gone in zip(goods, left, taken, strict=True)]
-
-
-def earned(terms: Json, nets: list[tuple[Json, int]], currency: str) -> int:
-    """What one version of the terms gives: each line rounded once, half up, then the cap."""
-    total = 0
-    for line, net in nets:
-        speaks = [rule for rule in terms["rules"] if not rule["match"]["skus"] or line["sku"] in rule["match"]["skus"]]
-        for rule in speaks[:1]:
-            percent = rule["kind"] == "percent"
-            exact = net * Fraction(rule["rate"]) / 100 if percent else min(net, of(rule["amounts"], currency, 0))
-            total += int(exact + Fraction(1, 2))
-    return min(total, of(terms["cap_per_order"], currency, total))
-
-
-def of(amounts: list[Json], currency: str, otherwise: int) -> int:
-    """The amount in a currency."""
-    return next((each["amount_minor"] for each in amounts if each["currency"] == currency), otherwise)
