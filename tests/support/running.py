@@ -103,11 +103,16 @@ def _free_port() -> int:
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+    said = "nothing"
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
             urllib.request.urlopen(f"{url}/readyz", timeout=2)
+        except urllib.error.HTTPError as error:
+            with error:
+                said = f"{error.code} {error.read().decode()}"
+        except (urllib.error.URLError, ConnectionError) as error:
+            said = str(error)
+        else:
             return
         time.sleep(0.05)
-    raise AssertionError(f"the service did not start:\n{log.read_text()[-4000:]}")
+    raise AssertionError(f"the service did not start; /readyz last said {said}:\n{log.read_text()[-4000:]}")
