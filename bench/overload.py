@@ -24,7 +24,7 @@ from service.infra.settings import Settings
 
 SECONDS = 36
 """Seconds of overload in all, unless N= says otherwise."""
-ROUNDS = 3
+ROUNDS = 6
 """Parts the overload is sent in, each with its own measure of capacity and of half of it: so that what else the
 machine does meets all of them."""
 TIMES = 3.0

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,11 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from service.api.api_keys import make_key
+from service.api.door import Door
 from service.infra import crash, embedded_postgres, ids, logs, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
@@ -42,6 +46,8 @@ from service.worker import run_worker
 
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _DOCUMENT = Path(__file__).resolve().parents[1] / "openapi" / "openapi.json"
+ACCEPTED_IN_A_TURN = 16
+"""New connections per turn of a server's event loop; each costs every connection a few microseconds."""
 _WORKER_ENDS_S = 60
 """Seconds the worker has to finish what it is at."""
 
@@ -96,14 +102,14 @@ def serve(
             if (embedded if with_worker is None else with_worker)
             else contextlib.nullcontext(),
         ):
-            uvicorn.run(
+            config = uvicorn.Config(
                 "service.main:serve_app",
                 factory=True,
                 host=settings.host,
                 port=settings.port,
                 workers=workers,
                 loop="uvloop" if os.name == "posix" else "auto",
-                http="httptools",
+                http=Door,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -111,6 +117,7 @@ def serve(
                 # A process that starts on a busy machine is not a dead one.
                 timeout_worker_healthcheck=60,
             )
+            _serve(config, _listen(config))
 
 
 @app.command()
@@ -267,6 +274,26 @@ def _counting_together(workers: int) -> Iterator[None]:
             yield
         finally:
             shutil.rmtree(os.environ.pop(_METRICS_FOLDER), ignore_errors=True)
+
+
+def _listen(config: uvicorn.Config) -> list[socket.socket]:
+    """Open the address under several descriptors.
+
+    The event loop accepts one connection of each descriptor in a turn. With one descriptor, a server that has more to do
+    than it can, whose turns are long, leaves new callers waiting for seconds beside old ones that are refused at once.
+    """
+    first = config.bind_socket()
+    return [first, *(first.dup() for _ in range(ACCEPTED_IN_A_TURN - 1))]
+
+
+def _serve(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    if config.workers > 1:
+        Multiprocess(config, sockets=sockets).run()
+        return
+    server = uvicorn.Server(config)
+    server.run(sockets=sockets)
+    if not server.started:
+        raise typer.Exit(STARTUP_FAILURE)
 
 
 @contextlib.contextmanager
