@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -269,17 +269,35 @@ def _do(worker: Worker, job: Job) -> datetime | None:
 
 def _chain(worker: Worker, job: Job, now: datetime) -> datetime:
     head, postings, is_done = None, 0, False
-    while not is_done and worker.clock() < now + TURN:
-        chained = run_unit(worker.engine, partial(chain, merchant_id=job.merchant_id, now=worker.clock()))
+    looked_on = date.fromisoformat(job.payload["looked_on"]) if "looked_on" in job.payload else None
+    at = now
+    while not is_done and at < now + TURN:
+        once = partial(chain, merchant_id=job.merchant_id, now=at, looked_on=looked_on)
+        chained = run_unit(worker.engine, once)
         is_done = not chained.blocks
         postings += chained.postings
         head = head if is_done else chained.head
+        if is_done and looked_on != at.date():
+            run_unit(worker.engine, partial(_note_look, job=job, on=at.date()))
+        at = worker.clock()
     metrics.postings_chained(postings)
     if head is not None:
         # Who keeps log lines elsewhere keeps with them what a rewritten chain can be told by.
         merchant = encode("mer", job.merchant_id)
         _log.info("Head of the chain of %s: block %d, digest %s", merchant, head.number, head.digest.hex())
     return now + CHAIN_EVERY if is_done else now
+
+
+def _note_look(session: Session, job: Job, on: date) -> None:
+    """Keep with the job on which day it last found that every booking is covered."""
+    execute(
+        session,
+        """
+        UPDATE job SET payload = jsonb_build_object('looked_on', CAST(:on AS date))
+        WHERE merchant_id = :merchant_id AND id = :id
+        """,
+        {"merchant_id": job.merchant_id, "id": job.id, "on": on},
+    )
 
 
 def _execute(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | None:

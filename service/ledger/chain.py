@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -62,14 +62,22 @@ def height(session: Session, merchant_id: UUID) -> Height:
     return Height(Head(row.number, bytes(row.digest)), int(row.postings), row.booked - int(row.postings))
 
 
-def chain(session: Session, merchant_id: UUID, *, now: datetime, postings_max: int = POSTINGS_MAX) -> Chained:
+def chain(
+    session: Session,
+    merchant_id: UUID,
+    *,
+    now: datetime,
+    looked_on: date | None = None,
+    postings_max: int = POSTINGS_MAX,
+) -> Chained:
     """Add blocks for the oldest day that has bookings no block covers. Adds none when every booking is covered.
 
+    looked_on: day, in UTC, of an earlier call that added none; on that day the days long past are not looked at again.
     The slots of a day are covered side by side; call again until nothing is added. Books nothing and locks no row that
     intake wants. May be run again after any failure.
     """
     head = _lock_head(session, merchant_id)
-    slots = _uncovered(session, merchant_id, head, now)
+    slots = _uncovered(session, merchant_id, head, now, looked_on)
     if not slots:
         return Chained(0, 0, head)
     per_slot = max(1, postings_max // len(slots))
@@ -110,10 +118,13 @@ def _lock_head(session: Session, merchant_id: UUID) -> Head:
     return Head(row.number, bytes(row.digest))
 
 
-def _uncovered(session: Session, merchant_id: UUID, head: Head, now: datetime) -> Sequence[Row[Any]]:
+def _uncovered(
+    session: Session, merchant_id: UUID, head: Head, now: datetime, looked_on: date | None
+) -> Sequence[Row[Any]]:
     """Slots of the oldest day with bookings beyond the last block of the slot: day, slot, covered, touched.
 
-    Nobody books on days long past, so their slots, ever more of them, are looked at once a day only.
+    Nobody books on days long past, so their slots, ever more of them, are looked at once a day only: until a block was
+    added that day, or nothing was found.
     """
     rows = fetch(
         session,
@@ -131,13 +142,17 @@ def _uncovered(session: Session, merchant_id: UUID, head: Head, now: datetime) -
               SELECT least(newest.day, CAST(:today AS date)) - CAST(:look_back_days AS integer)
               FROM chain_block AS newest
               WHERE newest.merchant_id = :merchant_id AND newest.number = :number
-                AND newest.chained_at >= CAST(:today AS date)), DATE '-infinity')
+                AND newest.chained_at >= CAST(:today AS date)),
+              CASE WHEN CAST(:today AS date) = CAST(:looked_on AS date)
+                   THEN CAST(:today AS date) - CAST(:look_back_days AS integer) END,
+              DATE '-infinity')
         ORDER BY day_slot.day, day_slot.slot LIMIT :limit
         """,
         {
             "merchant_id": merchant_id,
             "number": head.number,
             "today": now.date(),
+            "looked_on": looked_on,
             "look_back_days": LOOK_BACK.days,
             "limit": SLOTS,
         },

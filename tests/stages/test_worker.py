@@ -11,11 +11,14 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine
 
+from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
 from service.domain.payout import ItemState, RunState
 from service.infra.clock import utc_now
 from service.infra.db import execute, read_session, run_unit, unit_of_work
+from service.infra.ids import new_id
 from service.infra.settings import Settings
 from service.ledger.chain import height
+from service.ledger.post import post
 from service.payouts.approve import execute_run
 from service.payouts.retry import retry
 from service.payouts.wake import EXECUTE, RECONCILE, wake
@@ -161,6 +164,27 @@ def test_what_was_booked_is_chained_and_the_head_is_logged(
     assert reached.postings == desk.rows("SELECT count(*) FROM posting WHERE merchant_id = :merchant_id")[0][0] > 0
     assert f"block 1, digest {block.digest.hex()}" in caplog.text
     assert jobs(desk)[CHAIN] == desk.now + CHAIN_EVERY
+
+
+def test_days_long_past_are_looked_at_once_a_day_also_while_nothing_is_booked(desk: Desk, worker: Worker) -> None:
+    expense = Account(desk.merchant_id, desk.merchant_id, AccountKind.COMMISSION_EXPENSE, "USD")
+    pending = Account(desk.merchant_id, new_id(), AccountKind.PENDING, "USD")
+    desk.now = desk.now.replace(hour=12)
+
+    def chained_after(pause: timedelta, *, booked_on: datetime | None = None) -> int:
+        """How many blocks there are when the job came round again."""
+        if booked_on is not None:
+            when = {desk.merchant_id: MerchantTime(booked_on, "UTC")}
+            booked = Posting(new_id(), f"order/{new_id()}/assessment/1", 0, expense, pending, 100)
+            in_unit(desk, post, postings=[booked], when=when)
+        desk.now += pause
+        run_pass(worker)
+        return len(desk.rows("SELECT FROM chain_block WHERE merchant_id = :merchant_id"))
+
+    assert chained_after(timedelta(0)) == 0
+    assert chained_after(CHAIN_EVERY, booked_on=desk.now - timedelta(days=30)) == 0
+    assert chained_after(CHAIN_EVERY, booked_on=desk.now) == 1
+    assert chained_after(timedelta(days=1)) == 2
 
 
 def test_a_job_that_fails_waits_longer_each_time_and_the_others_go_on(desk: Desk, worker: Worker) -> None:
