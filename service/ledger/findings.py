@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -117,3 +118,14 @@ def run_checks(
         for each in checks
         for row in fetch(session, f"{each.statement} LIMIT :findings_max", given)
     ]
+
+
+def word(part: object) -> str:
+    """A value as a finding names it: one notation for each, so that what is equal reads equal."""
+    match part:
+        case None:
+            return "none"
+        case datetime():
+            return part.astimezone(UTC).isoformat()
+        case _:
+            return str(part)

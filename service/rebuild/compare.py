@@ -6,7 +6,7 @@ Ids, versions, numbers of entries and booking days are not compared: they tell i
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from service.domain.commission import Places, settleable
 from service.domain.payout import Interval, freezable
 from service.infra import ids
 from service.infra.db import fetch
+from service.ledger.findings import word
 from service.rebuild.differences import Differences, RebuiltCode
 from service.rebuild.orders import last_settled_at
 from service.rebuild.snapshot import ROWS_AT_ONCE, stream
@@ -115,7 +116,7 @@ def _compare_fact(names: _Key, found: Row[Any] | None, expected: Row[Any] | None
 def _fact_words(row: Row[Any] | None) -> str:
     if row is None:
         return "none"
-    parts = [_word(row.version_at), str(row.version_amount), bytes(row.body_hash).hex()[:12], row.payload_hash[:12]]
+    parts = [word(row.version_at), str(row.version_amount), bytes(row.body_hash).hex()[:12], row.payload_hash[:12]]
     return " / ".join([*parts, "conflicting"] if row.conflicting else parts)
 
 
@@ -175,8 +176,8 @@ def _differing(
             code,
             subject,
             f"order {names[1]}: {', '.join(unequal)}",
-            expected=", ".join(_word(getattr(expected, part)) for part in unequal),
-            found=", ".join(_word(getattr(found, part)) for part in unequal),
+            expected=", ".join(word(getattr(expected, part)) for part in unequal),
+            found=", ".join(word(getattr(found, part)) for part in unequal),
         )
 
 
@@ -379,13 +380,3 @@ ORDER BY owner_id, currency COLLATE "C", kind COLLATE "C"
 
 def _balance_key(row: Row[Any]) -> _Key:
     return (row.owner_id, row.currency, row.kind)
-
-
-def _word(part: object) -> str:
-    match part:
-        case None:
-            return "none"
-        case datetime():
-            return part.astimezone(UTC).isoformat()
-        case _:
-            return str(part)

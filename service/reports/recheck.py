@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -16,7 +15,7 @@ from service.domain.commission import Assessment, Places, Target, assess, standi
 from service.domain.order import OrderFacts
 from service.infra import ids
 from service.infra.db import fetch
-from service.ledger.findings import FINDINGS_MAX, Finding
+from service.ledger.findings import FINDINGS_MAX, Finding, word
 
 SAMPLE = 1000
 """Orders computed anew where not all are asked for; spread evenly over the merchant's orders."""
@@ -145,14 +144,4 @@ def _compare_target(merchant_id: UUID, order_id: UUID, target: Target, kept: Row
 
 
 def _words(**parts: object) -> str:
-    return ", ".join(f"{name} {_word(part)}" for name, part in parts.items())
-
-
-def _word(part: object) -> str:
-    match part:
-        case None:
-            return "none"
-        case datetime():
-            return part.astimezone(UTC).isoformat()
-        case _:
-            return str(part)
+    return ", ".join(f"{name} {word(part)}" for name, part in parts.items())
