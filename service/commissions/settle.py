@@ -23,7 +23,7 @@ from service.outbox.emit import Event, emit
 def settle_due(engine: Engine, *, merchant_id: UUID | None = None, limit: int = 500) -> int:
     """Settle everything due, of one merchant or of all. Returns how many commissions moved.
 
-    limit: orders per unit of work. Safe to run twice at once and to repeat: a unit of work reads again, under the
+    limit: most orders per unit of work. Safe to run twice at once and to repeat: a unit of work reads again, under the
     orders' locks, what is still due.
     """
     with read_session(engine) as session:
@@ -41,10 +41,11 @@ def _settle(engine: Engine, merchant_id: UUID, *, at: datetime | None, limit: in
     moved = 0
     while True:
         crash_point(CrashPoint.SETTLE_BEGUN)
-        settled, tried = run_unit(engine, partial(_settle_batch, merchant_id=merchant_id, at=at, limit=limit))
+        settled, found = run_unit(engine, partial(_settle_batch, merchant_id=merchant_id, at=at, limit=limit))
         crash_point(CrashPoint.SETTLE_COMMITTED)
         moved += settled
-        if tried < limit:
+        # When there may be more, another turn finds less: whoever held the locks settled what this one did not.
+        if found < limit:
             return moved
 
 
@@ -66,7 +67,10 @@ def _merchants_due(session: Session, merchant_id: UUID | None) -> list[UUID]:
 
 
 def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, limit: int) -> tuple[int, int]:
-    """Settle up to `limit` due orders. Returns (commissions moved, orders locked)."""
+    """Settle the orders of up to `limit` due commissions. Returns (commissions moved, due commissions found).
+
+    An order may have several due commissions, so fewer orders than `limit` do not mean that nothing is left.
+    """
     merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
     now = at or utc_now() + timedelta(seconds=merchant.clock_offset_s)
     when = {merchant_id: MerchantTime(now, merchant.time_zone)}
@@ -76,14 +80,15 @@ def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, l
     locked = fetch(
         session,
         """
-        SELECT id FROM orders
-        WHERE merchant_id = :merchant_id AND id IN (
+        WITH found AS MATERIALIZED (
             SELECT order_id FROM commission
             WHERE merchant_id = :merchant_id AND pending_minor > 0 AND settles_at IS NOT NULL
               AND (approved_minor IS NULL OR settled_minor < approved_minor) AND settles_at <= :now
             ORDER BY settles_at, order_id LIMIT :limit)
+        SELECT id, (SELECT count(*) FROM found) AS found FROM orders
+        WHERE merchant_id = :merchant_id AND id IN (SELECT order_id FROM found)
         ORDER BY merchant_id, source_id, external_id COLLATE "C"
-        FOR UPDATE
+        FOR UPDATE OF orders
         """,
         asked,
     )
@@ -119,7 +124,7 @@ def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, l
         crash_point(CrashPoint.SETTLE_STORED)
         _book_settled(session, due, when)
     crash_point(CrashPoint.SETTLE_BEFORE_COMMIT)
-    return len(due), len(locked)
+    return len(due), locked[0].found
 
 
 def _store_settled(session: Session, due: Sequence[Commission], when: MerchantTime) -> None:

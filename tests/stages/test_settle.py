@@ -5,9 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import SQLModel
 
 from service.commissions.settle import settle_at, settle_due
-from service.infra.db import fetch, unit_of_work
+from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
+from service.infra.db import execute, fetch, unit_of_work
+from service.infra.ids import new_id
+from service.ledger.post import post
 from tests.support.books import Books, at, paid, snapshot
 from tests.support.databases import connect
 from tests.support.faults import wait_for
@@ -70,6 +74,34 @@ def test_settling_one_merchant_leaves_the_others_alone(engine: Engine, books: Bo
 
     assert settle_due(engine, merchant_id=other.merchant_id) == 1
     assert books.places() == (6_000, 0, 0)
+
+
+def test_an_order_with_several_due_payees_does_not_end_settling_before_the_others_had_their_turn(books: Books) -> None:
+    payees = [books.affiliate(coupon) for coupon in ("BOB", "CAT")]
+    names = ", ".join(column.name for column in SQLModel.metadata.tables["commission"].columns)
+    expense = Account(books.merchant_id, books.merchant_id, AccountKind.COMMISSION_EXPENSE, "USD")
+    accrued = [
+        Posting(new_id(), "accrued", seq, expense, Account(books.merchant_id, payee, AccountKind.PENDING, "USD"), 1_000)
+        for seq, payee in enumerate(payees)
+    ]
+    with unit_of_work(books.engine) as session:
+        post(session, accrued, when={books.merchant_id: MerchantTime(books.now, "UTC")})
+        execute(
+            session,
+            f"""
+            INSERT INTO commission ({names})
+            SELECT (jsonb_populate_record(commission, jsonb_build_object('id', new.id, 'payee_id', new.payee_id))).*
+            FROM commission JOIN orders ON orders.id = commission.order_id AND orders.external_id = 'due 0',
+                 unnest(CAST(:ids AS uuid[]), CAST(:payees AS uuid[])) AS new (id, payee_id)
+            WHERE commission.merchant_id = :merchant_id
+            """,
+            {"merchant_id": books.merchant_id, "ids": [new_id() for _ in payees], "payees": payees},
+        )
+
+    moved = settle_due(books.engine, merchant_id=books.merchant_id, limit=2)
+
+    assert moved == 7
+    assert books.places() == (1_000, 0, 5_000)
 
 
 def test_settling_at_a_moment_takes_what_was_due_then(books: Books) -> None:
