@@ -1,5 +1,8 @@
 """Number the bookings of a slot, and chain them.
 
+It holds `posting` locked while it numbers all its rows, so nobody can read or book postings meanwhile: end the
+servers before it runs.
+
 Revision: 0002, after 0001.
 """
 
