@@ -11,7 +11,7 @@ from service.infra.db import execute, read_session
 from service.ledger.audit import take_snapshot
 
 ROWS_AT_ONCE = 500
-"""Rows fetched in one go; all that is ever kept of a list."""
+"""Rows fetched in one go, unless they are large; all that is ever kept of a list."""
 
 
 @contextlib.contextmanager
@@ -24,7 +24,9 @@ def snapshot(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def stream(session: Session, statement: str, parameters: Mapping[str, object]) -> Iterator[Row[Any]]:
+def stream(
+    session: Session, statement: str, parameters: Mapping[str, object], *, rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[Row[Any]]:
     """Yields the rows of a statement as they are asked for. Other statements may run on the session meanwhile."""
-    few_at_once = text(statement).execution_options(yield_per=ROWS_AT_ONCE)
+    few_at_once = text(statement).execution_options(yield_per=rows_at_once)
     yield from session.connection().execute(few_at_once, dict(parameters))

@@ -1,19 +1,25 @@
 """Books made again from deliveries, dated inputs and settle dates: equal where they are honest, named where not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from service.commissions import inputs
-from service.domain.ledger import AccountKind
-from service.infra.db import execute, make_engine, read_session, unit_of_work
+from service.domain.ledger import AccountKind, MerchantTime
+from service.infra.db import execute, fetch, make_engine, read_session, unit_of_work
+from service.intake import record
+from service.intake.record import Received
 from service.ledger.audit import check
+from service.rebuild import orders
 from service.rebuild.books import Rebuilt, rebuild
 from service.rebuild.differences import RebuiltCode
+from service.rebuild.snapshot import stream
 from tests.support import databases
 from tests.support.told_shop import ToldShop, a_shop_with_everything
 
@@ -215,6 +221,35 @@ def test_parked_deliveries_that_would_be_understood_today_are_counted(engine: En
 
     assert rebuilt.parked_but_readable == 1
     assert rebuilt.findings == []
+
+
+def test_memory_is_bounded_by_few_bodies_however_many_deliveries_wait_to_be_booked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = ToldShop(engine)
+    for number in range(3):
+        shop.deliver(shop.an_order(f"order {number}"))
+    bodies: list[bytes] = []
+
+    def apply(session: Session, filed: Sequence[tuple[Received, UUID]], when: Mapping[UUID, MerchantTime]) -> object:
+        bodies.extend(received.body for received, _ in filed)
+        return record.apply(session, filed, when)
+
+    monkeypatch.setattr(orders, "apply", apply)
+    rebuilt = made_again(shop, engine)
+
+    assert rebuilt.findings == []
+    assert bodies == [b"", b"", b""]
+
+
+def test_a_list_is_read_no_further_than_the_rows_fetched_in_one_go(engine: Engine) -> None:
+    with Session(engine) as session:
+        execute(session, "CREATE TEMPORARY SEQUENCE read")
+        rows = stream(session, "SELECT nextval('read') FROM generate_series(1, 100)", {}, rows_at_once=16)
+        ahead = [fetch(session, "SELECT last_value FROM read")[0][0] - taken for taken, _ in enumerate(rows, start=1)]
+
+    assert len(ahead) == 100
+    assert max(ahead) < 16
 
 
 # Books that were tampered with.
