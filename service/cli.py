@@ -28,6 +28,7 @@ from uvicorn.supervisors import Multiprocess
 
 from service.api.api_keys import make_key
 from service.api.door import Door
+from service.domain.errors import Unavailable
 from service.infra import crash, embedded_postgres, ids, logs, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
@@ -233,6 +234,10 @@ def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, 
             yield settings.model_copy(update={"database_url": server.url}), True
     except (SettingsError, crash.CrashPointUnknown, embedded_postgres.EmbeddedPostgresError) as error:
         _stop(str(error))
+    except Unavailable as error:
+        _stop(
+            f"{error} Nothing more was done. See that the database answers at DATABASE_URL, then run the command again."
+        )
 
 
 def _say(sentence: str) -> None:

@@ -10,8 +10,9 @@ from psycopg import errors, sql
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from service.domain.errors import Conflict, Forbidden
+from service.domain.errors import Conflict, Forbidden, Unavailable
 from service.infra import migrate
+from service.infra.db import DatabaseAway
 
 PREFIX = "koc_rebuild_"
 """What the names of our own begin with; one that a killed process left behind may be dropped by hand."""
@@ -27,18 +28,24 @@ class NotUsable(Conflict):
     title = "The books are made again only in an empty database"
 
 
+class NotDropped(Unavailable):
+    code = "rebuild-not-dropped"
+    title = "The database that books were made again in is still there"
+
+
 @contextlib.contextmanager
 def beside(live_url: str) -> Iterator[str]:
     """Make a database with our tables on the same server, yield its address, drop it however the block ends.
 
-    Raises MayNotCreate.
+    Raises MayNotCreate; DatabaseAway when the server cannot be reached, NotDropped when it is gone at the end.
     """
     live = make_url(live_url)
     # The name says whose it is; PostgreSQL cuts names at 63 bytes.
     name = f"{PREFIX}{(live.database or '')[:20]}_{secrets.token_hex(6)}"
     quoted = sql.Identifier(name)
+    making = _connected(live)
     try:
-        with _connected(live) as connection:
+        with making as connection:
             try:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
             except errors.InsufficientPrivilege:
@@ -54,20 +61,25 @@ def beside(live_url: str) -> Iterator[str]:
         yield url
     finally:
         # It may be there although its making was interrupted before we heard of it.
-        with _connected(live) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted))
+        try:
+            with _connected(live) as connection:
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted))
+        except (DatabaseAway, psycopg.Error) as error:
+            raise NotDropped(
+                f"The database {name} could not be dropped: {str(error).splitlines()[0]} Drop it by hand."
+            ) from error
 
 
 def elsewhere(live_url: str, into_url: str) -> str:
     """Make our tables in an empty database that somebody named; return its address with our driver.
 
-    Raises NotUsable; then nothing was written.
+    Raises NotUsable or DatabaseAway; then nothing was written.
     """
     live, into = make_url(live_url), _named(into_url)
     try:
         other = _connected(into)
-    except psycopg.OperationalError as error:
-        raise NotUsable(f"--into cannot be reached: {str(error).splitlines()[0]}") from None
+    except DatabaseAway as error:
+        raise NotUsable(f"--into: {error}") from None
     with _connected(live) as one, other:
         if _who(one) == _who(other):
             raise NotUsable(f"--into names {into.database}, the database that is to be checked. Name an empty one.")
@@ -106,8 +118,15 @@ def _named(into_url: str) -> URL:
 
 
 def _connected(url: URL) -> psycopg.Connection:
-    """Open a connection whose statements are each a unit of work: databases are made and dropped outside of any."""
-    return psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True)
+    """Open a connection whose statements are each a unit of work: databases are made and dropped outside of any.
+
+    Raises DatabaseAway.
+    """
+    try:
+        return psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True)
+    except psycopg.OperationalError as error:
+        reason = str(error).splitlines()[0]
+        raise DatabaseAway(f"The database {url.database} cannot be reached: {reason}") from error
 
 
 def _who(connection: psycopg.Connection) -> object:

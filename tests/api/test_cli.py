@@ -162,6 +162,15 @@ def test_a_head_that_cannot_be_looked_up_is_a_mistake_of_the_caller(
     assert "--head" in answer.stderr
 
 
+@pytest.mark.parametrize("arguments", [["check-books"], ["operator-key", "--name", "Ann"]], ids=lambda each: each[0])
+def test_a_database_that_is_away_is_not_mistaken_for_books_that_do_not_agree(arguments: list[str]) -> None:
+    answer = koc(*arguments, env=environment(f"postgresql+psycopg://koc@127.0.0.1:{free_port()}/koc"))
+
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    assert "run the command again" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 @pytest.mark.parametrize("merchant", ["nonsense", "mer_" + "0" * 26])
 def test_books_of_nobody_are_a_mistake_of_the_caller(database_url: str, merchant: str) -> None:
     answer = koc("check-books", "--merchant", merchant, env=environment(database_url))

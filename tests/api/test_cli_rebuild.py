@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from psycopg import sql
 from sqlalchemy import Engine, make_url
 
 from service.infra.db import execute, unit_of_work
+from service.rebuild import database
 from tests.api.test_cli import PATIENCE_S, ROOT, environment, koc
 from tests.support.databases import connect, conninfo
 from tests.support.shop import Shop
@@ -149,6 +150,23 @@ def test_a_role_that_may_only_read_can_have_the_books_made_elsewhere(
         answer = koc("check-books", "--rebuild", "--into", url, env=environment(reader))
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_a_database_that_cannot_be_dropped_is_named(database_url: str) -> None:
+    template = "ALTER DATABASE {} IS_TEMPLATE {}"
+    made = ExitStack()
+    made.enter_context(database.beside(database_url))
+    [name] = scratch_of(database_url)
+    with connect(database_url) as connection:
+        connection.execute(sql.SQL(template).format(sql.Identifier(name), sql.Literal(True)))
+
+        with pytest.raises(database.NotDropped) as told:
+            made.close()
+
+        connection.execute(sql.SQL(template).format(sql.Identifier(name), sql.Literal(False)))
+        connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+    assert name in str(told.value)
 
 
 def test_asked_to_end_it_drops_what_it_made(shop: Shop, database_url: str) -> None:
