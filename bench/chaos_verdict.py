@@ -103,6 +103,16 @@ def _payouts(
             verdict.doubled.append(f"{item} was sent {count} times")
     for each in transfers:
         sent[accounts[each["destination"]]] += each["amount"]
+    for run_id, status, attempts in books.execute(
+        """
+        SELECT run.id, status, (
+            SELECT string_agg(concat_ws(' ', outcome, code, sends, item.frozen_code), ', ')
+            FROM payout_item AS item JOIN payout_attempt AS attempt ON attempt.item_id = item.id
+            WHERE item.run_id = run.id AND item.live)
+        FROM payout_run AS run WHERE status NOT IN ('closed', 'cancelled')
+        """
+    ):
+        verdict.left.append(f"{ids.encode('run', run_id)} is {status}; what was not sent: {attempts}")
     places: dict[str, Counter[str]] = defaultdict(Counter)
     for owner, kind, minor in books.execute("SELECT owner_id, kind, amount_minor FROM balance"):
         places[ids.encode("aff", owner)][kind] = minor
@@ -117,7 +127,3 @@ def _payouts(
         # Only what a payee owes may stay: it is set against what is earned later.
         if any(kind != "payable" or minor > 0 for kind, minor in waiting.items()):
             verdict.left.append(f"{koc.code} still has {waiting}")
-    for run_id, status in books.execute(
-        "SELECT id, status FROM payout_run WHERE status NOT IN ('closed', 'cancelled')"
-    ):
-        verdict.left.append(f"{ids.encode('run', run_id)} is {status}")
