@@ -29,13 +29,14 @@ def test_a_started_service_is_alive_and_ready(client: TestClient) -> None:
 
 
 def test_it_is_not_ready_before_the_tables_are_those_of_the_release(client: TestClient, engine: Engine) -> None:
+    newest = client.get("/readyz").json()["revision"]
     with unit_of_work(engine) as session:
         execute(session, "UPDATE alembic_version SET version_num = 'older'")
     try:
         answer = client.get("/readyz")
     finally:
         with unit_of_work(engine) as session:
-            execute(session, "UPDATE alembic_version SET version_num = '0001'")
+            execute(session, "UPDATE alembic_version SET version_num = :newest", {"newest": newest})
 
     assert answer.status_code == 503
     assert answer.json()["code"] == "not-ready"
