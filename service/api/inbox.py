@@ -9,12 +9,12 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.api.deps import Admin, Reader, ReadSession, Services, WriteSession
-from service.api.intake import reading_of
 from service.api.paging import Page, Paging, page
 from service.api.views import InboxId, Moment, OrderId, SourceId, View
 from service.domain.errors import Conflict, Missing
 from service.infra import ids
 from service.infra.db import fetch
+from service.intake.receive import reading_of
 from service.intake.replay import replay
 from service.tables.orders import InboxState
 from service.tracking.find import ClickSigner

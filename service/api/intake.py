@@ -6,7 +6,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -30,8 +29,8 @@ from service.infra.db import Admission, DatabaseAway, fetch, read_session, run_u
 from service.infra.ids import decode, encode
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
-from service.intake.adapters.model import BadSignature, Reading
-from service.intake.receive import KnownSource, receive
+from service.intake.adapters.model import BadSignature
+from service.intake.receive import KnownSource, reading_of, receive
 from service.intake.record import Received, Recorded, record
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
@@ -104,11 +103,6 @@ class SourceMemory:
             return None
         secret = self._security.decrypt(bytes(rows[0].secret), purpose=SECRET_PURPOSE)
         return KnownSource(source_id, rows[0].merchant_id, Platform(rows[0].platform), secret, rows[0].shop_domain)
-
-
-def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Reading:
-    """What a translation may ask of one merchant."""
-    return Reading(read_click=signer.read, identify=partial(security.identity, merchant_id))
 
 
 class Intake:

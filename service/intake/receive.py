@@ -2,13 +2,16 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
+from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
 from service.intake.record import Received
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
+from service.tracking.find import ClickSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,11 @@ class KnownSource:
     platform: Platform
     secret: bytes
     shop_domain: str | None = None
+
+
+def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Reading:
+    """What a translation may ask of one merchant."""
+    return Reading(read_click=signer.read, identify=partial(security.identity, merchant_id))
 
 
 def receive(source: KnownSource, delivery: Delivery, reading: Reading) -> Received:

@@ -21,7 +21,7 @@ from service.infra.db import fetch, run_unit
 from service.infra.security import Security
 from service.intake import desk
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
-from service.intake.receive import KnownSource, receive
+from service.intake.receive import KnownSource, reading_of, receive
 from service.intake.record import OrderName, Received, apply
 from service.rebuild.differences import Differences, RebuiltCode, apply_all
 from service.rebuild.snapshot import stream
@@ -82,7 +82,7 @@ def replay_orders(
     moments = _settle_moments(live, merchant_id)
     due = next(moments, None)
     last = last_settled_at(live, merchant_id)
-    reading = Reading(read_click=ClickSigner(security).read, identify=partial(security.identity, merchant_id))
+    reading = reading_of(security, ClickSigner(security), merchant_id)
     books = _Books(into, differences, time_zone, reading)
     for row in stream(live, _INBOX, {"merchant_id": merchant_id}, rows_at_once=BODIES_AT_ONCE):
         while due is not None and due < row.received_at:
