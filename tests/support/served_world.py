@@ -11,10 +11,10 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from service.api.deps import Service
-from service.api.intake import reading_of
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.db import fetch, read_session
+from service.intake.receive import reading_of
 from service.ledger.audit import check
 from service.payouts.providers.model import Rail as AnyRail
 from service.payouts.providers.sandbox import SandboxRail
