@@ -94,15 +94,22 @@ class SourceMemory:
         rows = fetch(
             session,
             """
-            SELECT merchant_id, platform, secret, shop_domain FROM source
+            SELECT merchant_id, platform, secret, shop_domain,
+                   coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
+            FROM source
+            LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
+                               ORDER BY version DESC LIMIT 1) AS newest ON true
             WHERE id = :id AND disabled_at IS NULL AND secret IS NOT NULL
             """,
             {"id": source_id},
         )
         if not rows:
             return None
-        secret = self._security.decrypt(bytes(rows[0].secret), purpose=SECRET_PURPOSE)
-        return KnownSource(source_id, rows[0].merchant_id, Platform(rows[0].platform), secret, rows[0].shop_domain)
+        row = rows[0]
+        secret = self._security.decrypt(bytes(row.secret), purpose=SECRET_PURPOSE)
+        return KnownSource(
+            source_id, row.merchant_id, Platform(row.platform), secret, row.shop_domain, row.settings, row.version
+        )
 
 
 class Intake:

@@ -1,10 +1,11 @@
 """From a verified delivery to what we read in it; pure but for the keys it is handed."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
+from service.domain.order import JsonObject
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
@@ -16,13 +17,18 @@ from service.tracking.find import ClickSigner
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """A source as the intake needs it: the secret in the clear, never logged. shop_domain: the only one, if named."""
+    """A source as the intake needs it: the secret in the clear, never logged. shop_domain: the only one, if named.
+
+    settings, settings_version: how its bodies are to be read, and by which version of that; 0 where it has none.
+    """
 
     id: UUID
     merchant_id: UUID
     platform: Platform
     secret: bytes
     shop_domain: str | None = None
+    settings: JsonObject = field(default_factory=dict)
+    settings_version: int = 0
 
 
 def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Reading:
@@ -30,8 +36,11 @@ def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Re
     return Reading(read_click=signer.read, identify=partial(security.identity, merchant_id))
 
 
-def receive(source: KnownSource, delivery: Delivery, reading: Reading) -> Received:
-    """Read a delivery in its source's language. What is not understood is kept parked, with the reason."""
+def receive(source: KnownSource, delivery: Delivery, reading: Reading, grammar: Platform | None = None) -> Received:
+    """Read a delivery in its source's language, or in another. What is not understood is kept parked, with the reason.
+
+    grammar: the platform in whose language the body is, where that is not the source's own.
+    """
     received = Received(
         source.merchant_id,
         source.id,
@@ -39,20 +48,19 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading) -> Receiv
         delivery.topic,
         delivery.body,
         hashlib.sha256(delivery.body).digest(),
+        grammar=grammar,
+        settings_version=source.settings_version,
     )
     if source.shop_domain and delivery.shop_domain and source.shop_domain != delivery.shop_domain.lower():
         return received.parked("other_shop_domain", f"This source is {source.shop_domain}'s; another shop sent this.")
     try:
-        translation = ADAPTERS[source.platform].translate(delivery, reading)
+        translation = ADAPTERS[grammar or source.platform].translate(
+            delivery, replace(reading, settings=source.settings)
+        )
     except NotUnderstood as error:
         return received.parked(error.reason_code, error.detail)
-    return Received(
-        source.merchant_id,
-        source.id,
-        delivery.delivery_id,
-        delivery.topic,
-        delivery.body,
-        received.body_hash,
+    return replace(
+        received,
         order=(source.id, translation.order_id) if translation.order_id else None,
         facts=translation.facts,
         understood=translation.understood,

@@ -20,6 +20,7 @@ from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.infra.ids import new_id
 from service.tables.orders import InboxState
+from service.tables.parties import Platform
 
 JsonObject = dict[str, Any]
 
@@ -33,6 +34,7 @@ class Received:
 
     order: whose facts these are; None where nothing was understood. state: APPLIED, IGNORED or PARKED as far as can be
     said without looking; reason_code and detail say why it is not applied. understood: what the sender is told.
+    grammar, settings_version: how the body was read, so that it can be read again (see `tables.orders.InboxRow`).
     """
 
     merchant_id: UUID
@@ -47,6 +49,8 @@ class Received:
     state: InboxState = InboxState.APPLIED
     reason_code: str | None = None
     detail: str = ""
+    grammar: Platform | None = None
+    settings_version: int = 0
 
     @property
     def key(self) -> tuple[UUID, UUID, str, bytes]:
@@ -166,16 +170,19 @@ def _file(session: Session, received: Sequence[Received], when: Mapping[UUID, Me
         session,
         """
         INSERT INTO inbox (merchant_id, source_id, delivery_id, body_hash, id, topic, received_at, body, state, answered,
-                           reason_code, detail, order_source_id, order_external_id, understood)
+                           reason_code, detail, order_source_id, order_external_id, understood, grammar,
+                           settings_version)
         SELECT merchant_id, source_id, delivery_id, body_hash, id, topic, received_at, body, state, state,
-               reason_code, detail, order_source_id, order_external_id, CAST(understood AS jsonb)
+               reason_code, detail, order_source_id, order_external_id, CAST(understood AS jsonb), grammar,
+               settings_version
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:source_ids AS uuid[]), CAST(:delivery_ids AS text[]),
                     CAST(:hashes AS bytea[]), CAST(:ids AS uuid[]), CAST(:topics AS text[]),
                     CAST(:moments AS timestamptz[]), CAST(:bodies AS bytea[]), CAST(:states AS text[]),
                     CAST(:reasons AS text[]), CAST(:details AS text[]), CAST(:order_sources AS uuid[]),
-                    CAST(:order_names AS text[]), CAST(:understood AS text[]))
+                    CAST(:order_names AS text[]), CAST(:understood AS text[]), CAST(:grammars AS text[]),
+                    CAST(:settings_versions AS bigint[]))
              AS came (merchant_id, source_id, delivery_id, body_hash, id, topic, received_at, body, state, reason_code,
-                      detail, order_source_id, order_external_id, understood)
+                      detail, order_source_id, order_external_id, understood, grammar, settings_version)
         ON CONFLICT (merchant_id, source_id, delivery_id, body_hash) DO NOTHING
         RETURNING merchant_id, source_id, delivery_id, body_hash, id
         """,
@@ -194,6 +201,8 @@ def _file(session: Session, received: Sequence[Received], when: Mapping[UUID, Me
             "order_sources": [each.order[0] if each.order else None for each in received],
             "order_names": [each.order[1] if each.order else None for each in received],
             "understood": [each.understood_text for each in received],
+            "grammars": [each.grammar for each in received],
+            "settings_versions": [each.settings_version for each in received],
         },
     )
     return {(row.merchant_id, row.source_id, row.delivery_id, bytes(row.body_hash)): row.id for row in rows}

@@ -18,13 +18,18 @@ def replay(
 ) -> dict[UUID, Recorded]:
     """Translate parked deliveries again and let what is understood now count. Returns their new answers by inbox id.
 
+    They are read by the settings their source has now.
+
     Only parked rows are touched: what counted once counts already, what waits needs no help. reading: by merchant.
     """
     rows = fetch(
         session,
         """
-        SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, source.platform
+        SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, grammar, source.platform,
+               coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
         FROM inbox JOIN source ON source.id = inbox.source_id
+        LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
+                           ORDER BY version DESC LIMIT 1) AS newest ON true
         WHERE inbox.merchant_id = :merchant_id AND inbox.id = ANY(CAST(:ids AS uuid[])) AND state = 'parked'
           AND source.platform <> 'desk'
         ORDER BY inbox.merchant_id, inbox.source_id, delivery_id, body_hash
@@ -37,9 +42,17 @@ def replay(
     when = merchant_times(session, [merchant_id])
     read: dict[UUID, Received] = {}
     for row in rows:
-        source = KnownSource(row.source_id, merchant_id, Platform(row.platform), b"")
+        source = KnownSource(
+            row.source_id,
+            merchant_id,
+            Platform(row.platform),
+            b"",
+            settings=row.settings,
+            settings_version=row.version,
+        )
         delivery = Delivery(row.delivery_id, row.topic, bytes(row.body))
-        read[row.id] = unless_ahead(receive(source, delivery, reading(merchant_id)), when[merchant_id].now)
+        grammar = Platform(row.grammar) if row.grammar else None
+        read[row.id] = unless_ahead(receive(source, delivery, reading(merchant_id), grammar), when[merchant_id].now)
     _file_again(session, merchant_id, read)
     understood = [(each, inbox_id) for inbox_id, each in read.items() if each.state is InboxState.APPLIED]
     waiting, order_ids = apply(session, understood, when)
@@ -62,10 +75,12 @@ def _file_again(session: Session, merchant_id: UUID, read: dict[UUID, Received])
         """
         UPDATE inbox SET state = made.state, answered = made.state, reason_code = made.reason_code,
                detail = made.detail, order_source_id = made.order_source_id,
-               order_external_id = made.order_external_id, understood = CAST(made.understood AS jsonb)
+               order_external_id = made.order_external_id, understood = CAST(made.understood AS jsonb),
+               settings_version = made.settings_version
         FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]),
-                    CAST(:order_sources AS uuid[]), CAST(:order_names AS text[]), CAST(:understood AS text[]))
-             AS made (id, state, reason_code, detail, order_source_id, order_external_id, understood)
+                    CAST(:order_sources AS uuid[]), CAST(:order_names AS text[]), CAST(:understood AS text[]),
+                    CAST(:settings_versions AS bigint[]))
+             AS made (id, state, reason_code, detail, order_source_id, order_external_id, understood, settings_version)
         WHERE inbox.merchant_id = :merchant_id AND inbox.id = made.id
         """,
         {
@@ -77,5 +92,6 @@ def _file_again(session: Session, merchant_id: UUID, read: dict[UUID, Received])
             "order_sources": [each.order[0] if each.order else None for each in read.values()],
             "order_names": [each.order[1] if each.order else None for each in read.values()],
             "understood": [each.understood_text for each in read.values()],
+            "settings_versions": [each.settings_version for each in read.values()],
         },
     )

@@ -101,8 +101,11 @@ def replay_orders(
 
 _INBOX = """
 SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, state, received_at, order_source_id,
-       order_external_id, source.platform
+       order_external_id, grammar, settings_version, source.platform,
+       coalesce(source_settings.settings, CAST('{}' AS jsonb)) AS settings
 FROM inbox JOIN source ON source.id = inbox.source_id
+LEFT JOIN source_settings ON source_settings.source_id = inbox.source_id
+                         AND source_settings.version = inbox.settings_version
 WHERE inbox.merchant_id = :merchant_id
 ORDER BY received_at, inbox.id
 """
@@ -229,8 +232,16 @@ class _Books:
     def _received(self, row: Row[Any]) -> Received:
         merchant_id, body = self.differences.merchant_id, bytes(row.body)
         if row.platform != Platform.DESK:
-            source = KnownSource(row.source_id, merchant_id, Platform(row.platform), b"")
-            return receive(source, Delivery(row.delivery_id, row.topic, body), self.reading)
+            source = KnownSource(
+                row.source_id,
+                merchant_id,
+                Platform(row.platform),
+                b"",
+                settings=row.settings,
+                settings_version=row.settings_version,
+            )
+            grammar = Platform(row.grammar) if row.grammar else None
+            return receive(source, Delivery(row.delivery_id, row.topic, body), self.reading, grammar)
         kept = Received(merchant_id, row.source_id, row.delivery_id, row.topic, body, hashlib.sha256(body).digest())
         try:
             order, facts = desk.read_again(body)

@@ -37,9 +37,9 @@ def minor_or_none() -> Any:
     return Field(default=None, sa_type=BigInteger, nullable=True)
 
 
-def count() -> Any:
+def count(*, primary_key: bool = False) -> Any:
     """A version, sequence or number of times."""
-    return Field(default=0, sa_type=BigInteger, nullable=False)
+    return Field(default=0, sa_type=BigInteger, nullable=False, primary_key=primary_key)
 
 
 def moment(*, primary_key: bool = False) -> Any:

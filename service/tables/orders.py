@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.domain.order import FactKind
@@ -25,6 +25,7 @@ from service.tables.columns import (
     words,
     words_or_none,
 )
+from service.tables.parties import Platform
 
 
 class InboxState(StrEnum):
@@ -48,6 +49,7 @@ class InboxRow(SQLModel, table=True):
         Index("inbox_open_ix", "merchant_id", "id", postgresql_where=text("state IN ('waiting', 'parked')")),
         Index("inbox_order_ix", "merchant_id", "order_source_id", "order_external_id"),
         one_of("state", InboxState),
+        one_of("grammar", Platform),
     )
 
     merchant_id: UUID = key()
@@ -70,6 +72,12 @@ class InboxRow(SQLModel, table=True):
     order_external_id: str | None = words_or_none()
     understood: Json = document()
     """What the sender was told we read in it, told again to a repeated delivery."""
+    grammar: str | None = words_or_none()
+    """Whose language the body is in, where it is not its source's own: an import's rows are written in ours."""
+    settings_version: int = Field(
+        default=0, sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": text("0")}
+    )
+    """The version of the source's settings it was read by; 0 where it had none, and where the release before wrote it."""
 
 
 class OrderRow(SQLModel, table=True):

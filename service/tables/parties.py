@@ -90,6 +90,10 @@ class ApiKeyRow(SQLModel, table=True):
 class Platform(StrEnum):
     GENERIC = "generic"
     SHOPIFY = "shopify"
+    WOOCOMMERCE = "woocommerce"
+    HARAVAN = "haravan"
+    STRIPE = "stripe"
+    TIKTOK_SHOP = "tiktok_shop"
     DESK = "desk"
     """People's decisions; made with the merchant, has no secret and no address."""
 
@@ -114,6 +118,24 @@ class SourceRow(SQLModel, table=True):
     """The webhook secret, encrypted; None only for the desk."""
     created_at: datetime = moment()
     disabled_at: datetime | None = moment_or_none()
+
+
+class SourceSettingsRow(SQLModel, table=True):
+    """How a source's bodies are to be read, such as what its order statuses mean. A reference table, append-only.
+
+    Each delivery names the version it was read by, so that reading it again gives the same facts.
+    """
+
+    __tablename__ = "source_settings"
+    __table_args__ = (
+        ForeignKeyConstraint(["source_id"], ["source.id"]),
+        CheckConstraint("version > 0", name="version"),
+    )
+
+    source_id: UUID = key()
+    version: int = count(primary_key=True)
+    settings: Json = document()
+    created_at: datetime = moment()
 
 
 class AffiliateStatus(StrEnum):

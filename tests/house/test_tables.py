@@ -9,6 +9,7 @@ REFERENCE_TABLES = {
     "merchant": "the root of all keys",
     "api_key": "looked up by the hash of a key, before the merchant is known",
     "source": "looked up by the id in a webhook's address, before the merchant is known",
+    "source_settings": "read with its source",
     "link_code": "looked up by the code of a short link, before the merchant is known",
 }
 """Small tables that every node holds whole. All others are spread over nodes by merchant_id."""

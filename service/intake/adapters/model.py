@@ -1,7 +1,7 @@
 """What every shop adapter takes and gives: a verified delivery in, facts of one order out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from service.domain.errors import Unauthenticated
@@ -47,10 +47,12 @@ class Reading:
 
     read_click: a click id → the touch it stands for, without link and time when it was not signed by us.
     identify: (kind, value) → keyed hash of "email", "phone" or "id"; empty when nothing is left of the value.
+    settings: the source's own, as its platform's adapter defines them; checked when they were set.
     """
 
     read_click: Callable[[str], Touch]
     identify: Callable[[str, str], str]
+    settings: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
