@@ -1,6 +1,6 @@
 # The commands of this project. `make help` lists them; each makes its environment first if that is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench prove mutants
+.PHONY: help setup demo test check fmt lint-openapi sdk bench prove mutants
 SHELL := /bin/sh
 
 PYTHON ?= python3
@@ -8,10 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MUTANTS := .venv-mutants
+SDK := .venv-sdk
+LINT := openapi/lint
 CODE := $(wildcard service tests bench migrations)
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup: $(STAMP) ## make .venv with the hash-pinned requirements (done once, and again when they change)
 
@@ -40,10 +42,29 @@ fmt: $(STAMP) ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+lint-openapi: $(LINT)/node_modules/.installed ## lint openapi/openapi.json with Redocly and Spectral (needs Node.js)
+	cd $(LINT) && npx redocly lint ../openapi.json
+	cd $(LINT) && npx spectral lint --fail-severity=warn ../openapi.json
+
+$(LINT)/node_modules/.installed: $(LINT)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not on PATH. Node.js 20 or newer brings it (Debian: apt install nodejs npm)."; exit 1; }
+	cd $(LINT) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+sdk: $(SDK)/.installed ## generate a Python client of the API: OUT= a new folder outside this one
+	@test -n "$(OUT)" || { echo "Say where: make sdk OUT=../koc-client"; exit 1; }
+	$(BIN)/koc sdk --out $(OUT) --generator $(SDK)/bin/openapi-python-client
+
+# An environment of its own: the generator wants older versions of what the service uses.
+$(SDK)/.installed: $(STAMP) requirements/sdk.txt
+	$(PYTHON) -m venv $(SDK)
+	$(SDK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sdk.txt
+	@touch $@
+
 bench: $(STAMP) ## measure: WHAT=orders, redirect, postings or overload, N= how many
 	$(BIN)/python -m bench $(WHAT) $(if $(N),--n $(N))
 
-prove: $(STAMP) ## try to break a promise: WHAT=books, confluence, machine, chaos or faults, N= and SEED=
+prove: $(STAMP) ## try to break a promise: WHAT=books, sdk, confluence, machine, chaos or faults, N= and SEED=
 	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(MUTANTS)/.installed ## change lines, see whether tests notice: WHAT=domain or ledger, N= and SEED= of a sample

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, chaos, confluence, faults, machine, show
+from bench import books, chaos, confluence, faults, machine, sdk, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -16,6 +16,7 @@ PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "confluence": confluence.prove,
     "faults": faults.prove,
     "machine": machine.prove,
+    "sdk": sdk.prove,
 }
 """By name: takes how many and the seed, as far as given; returns whether the promise holds."""
 

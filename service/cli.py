@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import typer
@@ -26,6 +26,7 @@ from sqlmodel import Session, col, select
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from service import sdk
 from service.api.api_keys import make_key
 from service.api.door import Door
 from service.domain.errors import Unavailable
@@ -207,15 +208,33 @@ def openapi(
     write: Annotated[bool, typer.Option("--write", help="Write openapi/openapi.json instead of printing it.")] = False,
 ) -> None:
     """Print the description of the API as OpenAPI 3.1. Needs no database."""
-    # It says nothing about settings, so any will do.
-    settings = Settings(secret_key=base64.b64encode(bytes(32)).decode())
-    text = json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_description(), indent=2, ensure_ascii=False) + "\n"
     if write:
         _DOCUMENT.parent.mkdir(exist_ok=True)
         _DOCUMENT.write_text(text, encoding="utf-8")
         _err.print(f"Wrote {_DOCUMENT}.")
     else:
         typer.echo(text, nl=False)
+
+
+@app.command("sdk")
+def make_sdk(
+    out: Annotated[Path, typer.Option(help="A new folder outside this one, or one with an earlier client.")],
+    generator: Annotated[
+        Path | None, typer.Option(help=f"The program {sdk.GENERATOR}; looked for on PATH otherwise.")
+    ] = None,
+) -> None:
+    """Generate a typed Python client of the API. Needs no database; in a checkout, `make sdk OUT=…` brings what it needs."""
+    try:
+        made = sdk.generate(_description(), out, generator=generator)
+    except sdk.CannotGenerate as error:
+        _stop(str(error))
+    _err.print(f"A client with {made.operations} operations is in {made.folder}. Install it: pip install {made.folder}")
+
+
+def _description() -> dict[str, Any]:
+    # It says nothing about settings, so any will do.
+    return create_app(Settings(secret_key=base64.b64encode(bytes(32)).decode())).openapi()
 
 
 @contextlib.contextmanager

@@ -166,6 +166,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=_VERSION,
         summary="Commissions for key opinion consumers, explained to the cent.",
         description=_DESCRIPTION,
+        contact={"name": "Whoever runs this service"},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/", "description": "This service"}],
         openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],

@@ -1,5 +1,6 @@
 """What the framework leaves out of the API's description: problems, the raw routes, and which operations need no key."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from service.api import problems
 from service.api.deps import Allowed
+from service.api.examples import add_examples
 from service.tables.parties import Scope
 
 Json = dict[str, Any]
@@ -109,6 +111,30 @@ def scopes_of(route: APIRoute) -> tuple[Scope, ...]:
     return ()
 
 
+def _with_one_name_each(description: Json) -> Json:
+    """Call what is read in one shape and shown in another by two names: generators of clients make a class of each title.
+
+    AssertionError where two parts of the code share a name.
+    """
+    text = json.dumps(description)
+    for name in description["components"]["schemas"]:
+        assert "__" not in name, f"two models are called {name.rpartition('__')[2]}"
+        plain, _, side = name.rpartition("-")
+        if side in _SIDES:
+            text = text.replace(f'"#/components/schemas/{name}"', f'"#/components/schemas/{plain}{_SIDES[side]}"')
+    named: Json = json.loads(text)
+    schemas = named["components"]["schemas"]
+    for name in list(schemas):
+        plain, _, side = name.rpartition("-")
+        if side in _SIDES:
+            schemas[plain + _SIDES[side]] = schemas.pop(name) | {"title": plain + _SIDES[side]}
+    named["components"]["schemas"] = dict(sorted(schemas.items()))
+    return named
+
+
+_SIDES = {"Input": "Input", "Output": ""}
+
+
 def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
     """Return the description with what it lacks. scopes: by operation id.
 
@@ -117,7 +143,7 @@ def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
     schemas = description.setdefault("components", {}).setdefault("schemas", {})
     shape = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= shape.pop("$defs", {}) | {"Problem": shape, "Received": _RECEIVED}
-    description["components"]["schemas"] = dict(sorted(schemas.items()))
+    description = _with_one_name_each(description)
     description["paths"] = dict(sorted((description["paths"] | _RAW).items()))
     seen: set[str] = set()
     for path in description["paths"].values():
@@ -130,4 +156,5 @@ def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
             if needed:
                 words = " or ".join(f"`{scope}`" for scope in needed)
                 operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
+    add_examples(description)
     return description

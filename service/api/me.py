@@ -234,7 +234,7 @@ class MyPayoutView(View):
         )
 
 
-class StatementLineView(View):
+class MyStatementLineView(View):
     """One change of payable that the payout covers."""
 
     at: Moment
@@ -253,7 +253,7 @@ class MyStatementView(View):
     """What a payout is made of: its lines add up to gross; net is what is sent."""
 
     payout: MyPayoutView
-    lines: list[StatementLineView]
+    lines: list[MyStatementLineView]
 
 
 class MyLinkView(View):
@@ -462,7 +462,7 @@ def get_my_payout_statement(payout_id: PayoutId, caller: AffiliateCaller, sessio
     return MyStatementView(
         payout=MyPayoutView.of(item, run, known),
         lines=[
-            StatementLineView(
+            MyStatementLineView(
                 at=line.at,
                 kind=line.kind,
                 amount=MoneyView(amount_minor=line.amount_minor, currency=item.currency),

@@ -15,9 +15,9 @@ from pathlib import Path
 
 KOC = Path(sys.executable).with_name("koc")
 SECRET_KEY = base64.b64encode(b"secret-of-tests-" * 2).decode()
-START_S = 120
+START_S = 240
 """Seconds a service may take until it is ready; far longer than it needs, for a machine that is busy with other tests."""
-DIES_S = 60
+DIES_S = 180
 """Seconds a process that was told to die may take to come to its crash point; far longer than it needs."""
 
 
