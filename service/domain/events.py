@@ -2,79 +2,74 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Self
 
 
 class EventType(StrEnum):
-    """Noun and verb in the past. Once published a type is never renamed, and its payload only gains fields."""
+    """Noun and verb in the past, with what it tells. Never renamed once published; payloads only gain fields."""
 
-    ORDER_ATTRIBUTED = "order.attributed"
-    """An order is now credited to an affiliate, or to another one than before."""
-    ORDER_UNATTRIBUTED = "order.unattributed"
-    """An order carried touches, or was credited to somebody, and is credited to nobody now; reason_code says why."""
+    meaning: str
+    """One sentence for the merchant's developer."""
 
-    COMMISSION_ACCRUED = "commission.accrued"
-    """An affiliate earns on an order for the first time."""
-    COMMISSION_ADJUSTED = "commission.adjusted"
-    """What it earns on the order became more or less, and is not zero."""
-    COMMISSION_REVERSED = "commission.reversed"
-    """It earns nothing on the order any more: returned, cancelled, rejected, credited elsewhere."""
-    COMMISSION_HELD = "commission.held"
-    """Some of it is frozen: a dispute or a hold is open."""
-    COMMISSION_RELEASED = "commission.released"
-    """What was frozen is free again."""
-    COMMISSION_APPROVED = "commission.approved"
-    """A person approved it, up to approved_minor."""
-    COMMISSION_REJECTED = "commission.rejected"
-    """A person rejected it."""
-    COMMISSION_PAYABLE = "commission.payable"
-    """The hold period is over: some of it can be paid out."""
-    COMMISSION_PAID = "commission.paid"
-    """A payout was accepted by its rail, and with it every commission it covers. One event per payout, however many
-    commissions that are: the payout's statement lists them."""
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        each = str.__new__(cls, value)
+        each._value_ = value
+        each.meaning = meaning
+        return each
 
-    PAYOUT_RUN_CREATED = "payout_run.created"
-    """A draft was made, and holds what its payees are owed."""
-    PAYOUT_RUN_SUBMITTED = "payout_run.submitted"
-    PAYOUT_RUN_APPROVED = "payout_run.approved"
-    PAYOUT_RUN_EXECUTING = "payout_run.executing"
-    PAYOUT_RUN_STOPPED = "payout_run.stopped"
-    """It sends nothing more until a person has looked; reason_code says why."""
-    PAYOUT_RUN_CLOSED = "payout_run.closed"
-    PAYOUT_RUN_CANCELLED = "payout_run.cancelled"
+    ORDER_ATTRIBUTED = "order.attributed", "An order is credited to an affiliate, or to another one than before."
+    ORDER_UNATTRIBUTED = (
+        "order.unattributed",
+        "An order that carried clicks or coupons, or was credited to somebody, is credited to nobody.",
+    )
 
-    PAYOUT_SENT = "payout.sent"
-    """The rail has accepted it."""
-    PAYOUT_SETTLED = "payout.settled"
-    """The rail says the money arrived."""
-    PAYOUT_REFUSED = "payout.refused"
-    """The rail refused it for good; its money is still here."""
-    PAYOUT_ABSENT = "payout.absent"
-    """Proven never to have reached the rail; its money is still here."""
-    PAYOUT_RELEASED = "payout.released"
-    """It was taken out of its run, and gave its money back to the payee's balance."""
-    PAYOUT_REVERSED = "payout.reversed"
-    """Some of it, amount_minor in all so far, was taken back."""
-    PAYOUT_RETURNED = "payout.returned"
-    """It came back from the payee's bank."""
-    PAYOUT_FAILED = "payout.failed"
-    """The rail says it failed after it was accepted."""
+    COMMISSION_ACCRUED = "commission.accrued", "An affiliate earns on an order for the first time."
+    COMMISSION_ADJUSTED = "commission.adjusted", "What an affiliate earns on an order became more or less."
+    COMMISSION_REVERSED = "commission.reversed", "An affiliate earns nothing on an order any more."
+    COMMISSION_HELD = "commission.held", "Some of a commission is frozen, because a dispute or a hold is open."
+    COMMISSION_RELEASED = "commission.released", "What was frozen of a commission is free again."
+    COMMISSION_APPROVED = "commission.approved", "A person approved a commission, up to approved_minor."
+    COMMISSION_REJECTED = "commission.rejected", "A person rejected a commission."
+    COMMISSION_PAYABLE = "commission.payable", "Some of a commission can be paid out."
+    COMMISSION_PAID = (
+        "commission.paid",
+        "A payout was accepted by its rail, and with it all commissions it covers. One event per payout.",
+    )
 
-    AFFILIATE_APPLIED = "affiliate.applied"
-    AFFILIATE_APPROVED = "affiliate.approved"
-    AFFILIATE_REJECTED = "affiliate.rejected"
-    AFFILIATE_SUSPENDED = "affiliate.suspended"
-    AFFILIATE_ENROLLED = "affiliate.enrolled"
-    """It joins a programme, from valid_from on."""
-    AFFILIATE_UNENROLLED = "affiliate.unenrolled"
-    """It leaves a programme, from valid_from on."""
+    PAYOUT_RUN_CREATED = "payout_run.created", "A draft of a payout run was made and holds what its payees are owed."
+    PAYOUT_RUN_SUBMITTED = "payout_run.submitted", "A payout run is frozen and waits for a second person."
+    PAYOUT_RUN_APPROVED = "payout_run.approved", "A second person approved a payout run."
+    PAYOUT_RUN_EXECUTING = "payout_run.executing", "A payout run is being sent."
+    PAYOUT_RUN_STOPPED = "payout_run.stopped", "A payout run sends nothing more until a person has looked."
+    PAYOUT_RUN_CLOSED = "payout_run.closed", "Every payout of a run is sent or released."
+    PAYOUT_RUN_CANCELLED = "payout_run.cancelled", "A payout run was cancelled before anything was sent."
 
-    INBOX_PARKED = "inbox.parked"
-    """A delivery of a shop was kept and not understood: somebody has to look."""
+    PAYOUT_SENT = "payout.sent", "The rail has accepted a payout."
+    PAYOUT_SETTLED = "payout.settled", "The rail says that a payout arrived."
+    PAYOUT_REFUSED = "payout.refused", "The rail refused a payout; its money is still here."
+    PAYOUT_ABSENT = "payout.absent", "A payout is proven never to have reached the rail; its money is still here."
+    PAYOUT_RELEASED = (
+        "payout.released",
+        "A payout was taken out of its run and gave its money back to the affiliate's balance.",
+    )
+    PAYOUT_REVERSED = "payout.reversed", "Some or all of a payout was taken back."
+    PAYOUT_RETURNED = "payout.returned", "A payout came back from the affiliate's bank."
+    PAYOUT_FAILED = "payout.failed", "The rail says that a payout failed after it was accepted."
 
-    WEBHOOK_ENDPOINT_DISABLED = "webhook_endpoint.disabled"
-    """An endpoint gets nothing any more. It is told to the merchant's other endpoints."""
-    WEBHOOK_ENDPOINT_PING = "webhook_endpoint.ping"
-    """Somebody asked for a try of an endpoint. It is sent to that endpoint only, whatever that listens to."""
+    AFFILIATE_APPLIED = "affiliate.applied", "An affiliate was registered."
+    AFFILIATE_APPROVED = "affiliate.approved", "An affiliate may earn, from valid_from on."
+    AFFILIATE_REJECTED = "affiliate.rejected", "An affiliate's application was turned down."
+    AFFILIATE_SUSPENDED = "affiliate.suspended", "An affiliate may not earn, from valid_from on."
+    AFFILIATE_ENROLLED = "affiliate.enrolled", "An affiliate joins a programme, from valid_from on."
+    AFFILIATE_UNENROLLED = "affiliate.unenrolled", "An affiliate leaves a programme, from valid_from on."
+
+    INBOX_PARKED = "inbox.parked", "A delivery of a shop was kept and not understood: somebody has to look."
+
+    WEBHOOK_ENDPOINT_DISABLED = (
+        "webhook_endpoint.disabled",
+        "One of the endpoints gets nothing any more; told to the others.",
+    )
+    WEBHOOK_ENDPOINT_PING = "webhook_endpoint.ping", "Somebody asked for a try of this endpoint."
 
 
 EVERYTHING = "*"
