@@ -153,7 +153,7 @@ class _Checked(httpcore2.NetworkBackend):
             except OSError as error:
                 line.close()
                 failure = error
-            except OutOfTime:
+            except BaseException:
                 line.close()
                 raise
             else:

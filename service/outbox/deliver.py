@@ -5,6 +5,7 @@ as dead; an answer is recorded only under the fence of its claim. A worker that 
 delivery that is sent again; the receiver knows it by its webhook-id, the event's own id.
 """
 
+import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from service.domain.events import EventType, listens
 from service.infra import ids, metrics
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, run_unit
-from service.infra.security import Security
+from service.infra.security import CannotDecrypt, Security
 from service.outbox.emit import Event, emit
 from service.outbox.poster import Claimed, Poster, Tried, body_of
 
@@ -42,6 +43,8 @@ LOOK_EVERY = timedelta(minutes=5)
 """How often there is one where nothing is known to wait."""
 KEPT_FOR = timedelta(days=90)
 """How long deliveries that are done stay listed."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +224,16 @@ def claim(session: Session, *, post: Post, merchant_id: UUID, now: datetime) -> 
     )
     claimed = []
     for row in rows:
-        secrets = [secret for secret in (row.secret, row.previous_secret) if secret is not None]
+        try:
+            secrets = tuple(
+                post.security.decrypt(bytes(secret), purpose=SECRET_PURPOSE)
+                for secret in (row.secret, row.previous_secret)
+                if secret is not None
+            )
+        except CannotDecrypt:
+            # Made with another KOC_SECRET_KEY. It comes round after its lease; meanwhile all others are sent.
+            _log.exception("Endpoint %s waits: its secret cannot be read", ids.encode("whk", row.endpoint_id))
+            continue
         message_id = ids.encode("evt", row.event_id)
         claimed.append(
             Claimed(
@@ -231,7 +243,7 @@ def claim(session: Session, *, post: Post, merchant_id: UUID, now: datetime) -> 
                 row.fence,
                 row.tries,
                 row.url,
-                tuple(post.security.decrypt(bytes(secret), purpose=SECRET_PURPOSE) for secret in secrets),
+                secrets,
                 message_id,
                 body_of(message_id=message_id, type_=row.type, told_at=row.told_at, payload=row.payload),
                 now,
