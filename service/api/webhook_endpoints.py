@@ -162,7 +162,7 @@ class WebhookDeliveryView(View):
     event_id: EventId
     """Sent as webhook-id."""
     event_type: str
-    state: DeliveryState
+    status: DeliveryState
     tries: int
     """Since it was made or replayed; it is given up after eight."""
     last_result: Result | None
@@ -174,16 +174,16 @@ class WebhookDeliveryView(View):
 
     @classmethod
     def of(cls, row: WebhookDeliveryRow) -> Self:
-        state = DeliveryState(row.state)
+        status = DeliveryState(row.state)
         return cls(
             id=row.id,
             webhook_endpoint_id=row.endpoint_id,
             event_id=row.event_id,
             event_type=row.event_type,
-            state=state,
+            status=status,
             tries=row.tries,
             last_result=Result(row.last_result) if row.last_result is not None else None,
-            next_try_at=row.next_at if state is DeliveryState.PENDING else None,
+            next_try_at=row.next_at if status is DeliveryState.PENDING else None,
             replays=row.replays,
             created_at=row.created_at,
             done_at=row.done_at,
@@ -389,7 +389,7 @@ def list_webhook_deliveries(
     caller: Reader,
     session: ReadSession,
     paging: Paging,
-    state: Annotated[DeliveryState | None, Query(description="Deliveries in this state.")] = None,
+    status: Annotated[DeliveryState | None, Query(description="Deliveries with this status.")] = None,
     type: Annotated[Text | None, Query(description="Of events of this type, or such as commission.*.")] = None,  # noqa: A002 - the API's word
 ) -> Page[WebhookDeliveryView]:
     """List an endpoint's deliveries of the last ninety days, newest first."""
@@ -397,8 +397,8 @@ def list_webhook_deliveries(
     statement = select(WebhookDeliveryRow).where(
         col(WebhookDeliveryRow.merchant_id) == caller.merchant_id, col(WebhookDeliveryRow.endpoint_id) == endpoint_id
     )
-    if state is not None:
-        statement = statement.where(col(WebhookDeliveryRow.state) == state.value)
+    if status is not None:
+        statement = statement.where(col(WebhookDeliveryRow.state) == status.value)
     if type is not None:
         types = chosen(type)
         if not types:

@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.api.deps import Service
-from service.api.webhook_endpoints import ENDPOINTS_MAX
+from service.api.webhook_endpoints import ENDPOINTS_MAX, UnusableUrl, check_url
 from service.infra.db import execute, fetch, read_session, unit_of_work
 from service.infra.settings import Settings
 from service.worker import run_once
@@ -121,10 +121,9 @@ def test_a_secret_is_shown_once_and_kept_encrypted(shop: Shop) -> None:
         "https://erp.example\\@evil.example/",
     ],
 )
-def test_an_address_that_cannot_be_used_is_refused(shop: Shop, url: str) -> None:
-    answer = shop.post(PATH, {"url": url})
-
-    assert (answer.status_code, answer.json()["code"]) == (422, "unusable-webhook-url"), answer.text
+def test_an_address_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(UnusableUrl):
+        check_url(url, Settings(secret_key=SECRET_KEY), is_test=True)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +135,17 @@ def test_an_address_that_cannot_be_used_is_refused(shop: Shop, url: str) -> None
         "https://8.8.8.8/",
         "https://[2606:4700:4700::1111]:443/",
         "https://xn--bcher-kva.example/%C3%A9",
-        "http://127.0.0.1:9000/",
+        "http://10.1.2.3:9000/",
         "http://localhost:9000/",
     ],
 )
-def test_an_address_that_can_be_used_is_taken(shop: Shop, url: str) -> None:
-    assert an_endpoint(shop, url)["webhook_endpoint"]["url"] == url
+def test_an_address_that_can_be_used_is_taken(url: str) -> None:
+    settings = Settings(secret_key=SECRET_KEY, webhook_allow_networks="10.1.0.0/16, fd00:1::/64")
+
+    check_url(url, settings, is_test=True)
+    if url.startswith("http://"):
+        with pytest.raises(UnusableUrl):
+            check_url(url, settings, is_test=False)
 
 
 def test_a_live_merchant_is_told_over_tls_only(client: TestClient) -> None:
@@ -189,16 +193,16 @@ def test_a_ping_tells_what_came_of_it(shop: Shop, receiver: Receiver) -> None:
     asked = shop.post(f"{PATH}/{endpoint['id']}/ping")
     deliver(shop)
 
-    assert (asked.status_code, asked.json()["state"]) == (202, "pending")
+    assert (asked.status_code, asked.json()["status"]) == (202, "pending")
     told = shop.get(f"{PATH}/{endpoint['id']}/deliveries/{asked.json()['id']}").json()
-    assert (told["delivery"]["state"], told["delivery"]["last_result"]) == ("pending", "refused")
+    assert (told["delivery"]["status"], told["delivery"]["last_result"]) == ("pending", "refused")
     [attempt] = told["attempts"]
     assert (attempt["number"], attempt["result"], attempt["http_status"]) == (1, "refused", 500)
     assert told["delivery"]["event_type"] == "webhook_endpoint.ping"
     assert shop.get("/v1/events", subject=endpoint["id"]).json()["data"][0]["type"] == "webhook_endpoint.ping"
 
 
-def test_deliveries_are_listed_by_state_and_type_in_pages(shop: Shop, receiver: Receiver) -> None:
+def test_deliveries_are_listed_by_status_and_type_in_pages(shop: Shop, receiver: Receiver) -> None:
     endpoint = an_endpoint(shop, receiver.url, events=["affiliate.*"])["webhook_endpoint"]
     receiver.does("500")
     shop.an_affiliate("Lan")
@@ -210,7 +214,7 @@ def test_deliveries_are_listed_by_state_and_type_in_pages(shop: Shop, receiver: 
         "affiliate.approved",
         "affiliate.enrolled",
     ]
-    assert [len(deliveries(shop, endpoint, state=each)) for each in ("pending", "delivered", "failed")] == [1, 2, 0]
+    assert [len(deliveries(shop, endpoint, status=each)) for each in ("pending", "delivered", "failed")] == [1, 2, 0]
     assert len(deliveries(shop, endpoint, type="affiliate.applied")) == 1
     assert len(deliveries(shop, endpoint, type="affiliate.*")) == 3
     assert shop.get(f"{PATH}/{endpoint['id']}/deliveries", type="nonsense").status_code == 422
@@ -229,10 +233,10 @@ def test_a_delivery_is_replayed_under_its_id(shop: Shop, receiver: Receiver) -> 
     answer = shop.post(f"{path}/replay")
     deliver(shop)
 
-    assert (answer.status_code, answer.json()["state"], answer.json()["tries"]) == (202, "pending", 0)
+    assert (answer.status_code, answer.json()["status"], answer.json()["tries"]) == (202, "pending", 0)
     assert [each.headers["webhook-id"] for each in receiver.messages] == [delivery["event_id"]] * 2
     again = shop.get(path).json()
-    assert (again["delivery"]["state"], again["delivery"]["replays"]) == ("delivered", 1)
+    assert (again["delivery"]["status"], again["delivery"]["replays"]) == ("delivered", 1)
     assert [each["number"] for each in again["attempts"]] == [2, 1]
 
 
