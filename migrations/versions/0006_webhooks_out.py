@@ -15,9 +15,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-RESULTS = (
-    "'delivered', 'refused', 'gone', 'busy', 'redirected', 'timeout', 'unreachable', 'tls', 'address_refused', 'protocol'"
-)
+RESULTS = "'delivered', 'refused', 'gone', 'busy', 'redirected', 'timeout', 'unreachable', 'tls', 'address_refused', 'protocol'"
 
 
 def upgrade() -> None:

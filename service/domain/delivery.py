@@ -1,8 +1,7 @@
 """Delivering an event: what an answer means, when the next try is, when an endpoint rests, and when it is given up."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 WAITS = (
@@ -88,20 +87,6 @@ def result_of(status: int) -> Result:
             return Result.REDIRECTED
         case _:
             return Result.REFUSED
-
-
-def retry_after(told: str | None, *, now: datetime) -> timedelta | None:
-    """What a Retry-After header asks for: seconds or a date, RFC 9110 section 10.2.3. None where it says nothing usable."""
-    told = (told or "").strip()
-    if told.isascii() and told.isdecimal():
-        return timedelta(seconds=min(int(told[:9]), 10**8))
-    try:
-        until = parsedate_to_datetime(told)
-    except ValueError:
-        return None
-    # A date in the header is in GMT by definition, also where it fails to say so.
-    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
-    return max(until - now, timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)

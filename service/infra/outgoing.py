@@ -11,6 +11,8 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpcore2
@@ -66,6 +68,20 @@ class Answered:
 def look_up(host: str, port: int) -> Sequence[tuple[Any, ...]]:
     """Ask the system for all addresses of a name."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def retry_after(told: str | None, *, now: datetime) -> timedelta | None:
+    """What a Retry-After header asks for: seconds or a date, RFC 9110 section 10.2.3. None where it says nothing usable."""
+    told = (told or "").strip()
+    if told.isascii() and told.isdecimal():
+        return timedelta(seconds=min(int(told[:9]), 10**8))
+    try:
+        until = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    # A date in the header is in GMT by definition, also where it fails to say so.
+    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+    return max(until - now, timedelta(0))
 
 
 class Caller:

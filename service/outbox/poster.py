@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from service.domain.delivery import Result, result_of, retry_after
+from service.domain.delivery import Result, result_of
 from service.infra.clock import utc_now
 from service.infra.ids import encode
-from service.infra.outgoing import AddressRefused, Caller, NoHttp, OutOfTime, TlsFailed, Unreachable
+from service.infra.outgoing import AddressRefused, Caller, NoHttp, OutOfTime, TlsFailed, Unreachable, retry_after
 from service.infra.standard_webhooks import signature
 
 PER_ENDPOINT = 4

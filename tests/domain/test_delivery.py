@@ -21,7 +21,6 @@ from service.domain.delivery import (
     after_try,
     health_after,
     result_of,
-    retry_after,
 )
 from service.domain.events import EventType, chosen, listens
 
@@ -84,26 +83,6 @@ def test_jitter_makes_a_wait_longer_by_a_twentieth_at_most(result: Result, tries
 )
 def test_a_receiver_may_ask_for_more_time_within_bounds(asked: timedelta, waited: timedelta) -> None:
     assert after_try(Result.BUSY, tries=1, now=NOON, retry_after=asked).next_at == NOON + waited
-
-
-@pytest.mark.parametrize(
-    ("told", "asked"),
-    [
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("-5", None),
-        ("1.5", None),
-        ("٣", None),
-        (" 120 ", timedelta(minutes=2)),
-        ("9" * 400, timedelta(seconds=10**8)),
-        ("Fri, 20 Nov 2026 12:10:00 GMT", timedelta(minutes=10)),
-        ("Fri, 20 Nov 2026 11:00:00 GMT", timedelta(0)),
-        ("Fri, 20 Nov 2026 12:10:00", timedelta(minutes=10)),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_a_date(told: str | None, asked: timedelta | None) -> None:
-    assert retry_after(told, now=NOON) == asked
 
 
 def test_an_endpoint_that_cannot_be_reached_rests_longer_each_time_and_a_success_forgives_all() -> None:

@@ -2,15 +2,26 @@
 
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from service.infra.outgoing import AddressRefused, Caller, Limits, NoHttp, OutOfTime, TlsFailed, Unreachable
+from service.infra.outgoing import (
+    AddressRefused,
+    Caller,
+    Limits,
+    NoHttp,
+    OutOfTime,
+    TlsFailed,
+    Unreachable,
+    retry_after,
+)
 from tests.domain.test_addresses import CALLED, REFUSED
 from tests.doubles.receiver import HUGE, Receiver
 
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LOOPBACK = [ip_network("127.0.0.0/8")]
 SHORT = Limits(connect_s=5, total_s=0.3)
 
@@ -175,3 +186,23 @@ def test_there_are_public_addresses_that_would_be_called() -> None:
     # The other tests could not fail for a caller that refuses all. The network is closed, which names itself.
     with pytest.raises(AssertionError, match="Tests may not reach"):
         post("http://shop.example/", allowed=[], resolve=leads_to(CALLED[0]))
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("٣", None),
+        (" 120 ", timedelta(minutes=2)),
+        ("9" * 400, timedelta(seconds=10**8)),
+        ("Fri, 20 Nov 2026 12:10:00 GMT", timedelta(minutes=10)),
+        ("Fri, 20 Nov 2026 11:00:00 GMT", timedelta(0)),
+        ("Fri, 20 Nov 2026 12:10:00", timedelta(minutes=10)),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(told: str | None, asked: timedelta | None) -> None:
+    assert retry_after(told, now=NOON) == asked
