@@ -15,8 +15,8 @@ WAITS = (
 )
 """Waits after the first, second, … try that failed: 71 h 35 min in all, before jitter."""
 TRIES_MAX = len(WAITS) + 1
-JITTER = 0.05
-"""Each wait is up to this share longer, never shorter: after an outage not all come back in the same second."""
+JITTER = 20
+"""Each wait is longer by up to one part in so many, never shorter: after an outage not all come back in one second."""
 RETRY_AFTER_MAX = timedelta(hours=1)
 """A receiver may ask for more time than the next wait, but for no more than this."""
 REST_MIN, REST_MAX = timedelta(seconds=5), timedelta(minutes=10)
@@ -98,14 +98,17 @@ class Next:
 
 
 def after_try(
-    result: Result, *, tries: int, now: datetime, retry_after: timedelta | None = None, jitter: float = 0
+    result: Result, *, tries: int, now: datetime, retry_after: timedelta | None = None, jitter_permille: int = 0
 ) -> Next:
-    """Decide about a delivery. tries: with this one, since it was made or replayed. jitter: 0 to 1, drawn by the caller."""
+    """Decide about a delivery.
+
+    tries: with this one, since it was made or replayed. jitter_permille: 0 to 1000, drawn by the caller.
+    """
     if result is Result.DELIVERED:
         return Next(DeliveryState.DELIVERED, None)
     if result is Result.GONE or tries >= TRIES_MAX:
         return Next(DeliveryState.FAILED, None)
-    wait = WAITS[tries - 1] * (1 + JITTER * jitter)
+    wait = WAITS[tries - 1] + WAITS[tries - 1] * jitter_permille // (JITTER * 1000)
     if retry_after is not None:
         wait = max(wait, min(retry_after, RETRY_AFTER_MAX))
     return Next(DeliveryState.PENDING, now + wait)

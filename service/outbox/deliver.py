@@ -371,7 +371,7 @@ def _next(tried: Tried, now: datetime) -> Next:
         tries=tried.claimed.tries + 1,
         now=now,
         retry_after=tried.retry_after,
-        jitter=random.random(),
+        jitter_permille=random.randrange(1001),
     )
 
 
