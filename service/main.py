@@ -47,6 +47,7 @@ from service.api import (
     redirect,
     reports,
     sources,
+    webhook_endpoints,
 )
 from service.api.deps import Service
 from service.api.door import CHECK_ORDERS
@@ -77,6 +78,7 @@ ROUTERS = (
     jobs.router,
     reports.router,
     events.router,
+    webhook_endpoints.router,
     me.router,
     health.router,
     problems.router,
@@ -115,6 +117,7 @@ _TAGS = {
     "jobs": "Work that runs by itself, asked for now.",
     "reports": "Figures as CSV, streamed.",
     "events": "What happened, in order.",
+    "webhook endpoints": "Who is told what happens, and what came of telling.",
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
     "problems": "Every code a failure may have.",

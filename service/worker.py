@@ -1,6 +1,6 @@
-"""The worker: settles, chains postings, executes payout runs and compares them with their rail, one job at a time.
+"""The worker: settles, chains postings, delivers events, executes payout runs and compares them with their rail.
 
-Any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
+One job at a time; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
 """
 
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -27,9 +27,13 @@ from service.infra import metrics
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit
 from service.infra.ids import encode, new_id
+from service.infra.outgoing import Caller
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.ledger.chain import chain
+from service.outbox import deliver
+from service.outbox.deliver import Post
+from service.outbox.poster import Poster
 from service.payouts.execute import Sender, advance
 from service.payouts.providers import Rail, Rails, make_rails
 from service.payouts.reconcile import compare
@@ -39,7 +43,12 @@ SETTLE = "settle"
 SETTLE_EVERY = timedelta(seconds=30)
 CHAIN = "chain"
 CHAIN_EVERY = timedelta(minutes=1)
-EVERY_MERCHANT = (SETTLE, CHAIN)
+DELIVER = deliver.JOB
+DELIVER_TURN = timedelta(seconds=2)
+"""Short: a job that settles or pays waits meanwhile."""
+DELIVER_LAST_S = 5
+"""How long a worker that ends waits for the answer to a delivery under way."""
+EVERY_MERCHANT = (SETTLE, CHAIN, DELIVER)
 """Kinds of jobs that each merchant has one of, for ever."""
 RECONCILE_EVERY = timedelta(days=1)
 RECONCILE_FOR = timedelta(days=90)
@@ -68,6 +77,12 @@ class Worker:
     calls: Executor
     owner: str
     clock: Callable[[], datetime] = utc_now
+    poster: Poster = field(default_factory=Poster)
+
+    @property
+    def post(self) -> Post:
+        """What it delivers events with."""
+        return Post(self.engine, self.security, self.poster, self.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +106,10 @@ def run_worker(
     An error that is nobody's job ends a pass, is logged, and the loop goes on.
     """
     rails = make_rails(settings)
+    poster = _poster(settings)
     try:
         with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="koc-rail") as calls:
-            worker = Worker(engine, security, rails, calls, _owner())
+            worker = Worker(engine, security, rails, calls, _owner(), poster=poster)
             broke_off = False
             while not stop.is_set():
                 try:
@@ -110,7 +126,9 @@ def run_worker(
                     done = 0
                 if not done:
                     stop.wait(poll_s)
+            _drain(worker)
     finally:
+        poster.close()
         for rail in rails.values():
             rail.close()
 
@@ -118,10 +136,15 @@ def run_worker(
 def run_once(engine: Engine, settings: Settings, security: Security) -> int:
     """Do all jobs that are due now, then return how many turns that took. For tests and for cron-like use."""
     rails = make_rails(settings)
+    poster = _poster(settings)
     try:
         with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="koc-rail") as calls:
-            return run_pass(Worker(engine, security, rails, calls, _owner()))
+            worker = Worker(engine, security, rails, calls, _owner(), poster=poster)
+            done = run_pass(worker)
+            _drain(worker)
+            return done
     finally:
+        poster.close()
         for rail in rails.values():
             rail.close()
 
@@ -129,6 +152,9 @@ def run_once(engine: Engine, settings: Settings, security: Security) -> int:
 def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
     """Claim and do due jobs until there is none. Returns how many turns were done."""
     run_unit(worker.engine, partial(schedule, now=worker.clock()))
+    run_unit(worker.engine, partial(deliver.wake_queued, now=worker.clock()))
+    # Also where another worker has the merchant's job now: only we know what came of our own calls.
+    deliver.record_arrived(worker.post)
     for done in range(JOBS_AT_ONCE_MAX):
         if stop is not None and stop.is_set():
             return done
@@ -260,6 +286,8 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return now + SETTLE_EVERY
     if job.kind == CHAIN:
         return _chain(worker, job, now)
+    if job.kind == DELIVER:
+        return _deliver(worker, job, now)
     if job.kind == EXECUTE:
         return _execute(worker, job, UUID(job.subject), now)
     if job.kind == RECONCILE:
@@ -289,7 +317,7 @@ def _chain(worker: Worker, job: Job, now: datetime) -> datetime:
 
 
 def _note_look(session: Session, job: Job, on: date) -> None:
-    """Keep with the job on which day it last found that every booking is covered."""
+    """Keep with the job on which day it last did what it does once a day."""
     execute(
         session,
         """
@@ -298,6 +326,16 @@ def _note_look(session: Session, job: Job, on: date) -> None:
         """,
         {"merchant_id": job.merchant_id, "id": job.id, "on": on},
     )
+
+
+def _deliver(worker: Worker, job: Job, now: datetime) -> datetime:
+    next_at = deliver.turn(worker.post, merchant_id=job.merchant_id, until=now + DELIVER_TURN)
+    if job.payload.get("looked_on") != now.date().isoformat():
+        while run_unit(worker.engine, partial(deliver.forget, merchant_id=job.merchant_id, now=now)):
+            if worker.clock() >= now + TURN:
+                return next_at
+        run_unit(worker.engine, partial(_note_look, job=job, on=now.date()))
+    return next_at
 
 
 def _execute(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | None:
@@ -329,6 +367,18 @@ def _rail(worker: Worker, merchant_id: UUID, run_id: UUID) -> Rail | None:
     if rail is None:
         _log.error("Payout run %s waits: its rail is not set up in this process", encode("run", run_id))
     return rail
+
+
+def _poster(settings: Settings) -> Poster:
+    return Poster(Caller(allowed=settings.webhook_networks))
+
+
+def _drain(worker: Worker) -> None:
+    """Record what is still answered; what is not is sent again by whoever comes next."""
+    try:
+        deliver.drain(worker.post, wait_s=DELIVER_LAST_S)
+    except Unavailable as error:
+        _log.warning("What came of the last deliveries is not recorded: %s", error)
 
 
 def _pause(tries: int) -> timedelta:

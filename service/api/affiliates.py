@@ -31,6 +31,7 @@ from service.api.views import (
     View,
 )
 from service.domain.errors import Conflict, Invalid, Missing
+from service.domain.events import EventType
 from service.infra.ids import encode, new_id
 from service.infra.security import Security
 from service.outbox.emit import Event, emit
@@ -258,6 +259,7 @@ def create_affiliate(asked: AffiliateCreate, caller: Admin, session: WriteSessio
     session.add(row)
     with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("An affiliate with this external_id exists.")):
         session.flush()
+    _tell_applied(session, caller, row)
     return AffiliateView.of(row, None)
 
 
@@ -284,6 +286,8 @@ def put_affiliate_by_external_id(
     # Two that register the same one at a time: the later is told to try again, and then replaces.
     with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("It was registered this moment; try again.")):
         session.flush()
+    if response.status_code == 201:
+        _tell_applied(session, caller, row)
     return _view(session, row)
 
 
@@ -480,6 +484,11 @@ def _new(caller: Caller, external_id: str | None) -> AffiliateRow:
     )
 
 
+def _tell_applied(session: Session, caller: Caller, row: AffiliateRow) -> None:
+    told = {"affiliate_id": encode("aff", row.id), "external_id": row.external_id}
+    emit(session, [Event(caller.merchant_id, EventType.AFFILIATE_APPLIED, row.id, told, caller.now)])
+
+
 def _write_profile(row: AffiliateRow, asked: AffiliateProfile, caller: Caller, security: Security) -> None:
     row.name = asked.name
     row.email = asked.email
@@ -547,7 +556,7 @@ def _decide(
         "reason_code": asked.reason_code,
         "valid_from": valid_from.isoformat(),
     }
-    emit(session, [Event(caller.merchant_id, f"affiliate.{to}", affiliate_id, told, caller.now)])
+    emit(session, [Event(caller.merchant_id, EventType(f"affiliate.{to}"), affiliate_id, told, caller.now)])
     return AffiliateView.of(row, valid_from)
 
 
@@ -585,6 +594,14 @@ def _enroll(
     )
     session.add(row)
     session.flush()
+    told = {
+        "affiliate_id": encode("aff", affiliate_id),
+        "program_id": encode("prg", program_id),
+        "enrollment_id": encode("enr", row.id),
+        "valid_from": valid_from.isoformat(),
+    }
+    happened = EventType.AFFILIATE_ENROLLED if enrolled else EventType.AFFILIATE_UNENROLLED
+    emit(session, [Event(caller.merchant_id, happened, affiliate_id, told, caller.now)])
     return EnrollmentView.of(row)
 
 

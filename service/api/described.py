@@ -1,4 +1,4 @@
-"""What the framework leaves out of the API's description: problems, the raw routes, and which operations need no key."""
+"""What the framework leaves out of the API's description: problems, raw routes, webhooks, which operations need no key."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from service.api import problems
+from service.api import problems, webhook_events
 from service.api.deps import Allowed
 from service.api.examples import add_examples
 from service.tables.parties import Scope
@@ -143,8 +143,10 @@ def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
     schemas = description.setdefault("components", {}).setdefault("schemas", {})
     shape = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= shape.pop("$defs", {}) | {"Problem": shape, "Received": _RECEIVED}
+    schemas |= webhook_events.schemas()
     description = _with_one_name_each(description)
     description["paths"] = dict(sorted((description["paths"] | _RAW).items()))
+    description["webhooks"] = webhook_events.webhooks()
     seen: set[str] = set()
     for path in description["paths"].values():
         for operation in path.values():

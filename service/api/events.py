@@ -9,12 +9,13 @@ from service.api.deps import Reader, ReadSession
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import EventId, Moment, Text, View
 from service.domain.errors import Invalid, Missing
+from service.domain.events import chosen
 from service.infra import ids
 from service.tables.money import OutboxRow
 
 router = APIRouter(tags=["events"])
 
-_SUBJECTS = ("com", "ord", "run", "pay", "aff", "inb")
+_SUBJECTS = ("com", "ord", "run", "pay", "aff", "inb", "whk")
 """Prefixes of what events can be about."""
 
 
@@ -41,13 +42,18 @@ def list_events(
     caller: Reader,
     session: ReadSession,
     paging: Paging,
-    type: Annotated[Text | None, Query(description="Events of this type, such as commission.accrued.")] = None,  # noqa: A002 - the API's word
-    subject: Annotated[Text | None, Query(description="Events about this: com_…, ord_…, run_… or pay_….")] = None,
+    type: Annotated[Text | None, Query(description="Events of this type, or such as commission.*.")] = None,  # noqa: A002 - the API's word
+    subject: Annotated[
+        Text | None, Query(description="Events about this: com_…, ord_…, run_…, pay_…, aff_…, inb_… or whk_….")
+    ] = None,
 ) -> Page[EventView]:
     """List what happened, newest first."""
     statement = select(OutboxRow).where(col(OutboxRow.merchant_id) == caller.merchant_id)
     if type is not None:
-        statement = statement.where(col(OutboxRow.type) == type)
+        types = chosen(type)
+        if not types:
+            raise Invalid("type is neither a type of event, as the description of the webhooks lists them, nor noun.*.")
+        statement = statement.where(col(OutboxRow.type).in_(sorted(types)))
     if subject is not None:
         prefix = subject.partition("_")[0]
         if prefix not in _SUBJECTS:

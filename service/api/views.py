@@ -102,6 +102,12 @@ PayoutMethodId = Annotated[
 EventId = Annotated[
     UUID, BeforeValidator(_parser("evt")), PlainSerializer(_printer("evt")), WithJsonSchema(_schema("evt"))
 ]
+WebhookEndpointId = Annotated[
+    UUID, BeforeValidator(_parser("whk")), PlainSerializer(_printer("whk")), WithJsonSchema(_schema("whk"))
+]
+WebhookDeliveryId = Annotated[
+    UUID, BeforeValidator(_parser("whd")), PlainSerializer(_printer("whd")), WithJsonSchema(_schema("whd"))
+]
 
 # RFC 3339, section 5.6: a date, a time, and a zone that must not be left out.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")

@@ -20,6 +20,7 @@ from service.commissions.facts import OrderKey, Told
 from service.domain.attribution import Reason
 from service.domain.commission import (
     Assessment,
+    CommissionReason,
     EntryKind,
     Move,
     Place,
@@ -29,6 +30,7 @@ from service.domain.commission import (
     difference,
     standing_reason,
 )
+from service.domain.events import EventType
 from service.domain.ledger import Account, MerchantTime, Posting, account_of, touches_payable
 from service.domain.order import OrderFacts
 from service.domain.payout import Interval, freezable
@@ -146,6 +148,8 @@ class _State:
     commissions: dict[tuple[UUID, str], Commission] = field(default_factory=dict)
     identities: dict[str, bool] = field(default_factory=dict)
     attribution: tuple[UUID | None, str] | None = None
+    verdicts: dict[UUID, tuple[int | None, str]] = field(default_factory=dict)
+    """(approved_minor, reason_code) by commission id."""
 
 
 _NOTHING = _State()
@@ -177,7 +181,7 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
         session,
         """
         SELECT commission.merchant_id, commission.order_id, id, payee_id, currency, pending_minor, held_minor,
-               settled_minor, entry_seq
+               settled_minor, entry_seq, approved_minor, reason_code
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[])) AS asked (merchant_id, order_id)
         JOIN commission ON commission.merchant_id = asked.merchant_id AND commission.order_id = asked.order_id
         """,
@@ -194,6 +198,7 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
             is_new=False,
         )
         state[_order_of(commission)].commissions[row.payee_id, row.currency] = commission
+        state[_order_of(commission)].verdicts[row.id] = (row.approved_minor, row.reason_code)
     for row in fetch(
         session,
         """
@@ -472,34 +477,59 @@ def _events(
         attribution = results[update.key].attribution
         now = (attribution.affiliate_id, attribution.reason.value)
         told = before.get(update.key, _NOTHING).attribution
-        if attribution.affiliate_id is None and attribution.reason is not Reason.NO_TOUCH and told != now:
-            payload = {"order_id": encode("ord", update.order_id), "reason_code": attribution.reason.value}
-            at = when[update.merchant_id].now
-            events.append(Event(update.merchant_id, "order.unattributed", update.order_id, payload, at))
+        credited_before = told[0] if told is not None else None
+        payload: JsonObject = {
+            "order_id": encode("ord", update.order_id),
+            "reason_code": attribution.reason.value,
+        }
+        at = when[update.merchant_id].now
+        if attribution.affiliate_id is None:
+            # An order without a touch is most orders of most shops: told only where somebody loses it.
+            if told != now and (attribution.reason is not Reason.NO_TOUCH or credited_before is not None):
+                events.append(Event(update.merchant_id, EventType.ORDER_UNATTRIBUTED, update.order_id, payload, at))
+        elif attribution.affiliate_id != credited_before:
+            program_id = attribution.program_id
+            payload["affiliate_id"] = encode("aff", attribution.affiliate_id)
+            payload["program_id"] = encode("prg", program_id) if program_id else None
+            events.append(Event(update.merchant_id, EventType.ORDER_ATTRIBUTED, update.order_id, payload, at))
     events.extend(
         _commission_event(kind, commission, target, when[commission.merchant_id].now)
         for commission, target in targets
-        for kind in _what_happened(commission)
+        for kind in [
+            *_what_happened(commission),
+            *_what_was_decided(commission, target, before.get(_order_of(commission), _NOTHING)),
+        ]
     )
     return events
 
 
-def _what_happened(commission: Commission) -> list[str]:
+def _what_happened(commission: Commission) -> list[EventType]:
     kinds = {move.kind for move in commission.moves}
     told = []
     if EntryKind.REDUCE in kinds or EntryKind.ACCRUE in kinds:
         if commission.is_new:
-            told.append("commission.accrued")
+            told.append(EventType.COMMISSION_ACCRUED)
         else:
-            told.append("commission.adjusted" if commission.target_minor else "commission.reversed")
+            told.append(EventType.COMMISSION_ADJUSTED if commission.target_minor else EventType.COMMISSION_REVERSED)
     if EntryKind.FREEZE in kinds:
-        told.append("commission.held")
+        told.append(EventType.COMMISSION_HELD)
     if EntryKind.UNFREEZE in kinds:
-        told.append("commission.released")
+        told.append(EventType.COMMISSION_RELEASED)
     return told
 
 
-def _commission_event(kind: str, commission: Commission, target: Target, at: datetime) -> Event:
+def _what_was_decided(commission: Commission, target: Target, before: _State) -> list[EventType]:
+    """What a person decided now; a decision that stands already is not told again."""
+    approved_minor, reason = before.verdicts.get(commission.id, (None, ""))
+    # 0 is what terms that demand an approval begin with.
+    if target.approved_minor and target.approved_minor != approved_minor:
+        return [EventType.COMMISSION_APPROVED]
+    if target.reason is CommissionReason.REJECTED and reason != CommissionReason.REJECTED:
+        return [EventType.COMMISSION_REJECTED]
+    return []
+
+
+def _commission_event(kind: EventType, commission: Commission, target: Target, at: datetime) -> Event:
     payload: JsonObject = {
         "commission_id": encode("com", commission.id),
         "order_id": encode("ord", commission.order_id),
@@ -509,6 +539,7 @@ def _commission_event(kind: str, commission: Commission, target: Target, at: dat
         "pending_minor": commission.places.pending_minor,
         "held_minor": commission.places.held_minor,
         "settled_minor": commission.places.settled_minor,
+        "approved_minor": target.approved_minor,
         "reason_code": standing_reason(target, commission.places).value,
     }
     return Event(commission.merchant_id, kind, commission.id, payload, at)

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from service.commissions.assess import Commission, Entry, store_entries
 from service.domain.commission import Place, Places, settle_move, settleable
+from service.domain.events import EventType
 from service.domain.ledger import MerchantTime, Posting
 from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
@@ -182,4 +183,4 @@ def _event(commission: Commission, when: MerchantTime) -> Event:
         "settled_minor": commission.places.settled_minor,
         "pending_minor": commission.places.pending_minor,
     }
-    return Event(commission.merchant_id, "commission.payable", commission.id, payload, when.now)
+    return Event(commission.merchant_id, EventType.COMMISSION_PAYABLE, commission.id, payload, when.now)

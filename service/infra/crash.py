@@ -86,6 +86,15 @@ class CrashPoint(StrEnum):
     RECONCILE_BEFORE_COMMIT = "reconcile-before-commit"
     """What came back is stored and booked, nothing committed."""
 
+    WEBHOOK_FANNED_OUT = "webhook-fanned-out"
+    """Events left the queue and became deliveries, nothing committed."""
+    WEBHOOK_CLAIMED = "webhook-claimed"
+    """Deliveries are committed as being sent; not a byte has left."""
+    WEBHOOK_ANSWERED = "webhook-answered"
+    """Receivers have answered; recording it has not begun."""
+    WEBHOOK_RECORD_BEFORE_COMMIT = "webhook-record-before-commit"
+    """What came of the tries is written, nothing committed."""
+
 
 class Crashed(BaseException):
     """Stands for the death of the process in a test that goes on. Not an Exception: no error handling may survive it."""

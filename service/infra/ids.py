@@ -4,6 +4,7 @@ import re
 import secrets
 import threading
 import time
+from datetime import datetime
 from uuid import UUID
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -27,6 +28,11 @@ def new_id() -> UUID:
         # A burst within a 244 ns tick, or a clock set back, counts on from the last stamp.
         stamp = _last = max(stamp, _last + 1)
     return UUID(int=(stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | secrets.randbits(62))
+
+
+def lowest_id(at: datetime) -> UUID:
+    """Return an id below every id made at that moment or later, and above every one made a millisecond before it."""
+    return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
 
 
 def encode(prefix: str, value: UUID) -> str:

@@ -39,6 +39,12 @@ _payout_attempts = Counter(
 )
 _payout_run_stops = Counter("koc_payout_run_stops", "Payout runs that stopped and wait for a person.", ["rail"])
 _postings_chained = Counter("koc_postings_chained", "Postings the worker has covered with blocks of the chain.")
+_webhook_tries = Counter("koc_webhook_tries", "Tries to deliver an event to a merchant's endpoint.", ["result"])
+_webhook_endpoints_disabled = Counter(
+    "koc_webhook_endpoints_disabled",
+    "Endpoints that were disabled because they were gone or failed for long.",
+    ["reason"],
+)
 _jobs = Counter("koc_jobs", "Jobs the worker finished, by how they ended: done or failed.", ["kind", "result"])
 _job_seconds = Histogram("koc_job_seconds", "Time of one turn of a job.", ["kind"], buckets=_SECONDS)
 
@@ -79,6 +85,16 @@ def payout_run_stopped(rail: str) -> None:
 def postings_chained(number: int) -> None:
     """Count postings that a committed block covers from now on."""
     _postings_chained.inc(number)
+
+
+def webhooks_tried(result: str, *, number: int) -> None:
+    """Count recorded tries. result: a member of domain.delivery.Result."""
+    _webhook_tries.labels(result).inc(number)
+
+
+def webhook_endpoint_disabled(reason: str) -> None:
+    """Count an endpoint that nobody disabled but its own answers. reason: gone or failing."""
+    _webhook_endpoints_disabled.labels(reason).inc()
 
 
 def job_done(kind: str, *, result: str, seconds: float) -> None:

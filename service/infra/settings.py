@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -49,6 +50,18 @@ def _address(url: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_address)]
 
 
+def _networks(text: str) -> str:
+    try:
+        _read_networks(text)
+    except ValueError:
+        raise ValueError("must be networks with commas between them, such as 10.1.0.0/16,fd00:1::/64") from None
+    return text
+
+
+def _read_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
+
+
 class Settings(BaseSettings):
     """All settings of one process. Made by `load`; a test may make one directly."""
 
@@ -86,6 +99,8 @@ class Settings(BaseSettings):
     """Most clicks of a process that wait to be stored; the visitor of one more is sent on all the same."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     """Most bytes of a request's body; a longer one is answered 413."""
+    webhook_allow_networks: Annotated[str, AfterValidator(_networks)] = ""
+    """Networks that webhooks may go to though they are not public, with commas between them; by default none."""
     log_format: Literal["auto", "json", "pretty"] = "auto"
     """How log lines look; auto is pretty on a terminal, else JSON."""
 
@@ -94,6 +109,11 @@ class Settings(BaseSettings):
         if self.db_admission > self.db_pool_size - BATCHERS:
             raise ValueError(f"KOC_DB_ADMISSION must be at least {BATCHERS} less than KOC_DB_POOL_SIZE")
         return self
+
+    @property
+    def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Networks that webhooks may go to though they are not public."""
+        return _read_networks(self.webhook_allow_networks)
 
     def environment(self) -> dict[str, str]:
         """Return variables from which another process loads the same settings. They hold secrets."""

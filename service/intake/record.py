@@ -12,13 +12,15 @@ from sqlmodel import Session
 
 from service.commissions.assess import OrderUpdate, assess_orders
 from service.commissions.facts import OrderKey, Told
+from service.domain.events import EventType
 from service.domain.ledger import MerchantTime
 from service.domain.order import Fact, FactKind, OrderFacts, OrderSnapshot
 from service.domain.program import CLOCK_TOLERANCE
 from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
-from service.infra.ids import new_id
+from service.infra.ids import encode, new_id
+from service.outbox.emit import Event, emit
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
 
@@ -92,6 +94,7 @@ def record(session: Session, received: Sequence[Received]) -> list[Recorded]:
     filed = _file(session, [by_key[key] for key in sorted(by_key)], when)
     crash_point(CrashPoint.INTAKE_FILED)
     new = [(each, filed[key]) for key, each in by_key.items() if key in filed]
+    _tell_parked(session, [pair for pair in new if pair[0].state is InboxState.PARKED], when)
     answers = _earlier(session, [key for key in by_key if key not in filed])
     waiting, order_ids = apply(session, [pair for pair in new if pair[0].state is InboxState.APPLIED], when)
     for each, inbox_id in new:
@@ -206,6 +209,19 @@ def _file(session: Session, received: Sequence[Received], when: Mapping[UUID, Me
         },
     )
     return {(row.merchant_id, row.source_id, row.delivery_id, bytes(row.body_hash)): row.id for row in rows}
+
+
+def _tell_parked(session: Session, parked: Sequence[tuple[Received, UUID]], when: Mapping[UUID, MerchantTime]) -> None:
+    """Say that somebody has to look. Not what the delivery says: that may name customers, and was not understood."""
+    events = []
+    for each, inbox_id in parked:
+        payload = {
+            "inbox_id": encode("inb", inbox_id),
+            "source_id": encode("src", each.source_id),
+            "reason_code": each.reason_code,
+        }
+        events.append(Event(each.merchant_id, EventType.INBOX_PARKED, inbox_id, payload, when[each.merchant_id].now))
+    emit(session, events)
 
 
 def _earlier(session: Session, keys: Sequence[_Key]) -> dict[_Key, Recorded]:

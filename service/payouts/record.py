@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlmodel import Session
@@ -72,6 +72,7 @@ def record(
             case Outcome.ACCEPTED:
                 postings += book.accepted(item, number=number)
                 events.append(tell.of_item(item, "sent", at=when.now, reference=verdict.answer.reference))
+                events.append(tell.of_paid(item, at=when.now))
                 if differs(security, item, verdict.answer, rail=run.rail):
                     stops.append(ANSWER_DIFFERS)
             case Outcome.REFUSED:
@@ -113,14 +114,26 @@ def stop(session: Session, run: PayoutRunRow, code: str, *, when: MerchantTime) 
 
 def stop_rail(session: Session, rail: str, code: str, *, at: datetime) -> int:
     """Stop every executing run of a rail, of all merchants: they share the credentials that were refused."""
-    return execute(
+    rows = fetch(
         session,
         """
         UPDATE payout_run SET stopped_at = :at, stop_code = :code
-        WHERE rail = :rail AND status = 'executing' AND stopped_at IS NULL
+        FROM merchant
+        WHERE payout_run.rail = :rail AND payout_run.status = 'executing' AND payout_run.stopped_at IS NULL
+          AND merchant.id = payout_run.merchant_id
+        RETURNING payout_run.merchant_id, payout_run.id, payout_run.rail, payout_run.currency, payout_run.status,
+                  merchant.clock_offset_s
         """,
         {"rail": rail, "code": code, "at": at},
     )
+    emit(
+        session,
+        [
+            tell.of_run(row, "stopped", at=at + timedelta(seconds=row.clock_offset_s), reason_code=code)
+            for row in sorted(rows, key=lambda row: (row.merchant_id, row.id))
+        ],
+    )
+    return len(rows)
 
 
 def _store_outcomes(session: Session, merchant_id: UUID, verdicts: Sequence[Verdict], now: datetime) -> set[UUID]:

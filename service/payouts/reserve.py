@@ -17,7 +17,8 @@ from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.ledger.balance import lock
 from service.ledger.post import post
-from service.payouts import book
+from service.outbox.emit import emit
+from service.payouts import book, tell
 from service.payouts.providers.model import Rail, RailNotAvailable
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
@@ -135,6 +136,7 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
         if item.reserve_version != item.to_version + 1:
             raise InvariantBroken(f"payable of {item.payee_id} moved while it was locked")
     _insert(session, items)
+    emit(session, [tell.of_run(run, "created", at=when.now, items=len(items))])
     crash_point(CrashPoint.RESERVE_BEFORE_COMMIT)
     return run
 

@@ -3,13 +3,16 @@
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row
+
+from service.domain.events import EventType
 from service.infra import ids
 from service.outbox.emit import Event
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 
-def of_run(run: PayoutRunRow, what: str, *, at: datetime, **more: object) -> Event:
-    """what: submitted, approved, executing, closed, cancelled or stopped. at: by the merchant's clock."""
+def of_run(run: PayoutRunRow | Row[Any], what: str, *, at: datetime, **more: object) -> Event:
+    """run: or a row with its merchant, id, rail, currency and status. what: created, submitted, approved, executing, closed, cancelled or stopped. at: by the merchant's clock."""
     payload: dict[str, Any] = {
         "payout_run_id": ids.encode("run", run.id),
         "rail": run.rail,
@@ -17,7 +20,7 @@ def of_run(run: PayoutRunRow, what: str, *, at: datetime, **more: object) -> Eve
         "status": run.status,
         **more,
     }
-    return Event(run.merchant_id, f"payout_run.{what}", run.id, payload, at)
+    return Event(run.merchant_id, EventType(f"payout_run.{what}"), run.id, payload, at)
 
 
 def of_item(item: PayoutItemRow, what: str, *, at: datetime, **more: object) -> Event:
@@ -30,4 +33,18 @@ def of_item(item: PayoutItemRow, what: str, *, at: datetime, **more: object) -> 
         "net_minor": item.net_minor,
         **more,
     }
-    return Event(item.merchant_id, f"payout.{what}", item.id, payload, at)
+    return Event(item.merchant_id, EventType(f"payout.{what}"), item.id, payload, at)
+
+
+def of_paid(item: PayoutItemRow, *, at: datetime) -> Event:
+    """All commissions an item covers are paid: one event, for they may be many thousands; its statement lists them."""
+    payload: dict[str, Any] = {
+        "payout_id": ids.encode("pay", item.id),
+        "payout_run_id": ids.encode("run", item.run_id),
+        "affiliate_id": ids.encode("aff", item.payee_id),
+        "currency": item.currency,
+        "gross_minor": item.gross_minor,
+        "net_minor": item.net_minor,
+        "statement_path": f"/v1/payouts/{ids.encode('pay', item.id)}/statement",
+    }
+    return Event(item.merchant_id, EventType.COMMISSION_PAID, item.id, payload, at)

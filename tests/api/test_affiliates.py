@@ -177,8 +177,10 @@ def test_decisions_are_told(shop: Shop, engine: Engine) -> None:
 
     with unit_of_work(engine) as session:
         rows = fetch(session, "SELECT type, payload FROM outbox ORDER BY id")
-    assert [(row.type, row.payload["reason_code"]) for row in rows] == [
+    assert [(row.type, row.payload.get("reason_code")) for row in rows] == [
+        ("affiliate.applied", None),
         ("affiliate.approved", None),
+        ("affiliate.enrolled", None),
         ("affiliate.suspended", "fraud"),
     ]
 

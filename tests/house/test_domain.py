@@ -17,6 +17,7 @@ ALLOWED_MODULES = {
     "functools",
     "hashlib",
     "hmac",
+    "ipaddress",
     "itertools",
     "json",
     "math",

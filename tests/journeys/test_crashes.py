@@ -27,6 +27,7 @@ from service.infra.settings import Settings
 from service.ledger.audit import check
 from service.payouts.wake import RECONCILE
 from service.reports.recheck import recheck
+from tests.doubles.receiver import Receiver
 from tests.doubles.stripe import StripeDouble
 from tests.support import databases
 from tests.support.running import DIES_S, Mortal, mortal_web, mortal_worker
@@ -74,6 +75,14 @@ SENDING = (
     CrashPoint.ADVANCED,
 )
 BACK = (CrashPoint.RECONCILE_BEFORE_COMMIT,)
+WEBHOOKS = (
+    CrashPoint.WEBHOOK_FANNED_OUT,
+    CrashPoint.WEBHOOK_CLAIMED,
+    CrashPoint.WEBHOOK_ANSWERED,
+    CrashPoint.WEBHOOK_RECORD_BEFORE_COMMIT,
+)
+LOOPBACK = "127.0.0.0/8"
+"""Where the receiver of webhooks is."""
 
 SENDERS = 3
 ROUND_MAX = 400
@@ -96,6 +105,7 @@ def settings(database_url: str, stripe: StripeDouble) -> Settings:
         db_admission=4,
         stripe_secret_key="sk_test_crash",
         stripe_api_base=stripe.url,
+        webhook_allow_networks=LOOPBACK,
     )
 
 
@@ -107,7 +117,7 @@ def table(database_url: str) -> Iterator[Connection]:
 
 
 def test_every_crash_point_has_its_death_here() -> None:
-    tried = [*INTAKE, *SETTLE, *(point for point, _, _ in REQUESTS), *SENDING, *BACK]
+    tried = [*INTAKE, *SETTLE, *(point for point, _, _ in REQUESTS), *SENDING, *BACK, *WEBHOOKS]
 
     assert sorted(tried) == sorted(CrashPoint)
 
@@ -336,6 +346,42 @@ def test_a_worker_may_die_anywhere_in_a_payout_run_and_everybody_is_paid_once(
 
     assert sorted(_place(shop, payee, "carried") for payee in payees) == [0, 0, 400]
     assert _findings(shop, client) == []
+
+
+# A worker tells the merchant's own system.
+
+
+def test_a_worker_may_die_anywhere_in_a_delivery_and_every_event_arrives(
+    shop: Shop, database_url: str, table: Connection, tmp_path: Path
+) -> None:
+    variables = {"KOC_WEBHOOK_ALLOW_NETWORKS": LOOPBACK}
+    with Receiver() as receiver:
+        endpoint = {"url": receiver.url, "events": ["affiliate.applied"]}
+        assert shop.post("/v1/webhook-endpoints", endpoint).status_code == 201
+        for point in WEBHOOKS:
+            for name in ("Lan", "Minh"):
+                assert shop.post("/v1/affiliates", {"name": name}).status_code == 201
+            told = {VARIABLE: point.value, **variables}
+            with mortal_worker(database_url, log=tmp_path / "worker.log", **told) as worker:
+                assert worker.death() == -signal.SIGKILL, point
+            _let_leases_end(table)
+            table.execute("UPDATE webhook_delivery SET next_at = now() WHERE state = 'sending'")
+        with mortal_worker(database_url, log=tmp_path / "worker.log", **variables) as worker:
+            _until(lambda: _undelivered(table) == 0, worker)
+
+    events = [each["id"] for each in _all(shop, "/v1/events") if each["type"] == "affiliate.applied"]
+    arrived = [each.headers["webhook-id"] for each in receiver.messages]
+    assert len(events) == 2 * len(WEBHOOKS)
+    assert set(arrived) == set(events)
+    # Those of the deaths after the answer arrived twice, and are known by their id.
+    assert len(arrived) > len(events)
+
+
+def _undelivered(table: Connection) -> int:
+    [(waiting,)] = table.execute(
+        "SELECT (SELECT count(*) FROM webhook_queue) + (SELECT count(*) FROM webhook_delivery WHERE state <> 'delivered')"
+    ).fetchall()
+    return int(waiting)
 
 
 def _payees(shop: Shop, stripe: StripeDouble) -> list[Json]:

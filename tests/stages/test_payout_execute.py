@@ -41,11 +41,14 @@ def test_an_accepted_item_is_sent_and_the_run_closes(desk: Desk) -> None:
     assert desk.balances(bob) == {"paid": 203}
     assert sorted(each.amount_minor for each in desk.rail.transfers) == [100, 203]
     assert desk.events() == [
+        "payout_run.created",
         "payout_run.submitted",
         "payout_run.approved",
         "payout_run.executing",
         "payout.sent",
+        "commission.paid",
         "payout.sent",
+        "commission.paid",
         "payout_run.closed",
     ]
 

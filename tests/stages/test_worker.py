@@ -25,6 +25,8 @@ from service.payouts.wake import EXECUTE, RECONCILE, wake
 from service.worker import (
     CHAIN,
     CHAIN_EVERY,
+    DELIVER,
+    EVERY_MERCHANT,
     LEASE,
     RECONCILE_FOR,
     SETTLE,
@@ -67,7 +69,7 @@ def test_executing_a_run_is_all_a_person_has_to_do(desk: Desk, worker: Worker) -
 
     assert desk.state(ann) is ItemState.SENT
     assert desk.run(run).status == RunState.CLOSED
-    assert set(jobs(desk)) == {SETTLE, CHAIN, RECONCILE}
+    assert set(jobs(desk)) == {*EVERY_MERCHANT, RECONCILE}
 
 
 def test_an_unknown_attempt_comes_round_again_when_it_is_due(desk: Desk, worker: Worker) -> None:
@@ -141,11 +143,11 @@ def test_who_is_woken_while_it_works_is_looked_at_again(desk: Desk, over: bool) 
     assert jobs(desk)[EXECUTE] == desk.now
 
 
-def test_each_merchant_gets_one_job_to_settle_and_one_to_chain(desk: Desk) -> None:
+def test_each_merchant_gets_one_job_of_each_kind_that_never_ends(desk: Desk) -> None:
     Desk.opened(desk.engine)
 
-    assert in_unit(desk, schedule, now=desk.now) == 4
-    assert set(jobs(desk)) == {SETTLE, CHAIN}
+    assert in_unit(desk, schedule, now=desk.now) == 2 * len(EVERY_MERCHANT)
+    assert set(jobs(desk)) == set(EVERY_MERCHANT) == {SETTLE, CHAIN, DELIVER}
     assert in_unit(desk, schedule, now=desk.now) == 0
 
 

@@ -3,14 +3,12 @@
 Our own lines, since the library raises raw errors on hostile headers and takes fractional timestamps.
 """
 
-import base64
-import binascii
 import hmac
 import re
-import secrets
 from collections.abc import Mapping
 from datetime import datetime
 
+from service.infra import standard_webhooks as signing
 from service.intake.adapters.model import BadSignature, Delivery
 
 TOLERANCE_S = 300
@@ -20,7 +18,6 @@ SIGNATURES_MAX = 8
 
 _ID = re.compile(r"[!-~]{1,255}")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_PREFIX = b"whsec_"
 
 
 def verify(secret: bytes, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery:
@@ -47,15 +44,11 @@ def verify(secret: bytes, headers: Mapping[str, str], body: bytes, now: datetime
 def signature(secret: bytes, delivery_id: str, timestamp: str, body: bytes) -> bytes:
     """Return the base64 HMAC-SHA256 of id, timestamp and body. Raises BadSignature for a secret that is none."""
     try:
-        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True) if secret.startswith(_PREFIX) else b""
-    except binascii.Error:
-        key = b""
-    if not 24 <= len(key) <= 64:
-        raise BadSignature("This source has no usable secret.")
-    signed = b".".join((delivery_id.encode(), timestamp.encode(), body))
-    return binascii.b2a_base64(hmac.digest(key, signed, "sha256"), newline=False)
+        return signing.signature(secret, delivery_id, timestamp, body)
+    except signing.UnusableSecret:
+        raise BadSignature("This source has no usable secret.") from None
 
 
 def new_secret() -> str:
     """Return a secret of 32 random bytes."""
-    return _PREFIX.decode() + base64.b64encode(secrets.token_bytes(32)).decode()
+    return signing.new_secret()
