@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -234,18 +235,19 @@ def import_orders(
     """
     if resume and results is None:
         _stop("--resume goes on from a result file: name it with --results.")
-    with _running() as (settings, _), _explained(), _stopped_by_signals() as stop:
+    with _running() as (settings, _), _explained():
         read = load_mapping(mapping)
         measured = measure(file, read)
         assert settings.database_url is not None
         engine = make_engine(settings.database_url, pool_size=1, application_name="koc import")
         with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(_stopped_by_signals())
             stack.callback(engine.dispose)
             with read_session(engine) as session:
                 known = find_source(session, _source_id(source))
             security = Security(base64.b64decode(settings.secret_key))
             reading = reading_of(security, ClickSigner(security), known.merchant_id)
-            items, done = items_of(file, read), 0
+            items, done = items_of(file, read, pause=partial(_leave_if, stop)), 0
             write: Callable[[Sequence[Result]], None] = _nowhere
             if results is not None:
                 digest = hashlib.sha256(mapping.read_bytes()).hexdigest()
@@ -446,6 +448,18 @@ def _explained() -> Iterator[None]:
         yield
     except (Invalid, Missing, Conflict) as error:
         _stop(error.detail)
+    except OSError as error:
+        _stop(f"{error.filename or 'A file'}: {error.strerror}.")
+    except sqlite3.Error as error:
+        _stop(
+            f"Files for the time of the work cannot be written: {error}. Set SQLITE_TMPDIR to a folder with more room."
+        )
+
+
+def _leave_if(stop: threading.Event) -> None:
+    """End here if somebody asked for it, where nothing is begun that would have to be ended."""
+    if stop.is_set():
+        raise KeyboardInterrupt
 
 
 def _nowhere(_results: Sequence[Result]) -> None:

@@ -16,7 +16,6 @@ from service.domain.errors import InvalidAmount, UnknownCurrency
 from service.domain.money import minor_of, spread, text_of
 from service.domain.order import JsonObject
 from service.intake.adapters.generic import LINE_KINDS
-from service.intake.adapters.parse import LINES_MAX
 from service.intake.mapping import ISO, ImportMapping, Layout, Spec, Specs
 
 _OLDER = timedelta(milliseconds=1)
@@ -148,8 +147,6 @@ def _revised(mapping: ImportMapping, version_at: datetime) -> datetime:
 
 
 def _lines(mapping: ImportMapping, rows: Sequence[Row], currency: str) -> list[JsonObject]:
-    if len(rows) > LINES_MAX:
-        raise BadCell("too_many", f"{len(rows)} rows of one order; at most {LINES_MAX} are read.")
     specs = mapping.line
     lines: list[JsonObject] = []
     for place, row in enumerate(rows, start=1):

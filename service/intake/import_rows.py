@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TextIO
 from service.domain.errors import Invalid
 from service.domain.order import JsonObject
 from service.intake.adapters.model import NotUnderstood
-from service.intake.adapters.parse import load
+from service.intake.adapters.parse import LINES_MAX, load
 from service.intake.cells import Event, Item, Refused, Row, Skipped, clean, events_of, is_skipped
 from service.intake.mapping import ImportMapping, InvalidMapping, Layout
 
@@ -62,15 +62,16 @@ def measure(path: Path, mapping: ImportMapping) -> Measured:
     return Measured(digest, rows)
 
 
-def items_of(path: Path, mapping: ImportMapping) -> Iterator[Item]:
+def items_of(path: Path, mapping: ImportMapping, *, pause: Callable[[], None] = lambda: None) -> Iterator[Item]:
     """Yields what a file tells, in the order of the rows it begins in; the same each time it is read.
 
-    Rows of one order may stand anywhere in the file: they are brought together on disk first.
+    Rows of one order may stand anywhere in the file: they are brought together on disk first. pause: is called at each
+    of them meanwhile, for whoever wants to leave; what it raises ends the work.
     """
     rows = read_rows(path, mapping)
     if mapping.group:
         with contextlib.closing(_Spool(mapping)) as spool:
-            spool.take(rows)
+            spool.take(rows, pause)
             yield from spool.items()
         return
     for row in rows:
@@ -233,7 +234,7 @@ class _Spool:
     def close(self) -> None:
         self._disk.close()
 
-    def take(self, rows: Iterator[Row | Refused | Event]) -> None:
+    def take(self, rows: Iterator[Row | Refused | Event], pause: Callable[[], None]) -> None:
         """Keep all rows.
 
         An order that lacks a row would earn too little and look right. So an order is refused with each of its rows that
@@ -241,6 +242,7 @@ class _Spool:
         """
         before, doubtful = "", ""
         for row in rows:
+            pause()
             if isinstance(row, Row):
                 key = row.cells[self._mapping.group]
                 if not key:
@@ -270,24 +272,31 @@ class _Spool:
     def items(self) -> Iterator[Item]:
         """Yields what the rows tell, each order where its first row stands."""
         rows: list[Row] = []
-        begun = -1
+        begun, number_of_rows = -1, 0
         for first, number, kind, told in self._disk.execute("SELECT * FROM rows ORDER BY first, number"):
             if rows and (first != begun or kind != "row"):
-                yield from self._order(rows)
-                rows = []
+                yield from self._order(rows, number_of_rows)
+                rows, number_of_rows = [], 0
             if kind == "row":
                 begun = first
-                rows.append(Row(number, json.loads(told)))
+                number_of_rows += 1
+                # Of a column that is the same in the whole file, memory would hold the whole file.
+                if number_of_rows <= LINES_MAX:
+                    rows.append(Row(number, json.loads(told)))
             elif kind == "skipped":
                 yield Skipped(number)
             else:
                 reason_code, detail = json.loads(told)
                 yield Refused(number, 1, reason_code, detail)
         if rows:
-            yield from self._order(rows)
+            yield from self._order(rows, number_of_rows)
 
-    def _order(self, rows: Sequence[Row]) -> list[Item]:
+    def _order(self, rows: Sequence[Row], number: int) -> list[Item]:
+        """rows: those that are kept of so many."""
         key = rows[0].cells[self._mapping.group]
+        if number > LINES_MAX:
+            detail = f"{number} rows have {key[:60]!r} in {self._mapping.group!r}; at most {LINES_MAX} are one order."
+            return [Refused(rows[0].number, number, "too_many", detail, key)]
         [(broken,)] = self._disk.execute("SELECT broken FROM keys WHERE key = ?", (key,))
         if broken is None:
             return events_of(self._mapping, rows)

@@ -8,6 +8,7 @@ import pytest
 
 from service.domain.order import JsonObject
 from service.intake import import_rows
+from service.intake.cells import Refused
 from service.intake.import_rows import InvalidImportFile, items_of, measure
 from service.intake.mapping import InvalidMapping, load_mapping, read_mapping
 from tests.support.imports import FILES, ORDER, PRESETS, a_mapping, preset, read, written
@@ -215,6 +216,27 @@ def test_an_order_that_lacks_a_row_is_refused_and_not_made_smaller(
     assert [each["id"] for each in found if isinstance(each, dict)] == [
         name for name in ("0", "1", "2", "3") if name not in refused
     ]
+
+
+def test_a_group_that_is_no_order_is_refused_and_takes_no_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_rows, "LINES_MAX", 3)
+    rows = [f"{number},{AT},1.00,web" for number in range(5)]
+    path = written(tmp_path, "\n".join(["id,at,net,channel", *rows]))
+
+    [refused] = items_of(path, a_mapping(rows="line", group="channel"))
+
+    assert isinstance(refused, Refused)
+    assert (refused.reason_code, refused.row, refused.rows) == ("too_many", 2, 5)
+
+
+def test_who_wants_to_leave_may_while_rows_are_brought_together(tmp_path: Path) -> None:
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(items_of(written(tmp_path, f"id,at,net\n1,{AT},1\n"), a_mapping(rows="line", group="id"), pause=leave))
 
 
 def test_words_flags_and_skipped_rows_follow_the_mapping(tmp_path: Path) -> None:
