@@ -162,23 +162,29 @@ def _lines(mapping: ImportMapping, rows: Sequence[Row], currency: str) -> list[J
         net = _amount(specs["net"], alone, mapping.layout)
         line["net"] = _money(_needed(net, specs["net"], alone), specs["net"], alone, currency)
         lines.append(line)
-    less = (mapping.order or {}).get("lines_less")
-    if less is not None:
-        _take_off(lines, _amount(less, rows, mapping.layout), less, rows, currency)
+    for name in ("lines_less", "lines_come_to"):
+        spec = (mapping.order or {}).get(name)
+        amount = None if spec is None else _amount(spec, rows, mapping.layout)
+        if spec is not None and amount is not None:
+            _spread(lines, amount, spec, rows, currency, is_sum=name == "lines_come_to")
     return lines
 
 
-def _take_off(lines: list[JsonObject], amount: Decimal | None, spec: Spec, rows: Sequence[Row], currency: str) -> None:
-    """Take what the file says of the whole order off its goods lines, in proportion, to the last minor unit."""
-    if not amount:
-        return
+def _spread(
+    lines: list[JsonObject], amount: Decimal, spec: Spec, rows: Sequence[Row], currency: str, *, is_sum: bool
+) -> None:
+    """Take what the file says of the whole order off its goods lines, in proportion, to the last minor unit.
+
+    is_sum: the amount is what remains of them, not what comes off.
+    """
     goods = [line for line in lines if LINE_KINDS.get(line.get("kind", "goods"), False)]
     nets = [_minor(Decimal(line["net"]), spec, rows, currency) for line in goods]
-    off = _minor(amount, spec, rows, currency)
+    told = _minor(amount, spec, rows, currency)
+    off = sum(nets) - told if is_sum else told
     if not 0 <= off <= sum(nets):
         raise BadCell(
             "discount_above_lines",
-            f"{_at(spec, rows)}: {text_of(off, currency)} cannot be taken off goods of {text_of(sum(nets), currency)}.",
+            f"{_at(spec, rows)}: {text_of(told, currency)} does not fit goods of {text_of(sum(nets), currency)}.",
         )
     for line, net, part in zip(goods, nets, spread(off, nets), strict=True):
         line["net"] = text_of(net - part, currency)

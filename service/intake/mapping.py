@@ -96,6 +96,7 @@ _ORDER: dict[str, str] = {
     "click_ids": _LIST,
     "coupon_codes": _LIST,
     "lines_less": _AMOUNT,
+    "lines_come_to": _AMOUNT,
 }
 _CUSTOMER = dict.fromkeys(("email", "id", "phone"), _TEXT)
 _TOTALS = dict.fromkeys(("total", "tax", "shipping", "discount"), _AMOUNT)
@@ -232,6 +233,8 @@ def _check_whole(mapping: ImportMapping) -> None:
     if mapping.order is not None:
         _needs(mapping.order, "order", "id", "updated_at", "placed_at", "currency")
         _needs(mapping.line, "line", "net")
+        if {"lines_less", "lines_come_to"} <= set(mapping.order):
+            raise InvalidMapping("[order] lines_less, lines_come_to: one of them says it all.")
         if mapping.status is not None:
             raise InvalidMapping("[status] beside [order]: put the milestones into [order.milestones].")
     elif mapping.yields:

@@ -265,7 +265,12 @@ def test_a_discount_on_the_whole_order_comes_off_its_goods_to_the_last_cent(tmp_
     [event] = read(path, a_mapping(rows="line", group="id", order=order, line=line))
     too_much = read(written(tmp_path, f"id,at,net,off\n1,{AT},1.00,1.01\n"), a_mapping(order=order))
 
+    come_to = written(tmp_path, "\n".join(["id,at,price,quantity,kind,sum", *rows]).replace(",1.00\n", ",29.00\n"))
+    order_of_sum = ORDER | {"lines_come_to": "sum"}
+    [same] = read(come_to, a_mapping(rows="line", group="id", order=order_of_sum, line=line))
+
     assert [each["net"] for each in event["lines"]] == ["9.66", "9.67", "9.67", "4.90"]
+    assert same == event
     assert too_much == ["discount_above_lines"]
 
 
@@ -330,6 +335,11 @@ def test_a_key_that_no_json_line_has_is_named(tmp_path: Path) -> None:
         pytest.param({"order": ORDER, "revision": 901}, "revision: takes", id="revision"),
         pytest.param(
             {"order": ORDER, "line": {"net": "n"}, "status": {"order_id": "id"}}, "[status] beside", id="both"
+        ),
+        pytest.param(
+            {"order": ORDER | {"lines_less": "a", "lines_come_to": "b"}, "line": {"net": "n"}},
+            "one of them",
+            id="twice",
         ),
         pytest.param({"status": {"order_id": "id"}}, "at least one of", id="no milestone"),
         pytest.param(
