@@ -1,16 +1,18 @@
-"""The command `koc`: start the service, migrate, make the first key, check the books."""
+"""The command `koc`: start the service, migrate, make the first key, check the books, import and export."""
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -29,12 +31,18 @@ from uvicorn.supervisors import Multiprocess
 from service import sdk
 from service.api.api_keys import make_key
 from service.api.door import Door
-from service.domain.errors import Unavailable
+from service.domain.errors import Conflict, Invalid, Missing, Unavailable
 from service.infra import crash, embedded_postgres, ids, logs, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
+from service.intake.batch import Effect
+from service.intake.find_source import find_source
+from service.intake.import_file import TROUBLE, Identity, Importer, Result, ResultFile, State, Tally
+from service.intake.import_rows import items_of, measure
+from service.intake.mapping import load_mapping
+from service.intake.receive import reading_of
 from service.ledger.audit import check
 from service.ledger.chain import Height, height
 from service.ledger.findings import Finding
@@ -42,8 +50,10 @@ from service.ledger.verify import NotedHead, through
 from service.main import create_app
 from service.rebuild import database
 from service.rebuild.books import Rebuilt, rebuild
+from service.reports.export import export
 from service.reports.recheck import SAMPLE, recheck
 from service.tables.parties import MerchantRow, Scope
+from service.tracking.find import ClickSigner
 from service.worker import run_worker
 
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -203,6 +213,100 @@ def check_books(
     raise typer.Exit(1)
 
 
+@app.command("import")
+def import_orders(
+    file: Annotated[
+        Path, typer.Argument(help="The orders: CSV or NDJSON.", exists=True, dir_okay=False, readable=True)
+    ],
+    source: Annotated[str, typer.Option(help="The source they belong to, src_….")],
+    mapping: Annotated[Path, typer.Option(help="Which column is which field: .toml or .json; see docs/imports.md.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="File to write one result to for each event: .csv or .ndjson.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run that was broken off left --results.")
+    ] = False,
+) -> None:
+    """Import orders, refunds and milestones from a file, on the same way as webhooks.
+
+    A row that cannot be read is a result with its reason and keeps nothing else from being imported. Importing a file
+    twice changes nothing. Exits with 1 when a row was refused or an event parked, with 2 when the file or its mapping
+    does not fit: then nothing was imported.
+    """
+    if resume and results is None:
+        _stop("--resume goes on from a result file: name it with --results.")
+    with _running() as (settings, _), _explained():
+        read = load_mapping(mapping)
+        measured = measure(file, read)
+        assert settings.database_url is not None
+        engine = make_engine(settings.database_url, pool_size=1, application_name="koc import")
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(_stopped_by_signals())
+            stack.callback(engine.dispose)
+            with read_session(engine) as session:
+                known = find_source(session, _source_id(source))
+            security = Security(base64.b64decode(settings.secret_key))
+            reading = reading_of(security, ClickSigner(security), known.merchant_id)
+            items, done = items_of(file, read, pause=partial(_leave_if, stop)), 0
+            write: Callable[[Sequence[Result]], None] = _nowhere
+            if results is not None:
+                digest = hashlib.sha256(mapping.read_bytes()).hexdigest()
+                identity = Identity(measured.digest, digest, known.id, dry_run)
+                kept = stack.enter_context(contextlib.closing(ResultFile(results, identity, resume=resume)))
+                items, write, done = kept.left(items), kept.write, kept.done
+            progress = stack.enter_context(Progress(console=_err, transient=True, disable=not _err.is_terminal))
+            task = progress.add_task("Looking through" if dry_run else "Importing", total=measured.rows)
+
+            def tell(rows: int) -> bool:
+                progress.advance(task, rows)
+                return not stop.is_set()
+
+            tally = Importer(engine, known, reading, dry=dry_run).run(items, write, tell)
+    _say_imported(tally, measured.rows, dry_run=dry_run, before=done)
+    if tally.stopped:
+        _stop(
+            "Stopped when asked to. Run it again"
+            + (" with --resume." if results else ": what is imported counts once.")
+        )
+    if any(tally.states[state] for state in TROUBLE):
+        raise typer.Exit(1)
+
+
+@app.command("export")
+def export_merchant(
+    merchant: Annotated[str, typer.Option(help="Whose, mer_….")],
+    out: Annotated[Path, typer.Option(help="File to write, or a folder to write it into.")],
+) -> None:
+    """Write everything a merchant owns to one file of JSON lines, as of one moment; see docs/exports.md."""
+    merchant_id = _merchant_id(merchant)
+    if out.is_dir():
+        out /= f"{merchant}-{utc_now():%Y-%m-%d}.ndjson"
+    if out.exists():
+        _stop(f"{out} is there already.")
+    part = out.with_name(out.name + ".part")
+    with _running() as (settings, _), _explained(), _stopped_by_signals() as stop:
+        assert settings.database_url is not None
+        engine = make_engine(settings.database_url, pool_size=1, application_name="koc export")
+        with contextlib.ExitStack() as stack:
+            stack.callback(engine.dispose)
+            try:
+                written = stack.enter_context(part.open("wb"))
+            except OSError as error:
+                _stop(f"{part} cannot be written: {error.strerror}.")
+            progress = stack.enter_context(Progress(console=_err, transient=True, disable=not _err.is_terminal))
+            task = progress.add_task("Exporting", total=None)
+            blocks = stack.enter_context(contextlib.closing(export(engine, merchant_id, at=utc_now())))
+            for block in blocks:
+                written.write(block)
+                progress.update(task, description=f"Exporting, {written.tell() / 1e6:,.0f} MB")
+                if stop.is_set():
+                    _stop(f"Stopped when asked to. {part} is not whole.")
+    part.replace(out)
+    # Alone on the standard output, so that a script can take it from there.
+    typer.echo(str(out))
+
+
 @app.command()
 def openapi(
     write: Annotated[bool, typer.Option("--write", help="Write openapi/openapi.json instead of printing it.")] = False,
@@ -354,6 +458,50 @@ def _work(settings: Settings, stop: threading.Event) -> None:
         run_worker(engine, settings, Security(base64.b64decode(settings.secret_key)), stop)
     finally:
         engine.dispose()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say what was wrong with what the caller brought, and end."""
+    try:
+        yield
+    except (Invalid, Missing, Conflict) as error:
+        _stop(error.detail)
+    except OSError as error:
+        _stop(f"{error.filename or 'A file'}: {error.strerror}.")
+    except sqlite3.Error as error:
+        _stop(
+            f"Files for the time of the work cannot be written: {error}. Set SQLITE_TMPDIR to a folder with more room."
+        )
+
+
+def _leave_if(stop: threading.Event) -> None:
+    """End here if somebody asked for it, where nothing is begun that would have to be ended."""
+    if stop.is_set():
+        raise KeyboardInterrupt
+
+
+def _nowhere(_results: Sequence[Result]) -> None:
+    pass
+
+
+def _say_imported(tally: Tally, rows: int, *, dry_run: bool, before: int) -> None:
+    table = Table("state", "events", title="What would happen" if dry_run else "What was imported")
+    for state in State:
+        if tally.states[state]:
+            table.add_row(state.value, f"{tally.states[state]:,}")
+    for effect in Effect:
+        if tally.effects[effect]:
+            table.add_row(f"of what counts: {effect.value}", f"{tally.effects[effect]:,}")
+    _out.print(table)
+    _out.print(f"{tally.rows:,} of {rows:,} rows" + (f"; {before:,} results were there before." if before else "."))
+
+
+def _source_id(text: str) -> UUID:
+    try:
+        return ids.decode("src", text)
+    except ValueError:
+        _stop("--source takes the id of a source: src_ and 26 letters and digits.")
 
 
 def _merchant_id(text: str) -> UUID:
