@@ -323,7 +323,7 @@ def test_a_refund_names_lines() -> None:
 
     assert (fact.kind, fact.key) == (FactKind.REFUND, "r-1")
     assert fact.body == RefundFact("USD", datetime(2026, 11, 25, 9, tzinfo=UTC), (("1", 1999), ("2", 500)))
-    assert fact.version == (datetime(2026, 11, 25, 9, tzinfo=UTC), 2499)
+    assert fact.version == (True, datetime(2026, 11, 25, 9, tzinfo=UTC), 2499)
 
 
 def test_a_refund_without_lines_is_an_amount_of_goods() -> None:
