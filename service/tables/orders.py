@@ -78,6 +78,8 @@ class InboxRow(SQLModel, table=True):
         default=0, sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": text("0")}
     )
     """The version of the source's settings it was read by; 0 where it had none, and where the release before wrote it."""
+    shop_domain: str | None = words_or_none()
+    """The shop that a header named as the sender; empty if none did, null where the release before wrote it."""
 
 
 class OrderRow(SQLModel, table=True):

@@ -179,7 +179,7 @@ def _refund(event: JsonObject, reading: Reading) -> Translation:  # noqa: ARG001
     key = refund_id if dispute_id is None else f"dispute:{dispute_id}"
     provisional = a_flag(event, "provisional")
     refund = RefundFact(currency, refunded_at, lines, whole - on_lines)
-    understood = understood_refund(order_id, key, refund, version_at=version_at)
+    understood = understood_refund(order_id, key, refund, version_at=version_at, provisional=provisional)
     fact = refund_fact(key, refund, version_at=version_at, provisional=provisional)
     return Translation(order_id, (fact,), understood)
 
@@ -242,4 +242,6 @@ _READERS: dict[str, Callable[[JsonObject, Reading], Translation]] = {
     "status": _status,
 }
 
-ADAPTER = Adapter(standard_webhooks.verify, translate, standard_webhooks.new_secret)
+ADAPTER = Adapter(
+    standard_webhooks.verify, translate, standard_webhooks.new_secret, secret_flaw=standard_webhooks.secret_flaw
+)

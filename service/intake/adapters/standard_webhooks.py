@@ -56,6 +56,15 @@ def signature(secret: bytes, delivery_id: str, timestamp: str, body: bytes) -> b
     return binascii.b2a_base64(hmac.digest(key, signed, "sha256"), newline=False)
 
 
+def secret_flaw(secret: str) -> str:
+    """Return why nothing can be signed with a secret; empty if something can."""
+    try:
+        signature(secret.encode(), "id", "0", b"")
+    except BadSignature:
+        return "Standard Webhooks sign with whsec_ and the base64 of 24 to 64 bytes."
+    return ""
+
+
 def new_secret() -> str:
     """Return a secret of 32 random bytes."""
     return _PREFIX.decode() + base64.b64encode(secrets.token_bytes(32)).decode()
