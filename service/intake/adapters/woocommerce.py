@@ -89,6 +89,8 @@ _GIFT_CARDS_SOLD = ("wc_gc_", "_wc_gc_", "pw_gift_card", "_pw_gift_card", "_ywgc
 _LANDING = "_wc_order_attribution_session_entry"
 _SETTINGS = {"statuses", "currency", "paid_on_completion", "gift_card_coupon_types", "gift_card_fee_names"}
 _LIST_MAX = 100
+_SHOWN = Decimal("0.000001")
+"""How exactly a quantity is shown."""
 _SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 _PING = re.compile(rb"webhook_id=[0-9]{1,20}")
 _GMT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?")
@@ -390,7 +392,7 @@ def _quantity(line: JsonObject, where: str) -> str:
     value = line.get("quantity")
     if type(value) is Decimal or (type(value) is str and _LONG_FRACTION.fullmatch(value)):
         exact = a_decimal(value, where + "quantity") if type(value) is Decimal else Decimal(value)
-        value = format(round(exact, 6).normalize(), "f")
+        value = format(exact.quantize(_SHOWN).normalize(), "f")
     return a_count({"quantity": value}, "quantity", where)
 
 
