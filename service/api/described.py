@@ -44,8 +44,9 @@ _RAW: Json = {
             "summary": "Receive Webhook",
             "description": (
                 "Take a signed delivery of a shop. The signature is made over the raw bytes, by Standard Webhooks for "
-                "generic sources and as Shopify does for Shopify's. The answer comes after the commit and says what was "
-                "understood; 202 means kept, but not understood."
+                "generic sources and as its platform does for any other. The answer comes after the commit and says what "
+                "was understood; 202 means kept, but not understood. WooCommerce's unsigned ping is answered 200 without "
+                "a body, and not kept."
             ),
             "operationId": "receive_webhook",
             "security": [],
@@ -70,7 +71,32 @@ _RAW: Json = {
                 },
                 **FAILURES,
             },
-        }
+        },
+        "get": {
+            "tags": ["intake"],
+            "summary": "Answer Challenge",
+            "description": (
+                "Answer a platform that asks, before it delivers, whether its deliveries are wanted: Haravan. The "
+                "challenge comes back when the token is the `verify_token` in the source's settings."
+            ),
+            "operationId": "answer_challenge",
+            "security": [],
+            "parameters": [
+                {
+                    "name": "source",
+                    "in": "path",
+                    "required": True,
+                    "description": "The source's id, src_…: unguessable, part of the address the shop is given.",
+                    "schema": {"type": "string", "pattern": "^src_[0-7][0-9a-hjkmnp-tv-z]{25}$"},
+                },
+                {"name": "hub.verify_token", "in": "query", "schema": {"type": "string"}},
+                {"name": "hub.challenge", "in": "query", "schema": {"type": "string"}},
+            ],
+            "responses": {
+                "200": {"description": "They are.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                **FAILURES,
+            },
+        },
     },
     "/r/{code}": {
         "get": {

@@ -17,6 +17,7 @@ from service.infra.db import fetch
 from service.intake.receive import reading_of
 from service.intake.replay import replay
 from service.tables.orders import InboxState
+from service.tables.parties import Platform
 from service.tracking.find import ClickSigner
 
 router = APIRouter(tags=["inbox"])
@@ -51,6 +52,10 @@ class DeliveryView(View):
     understood: dict[str, Any]
     """What the sender was told we read in it."""
     received_at: Moment
+    grammar: Platform | None
+    """In whose language it was read, where that is not the source's own: an import's rows are in ours."""
+    settings_version: int
+    """By which version of the source's settings it was read; 0 where the source had none."""
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
@@ -66,6 +71,8 @@ class DeliveryView(View):
             order_external_id=row.order_external_id,
             understood=row.understood,
             received_at=row.received_at,
+            grammar=Platform(row.grammar) if row.grammar else None,
+            settings_version=row.settings_version,
         )
 
 
@@ -78,7 +85,7 @@ class DeliveryBodyView(View):
 
 _DELIVERY = """
 SELECT inbox.id, inbox.source_id, delivery_id, topic, state, reason_code, detail, order_external_id, understood,
-       received_at, body_hash, orders.id AS order_id
+       received_at, body_hash, grammar, settings_version, orders.id AS order_id
 FROM inbox
 LEFT JOIN orders ON orders.merchant_id = inbox.merchant_id AND orders.source_id = inbox.order_source_id
                 AND orders.external_id = inbox.order_external_id

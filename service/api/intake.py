@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from service.api.deps import Service, service_of
 from service.api.problems import problem_response
-from service.domain.errors import Missing, ServiceError, TooLarge, Unavailable
+from service.domain.errors import Missing, ServiceError, TooLarge, Unauthenticated, Unavailable
 from service.infra import metrics
 from service.infra.batcher import Batcher, Observer
 from service.infra.clock import utc_now
@@ -53,6 +53,13 @@ class UnknownSource(Missing):
 
     code = "unknown-source"
     title = "Nobody listens at this webhook address"
+
+
+class BadVerifyToken(Unauthenticated):
+    """Nobody but the shop's own platform knows the token, so nobody else can subscribe this address."""
+
+    code = "bad-verify-token"
+    title = "The source was not asked with its verify token"
 
 
 class BodyTooLarge(TooLarge):
@@ -161,9 +168,8 @@ class Intake:
 
     def read(self, source: KnownSource, request: Request, body: bytes) -> Received:
         """Verify a delivery over its raw bytes, then translate it. Raises BadSignature."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
         try:
-            delivery = ADAPTERS[source.platform].verify(source.secret, headers, body, utc_now())
+            delivery = ADAPTERS[source.platform].verify(source.secret, _headers(request), body, utc_now())
         except BadSignature:
             metrics.signature_refused(source.platform.value)
             raise
@@ -211,12 +217,16 @@ async def receive_webhook(request: Request) -> Response:
     """POST /intake/{source}: verify, translate, commit, answer.
 
     200 with what was understood (applied, waiting or ignored), 202 when it was kept but not understood; 401, 404 and
-    413 keep nothing; 503 with Retry-After when too many wait already or the database is away.
+    413 keep nothing; 503 with Retry-After when too many wait already or the database is away. A platform's unsigned ping
+    is answered 200 without a word, and not kept.
     """
     service: Service = service_of(request)
     try:
         source = await request.app.state.intake.find(_source_id(request.path_params["source"]))
         body = await _body(request, service.settings.body_bytes_max)
+        if ADAPTERS[source.platform].is_ping(_headers(request), body):
+            # Answered before anything is verified, so nothing is read of it and nothing is kept.
+            return Response(status_code=200)
         received = request.app.state.intake.read(source, request, body)
         crash_point(CrashPoint.INTAKE_VERIFIED)
         async with asyncio.timeout(PATIENCE_S):
@@ -227,6 +237,29 @@ async def receive_webhook(request: Request) -> Response:
     except ServiceError as error:
         return problem_response(request, error)
     return _answer(cast("Recorded", recorded))
+
+
+async def answer_challenge(request: Request) -> Response:
+    """GET /intake/{source}: tell a platform that asks before it delivers whether its deliveries are wanted.
+
+    The challenge as plain text where the source has set the token it was asked with; 401 with another token; 404 where
+    no such source is, or its platform does not ask.
+    """
+    try:
+        source = await request.app.state.intake.find(_source_id(request.path_params["source"]))
+        challenged = ADAPTERS[source.platform].challenged
+        if challenged is None:
+            raise UnknownSource("Sources of this platform are not asked by GET.")
+        challenge = challenged(source.settings, request.query_params)
+        if challenge is None:
+            raise BadVerifyToken("hub.verify_token is not the one in this source's settings, or nothing was asked.")
+    except ServiceError as error:
+        return problem_response(request, error)
+    return Response(challenge, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
 
 
 def _source_id(text: str) -> UUID:
@@ -268,4 +301,7 @@ def _answer(recorded: Recorded) -> Response:
 
 _PATH = "/intake/"
 
-routes = [Route(_PATH + "{source}", receive_webhook, methods=["POST"], name="receive_webhook")]
+routes = [
+    Route(_PATH + "{source}", receive_webhook, methods=["POST"], name="receive_webhook"),
+    Route(_PATH + "{source}", answer_challenge, methods=["GET"], name="answer_challenge"),
+]

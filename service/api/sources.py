@@ -1,11 +1,12 @@
 """Where orders come from: a platform, a secret, and an address that nobody can guess."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
 
 from service.api.deps import Admin, Reader, ReadSession, Services, WriteSession
@@ -14,9 +15,10 @@ from service.api.views import Body, Moment, Name, SourceId, View
 from service.domain.errors import Invalid, Missing
 from service.infra import ids
 from service.infra.clock import utc_now
-from service.intake.adapters import ADAPTERS, standard_webhooks
-from service.intake.adapters.model import BadSignature
-from service.tables.parties import Platform, SourceRow
+from service.infra.db import fetch
+from service.intake.adapters import ADAPTERS
+from service.intake.adapters.model import NotUnderstood
+from service.tables.parties import Platform, SourceRow, SourceSettingsRow
 
 router = APIRouter(tags=["sources"])
 
@@ -31,13 +33,40 @@ class UnusableSecret(Invalid):
     title = "The platform does not sign with such a secret"
 
 
+class UnusableSettings(Invalid):
+    """No delivery could be read by them."""
+
+    code = "unusable-settings"
+    title = "The platform's sources have no such settings"
+
+
+def _delivers(platform: Platform) -> Platform:
+    if platform not in ADAPTERS:
+        raise PydanticCustomError("platform", "Must be one of {platforms}", {"platforms": ", ".join(ADAPTERS)})
+    return platform
+
+
+DeliveringPlatform = Annotated[
+    Platform, AfterValidator(_delivers), WithJsonSchema({"type": "string", "enum": [each.value for each in ADAPTERS]})
+]
+Settings = Annotated[dict[str, Any], Field(max_length=50)]
+"""What they may be is said by the platform's adapter alone, see docs/shops."""
+
+
 class SourceCreate(Body):
     name: Name
-    platform: Literal[Platform.GENERIC, Platform.SHOPIFY]
+    platform: DeliveringPlatform
     shop_domain: Annotated[str, Strict(), Field(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] | None = None
     """The shop's own host name, such as my-shop.myshopify.com; a delivery that names another is parked."""
     secret: Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")] | None = None
     """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer."""
+    settings: Settings = Field(default_factory=dict)
+    """How this shop's deliveries are read, such as what its order statuses mean; the guide of each platform lists them."""
+
+
+class SourceSettingsPut(Body):
+    settings: Settings
+    """All of them; what is left out has its default again."""
 
 
 class SourceView(View):
@@ -50,9 +79,13 @@ class SourceView(View):
     created_at: Moment
     disabled_at: Moment | None
     """Since when deliveries are refused."""
+    settings: dict[str, Any]
+    """How deliveries are read from now on."""
+    settings_version: int
+    """Which version of the settings that is; 0 where none were ever given."""
 
     @classmethod
-    def of(cls, row: SourceRow, public_url: str) -> Self:
+    def of(cls, row: SourceRow, public_url: str, settings: tuple[dict[str, Any], int]) -> Self:
         is_desk = row.platform == Platform.DESK
         return cls(
             id=row.id,
@@ -62,6 +95,8 @@ class SourceView(View):
             webhook_url=None if is_desk else f"{public_url}/intake/{ids.encode('src', row.id)}",
             created_at=row.created_at,
             disabled_at=row.disabled_at,
+            settings=settings[0],
+            settings_version=settings[1],
         )
 
 
@@ -80,8 +115,10 @@ def make_desk(session: Session, merchant_id: UUID, *, at: datetime) -> None:
 @router.post("/v1/sources", status_code=201)
 def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, service: Services) -> SourceCreated:
     """Make a source. Its `webhook_url` is where the platform delivers; its secret is in this answer only."""
-    if asked.platform is Platform.GENERIC and asked.secret is not None:
-        _check_standard_webhooks(asked.secret)
+    flaw = "" if asked.secret is None else ADAPTERS[asked.platform].secret_flaw(asked.secret)
+    if flaw:
+        raise UnusableSecret(flaw)
+    _check_settings(asked.platform, asked.settings)
     made = ADAPTERS[asked.platform].new_secret() if asked.secret is None else None
     secret = asked.secret or made or ""
     row = SourceRow(
@@ -96,7 +133,13 @@ def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, ser
     )
     session.add(row)
     session.flush()
-    return SourceCreated(source=SourceView.of(row, service.settings.public_url), secret=made)
+    version = 0
+    if asked.settings:
+        version = 1
+        session.add(SourceSettingsRow(source_id=row.id, version=1, settings=asked.settings, created_at=utc_now()))
+        session.flush()
+    view = SourceView.of(row, service.settings.public_url, (asked.settings, version))
+    return SourceCreated(source=view, secret=made)
 
 
 @router.get("/v1/sources")
@@ -104,18 +147,60 @@ def list_sources(caller: Reader, session: ReadSession, service: Services, paging
     """List the merchant's sources, the disabled ones and the desk too."""
     sources = select(SourceRow).where(col(SourceRow.merchant_id) == caller.merchant_id)
     rows = session.exec(newest_first(sources, paging, SourceRow.id)).all()
+    known = _settings(session, [row.id for row in rows])
     return page(
-        rows, paging, key=lambda row: (row.id,), view=lambda row: SourceView.of(row, service.settings.public_url)
+        rows,
+        paging,
+        key=lambda row: (row.id,),
+        view=lambda row: SourceView.of(row, service.settings.public_url, known.get(row.id, ({}, 0))),
     )
+
+
+@router.get("/v1/sources/{source_id}")
+def get_source(source_id: SourceId, caller: Reader, session: ReadSession, service: Services) -> SourceView:
+    """Return one source with the settings its deliveries are read by."""
+    row = session.exec(
+        select(SourceRow).where(col(SourceRow.merchant_id) == caller.merchant_id, col(SourceRow.id) == source_id)
+    ).one_or_none()
+    if row is None:
+        raise Missing("This merchant has no such source.")
+    return _view(session, row, service)
+
+
+@router.put("/v1/sources/{source_id}/settings")
+def set_source_settings(
+    source_id: SourceId, asked: SourceSettingsPut, caller: Admin, session: WriteSession, service: Services
+) -> SourceView:
+    """Read deliveries by these settings from now on, and parked ones when they are replayed.
+
+    What was read before stays as it was read. The same settings again make no new version.
+    """
+    row = _locked(session, caller.merchant_id, source_id)
+    _check_settings(Platform(row.platform), asked.settings)
+    known, version = _settings(session, [source_id]).get(source_id, ({}, 0))
+    if asked.settings != known:
+        session.add(
+            SourceSettingsRow(source_id=source_id, version=version + 1, settings=asked.settings, created_at=utc_now())
+        )
+        session.flush()
+    return _view(session, row, service)
 
 
 @router.post("/v1/sources/{source_id}/disable")
 def disable_source(source_id: SourceId, caller: Admin, session: WriteSession, service: Services) -> SourceView:
     """Refuse deliveries from now on. What was delivered stays. Repeating it changes nothing."""
+    row = _locked(session, caller.merchant_id, source_id)
+    if row.disabled_at is None:
+        row.disabled_at = utc_now()
+    return _view(session, row, service)
+
+
+def _locked(session: Session, merchant_id: UUID, source_id: UUID) -> SourceRow:
+    """A source that a shop delivers to. Whoever else changes it waits, so that versions are numbered one by one."""
     row = session.exec(
         select(SourceRow)
         .where(
-            col(SourceRow.merchant_id) == caller.merchant_id,
+            col(SourceRow.merchant_id) == merchant_id,
             col(SourceRow.id) == source_id,
             col(SourceRow.platform) != Platform.DESK,
         )
@@ -123,13 +208,29 @@ def disable_source(source_id: SourceId, caller: Admin, session: WriteSession, se
     ).one_or_none()
     if row is None:
         raise Missing("This merchant has no such source.")
-    if row.disabled_at is None:
-        row.disabled_at = utc_now()
-    return SourceView.of(row, service.settings.public_url)
+    return row
 
 
-def _check_standard_webhooks(secret: str) -> None:
+def _check_settings(platform: Platform, settings: dict[str, Any]) -> None:
     try:
-        standard_webhooks.signature(secret.encode(), "id", "0", b"")
-    except BadSignature:
-        raise UnusableSecret("A generic source signs with whsec_ and the base64 of 24 to 64 bytes.") from None
+        ADAPTERS[platform].check_settings(settings)
+    except NotUnderstood as error:
+        raise UnusableSettings(error.detail) from None
+
+
+def _view(session: Session, row: SourceRow, service: Services) -> SourceView:
+    return SourceView.of(row, service.settings.public_url, _settings(session, [row.id]).get(row.id, ({}, 0)))
+
+
+def _settings(session: Session, source_ids: list[UUID]) -> dict[UUID, tuple[dict[str, Any], int]]:
+    """The newest settings of sources, with their version; a source that never had any is absent."""
+    rows = fetch(
+        session,
+        """
+        SELECT DISTINCT ON (source_id) source_id, settings, version
+        FROM source_settings WHERE source_id = ANY(CAST(:ids AS uuid[]))
+        ORDER BY source_id, version DESC
+        """,
+        {"ids": source_ids},
+    )
+    return {row.source_id: (row.settings, row.version) for row in rows}

@@ -45,41 +45,47 @@ def store(session: Session, told: Mapping[OrderKey, Sequence[Told]]) -> None:
     rows = [(order, each) for order in sorted(told) for each in told[order]]
     if not rows:
         return
-    # The rule of domain.order.merge in SQL: milestones earliest; else the newest version, under one version the larger
-    # hash, which marks an order snapshot as conflicting.
+    # The rule of domain.order.merge in SQL: milestones earliest; else what is not provisional before what is, then the
+    # newest version, under one version the larger hash, which marks an order snapshot as conflicting.
     execute(
         session,
         """
         INSERT INTO fact AS known (merchant_id, order_id, kind, key, version_at, version_amount, body_hash,
-                                   conflicting, payload, inbox_id)
-        SELECT merchant_id, order_id, kind, key, version_at, version_amount, body_hash, conflicting,
+                                   conflicting, provisional, payload, inbox_id)
+        SELECT merchant_id, order_id, kind, key, version_at, version_amount, body_hash, conflicting, provisional,
                CAST(payload AS jsonb), inbox_id
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[]), CAST(:kinds AS text[]),
                     CAST(:keys AS text[]), CAST(:versions AS timestamptz[]), CAST(:amounts AS bigint[]),
-                    CAST(:hashes AS bytea[]), CAST(:conflicts AS boolean[]), CAST(:payloads AS text[]),
-                    CAST(:inbox_ids AS uuid[]))
-             AS told (merchant_id, order_id, kind, key, version_at, version_amount, body_hash, conflicting, payload,
-                      inbox_id)
+                    CAST(:hashes AS bytea[]), CAST(:conflicts AS boolean[]), CAST(:provisionals AS boolean[]),
+                    CAST(:payloads AS text[]), CAST(:inbox_ids AS uuid[]))
+             AS told (merchant_id, order_id, kind, key, version_at, version_amount, body_hash, conflicting, provisional,
+                      payload, inbox_id)
         ON CONFLICT (merchant_id, order_id, kind, key) DO UPDATE
         SET version_at = excluded.version_at, version_amount = excluded.version_amount,
+            provisional = excluded.provisional,
             conflicting = excluded.conflicting
                 OR (known.kind = 'order' AND known.version_at = excluded.version_at
                     AND (known.conflicting OR known.body_hash <> excluded.body_hash)),
             body_hash = CASE WHEN known.version_at = excluded.version_at
                                   AND known.version_amount = excluded.version_amount
+                                  AND known.provisional = excluded.provisional
                              THEN greatest(known.body_hash, excluded.body_hash) ELSE excluded.body_hash END,
             payload = CASE WHEN known.version_at = excluded.version_at
                                 AND known.version_amount = excluded.version_amount
+                                AND known.provisional = excluded.provisional
                                 AND known.body_hash > excluded.body_hash
                            THEN known.payload ELSE excluded.payload END,
             inbox_id = CASE WHEN known.version_at = excluded.version_at
                                  AND known.version_amount = excluded.version_amount
+                                 AND known.provisional = excluded.provisional
                                  AND known.body_hash > excluded.body_hash
                             THEN known.inbox_id ELSE excluded.inbox_id END
         WHERE CASE WHEN known.kind = 'milestone'
                    THEN (excluded.version_at, excluded.body_hash) < (known.version_at, known.body_hash)
-                   ELSE (excluded.version_at, excluded.version_amount) > (known.version_at, known.version_amount)
-                        OR ((excluded.version_at, excluded.version_amount) = (known.version_at, known.version_amount)
+                   ELSE (NOT excluded.provisional, excluded.version_at, excluded.version_amount)
+                            > (NOT known.provisional, known.version_at, known.version_amount)
+                        OR ((excluded.provisional, excluded.version_at, excluded.version_amount)
+                                = (known.provisional, known.version_at, known.version_amount)
                             AND (excluded.body_hash <> known.body_hash
                                  OR (excluded.conflicting AND NOT known.conflicting)))
               END
@@ -93,6 +99,7 @@ def store(session: Session, told: Mapping[OrderKey, Sequence[Told]]) -> None:
             "amounts": [each.fact.version_amount for _, each in rows],
             "hashes": [each.fact.body_hash for _, each in rows],
             "conflicts": [each.fact.conflicting for _, each in rows],
+            "provisionals": [each.fact.provisional for _, each in rows],
             "payloads": [each.fact.text for _, each in rows],
             "inbox_ids": [each.inbox_id for _, each in rows],
         },
@@ -106,7 +113,8 @@ def load(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, OrderFa
     rows = fetch(
         session,
         """
-        SELECT fact.merchant_id, fact.order_id, kind, key, version_at, version_amount, payload, body_hash, conflicting
+        SELECT fact.merchant_id, fact.order_id, kind, key, version_at, version_amount, payload, body_hash, conflicting,
+               provisional
         FROM fact
         JOIN unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[])) AS asked (merchant_id, order_id)
           ON fact.merchant_id = asked.merchant_id AND fact.order_id = asked.order_id
@@ -124,6 +132,7 @@ def load(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, OrderFa
                 payload=row.payload,
                 body_hash=row.body_hash,
                 conflicting=row.conflicting,
+                provisional=row.provisional,
             )
         )
     return {order: OrderFacts.of(each) for order, each in facts.items()}

@@ -347,7 +347,8 @@ class Fact:
     key: tells facts of one kind apart: the refund's, dispute's or hold's id, the milestone, the decision's register;
     empty for the order. version_at: the source's own time of this version, never our time of receipt.
     text: the translated body as canonical JSON; body_hash: its SHA-256, so a harmless re-serialisation by the shop is
-    the same body. conflicting: another body came under the same version.
+    the same body. conflicting: another body came under the same version. provisional: a refund told by its total alone,
+    until its lines are known; the same refund with its lines counts instead, whichever is newer.
     """
 
     kind: FactKind
@@ -358,14 +359,23 @@ class Fact:
     text: str
     body_hash: bytes
     conflicting: bool = False
+    provisional: bool = False
 
     @classmethod
     def of(
-        cls, kind: FactKind, body: FactBody, *, key: str = "", version_at: datetime, version_amount: int = 0
+        cls,
+        kind: FactKind,
+        body: FactBody,
+        *,
+        key: str = "",
+        version_at: datetime,
+        version_amount: int = 0,
+        provisional: bool = False,
     ) -> Self:
         """A fact as an adapter or the desk makes it."""
         text = _CANONICAL.encode(body.as_json())
-        return cls(kind, key, version_at, version_amount, body, text, hashlib.sha256(text.encode()).digest())
+        body_hash = hashlib.sha256(text.encode()).digest()
+        return cls(kind, key, version_at, version_amount, body, text, body_hash, provisional=provisional)
 
     @classmethod
     def stored(
@@ -378,23 +388,36 @@ class Fact:
         payload: JsonObject,
         body_hash: bytes,
         conflicting: bool,
+        provisional: bool = False,
     ) -> Self:
         """A fact as read back from its row."""
         body = _BODY[FactKind(kind)].of_json(payload)
-        return cls(FactKind(kind), key, version_at, version_amount, body, "", body_hash, conflicting)
+        return cls(FactKind(kind), key, version_at, version_amount, body, "", body_hash, conflicting, provisional)
 
     @property
-    def version(self) -> tuple[datetime, int]:
-        return (self.version_at, self.version_amount)
+    def version(self) -> tuple[bool, datetime, int]:
+        """What is compared first, second, third: the larger counts."""
+        return (not self.provisional, self.version_at, self.version_amount)
 
 
 def order_fact(snapshot: OrderSnapshot, *, version_at: datetime) -> Fact:
     return Fact.of(FactKind.ORDER, snapshot, version_at=version_at)
 
 
-def refund_fact(refund_id: str, refund: RefundFact, *, version_at: datetime) -> Fact:
-    """The version is the event's time, then the amount: of two totals told at one time the larger counts."""
-    return Fact.of(FactKind.REFUND, refund, key=refund_id, version_at=version_at, version_amount=refund.goods_minor)
+def refund_fact(refund_id: str, refund: RefundFact, *, version_at: datetime, provisional: bool = False) -> Fact:
+    """The version is the event's time, then the amount: of two totals told at one time the larger counts.
+
+    provisional: only a total is known so far. That is no matter of time: an order told again later still shows the
+    bare total of a refund whose lines came long ago.
+    """
+    return Fact.of(
+        FactKind.REFUND,
+        refund,
+        key=refund_id,
+        version_at=version_at,
+        version_amount=refund.goods_minor,
+        provisional=provisional,
+    )
 
 
 def dispute_fact(dispute_id: str, dispute: DisputeFact, *, version_at: datetime) -> Fact:
@@ -420,8 +443,8 @@ def decision_fact(decision: DecisionFact) -> Fact:
 def merge(old: Fact, new: Fact) -> Fact:
     """The one of two facts under one key that counts. Argument order does not matter.
 
-    Milestones: the earliest. Everything else: the newest version; under one version the larger body hash, and for
-    order snapshots the mark that two bodies disagree. `ledger` facts in SQL follow the same rule (`commissions/facts`).
+    Milestones: the earliest. Everything else: what is not provisional, then the newest version; under one version the
+    larger body hash, and for order snapshots the mark that two bodies disagree. `ledger` facts in SQL follow the same rule (`commissions/facts`).
     """
     if old.kind is FactKind.MILESTONE:
         return min(old, new, key=lambda fact: (fact.version_at, fact.body_hash))

@@ -50,15 +50,18 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading, grammar: 
         hashlib.sha256(delivery.body).digest(),
         grammar=grammar,
         settings_version=source.settings_version,
+        shop_domain=delivery.shop_domain,
     )
     if source.shop_domain and delivery.shop_domain and source.shop_domain != delivery.shop_domain.lower():
-        return received.parked("other_shop_domain", f"This source is {source.shop_domain}'s; another shop sent this.")
+        return _another_shops(received, source.shop_domain)
     try:
         translation = ADAPTERS[grammar or source.platform].translate(
             delivery, replace(reading, settings=source.settings)
         )
     except NotUnderstood as error:
         return received.parked(error.reason_code, error.detail)
+    if source.shop_domain and translation.shop_domain and source.shop_domain != translation.shop_domain.lower():
+        return _another_shops(received, source.shop_domain)
     return replace(
         received,
         order=(source.id, translation.order_id) if translation.order_id else None,
@@ -68,3 +71,8 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading, grammar: 
         reason_code=translation.ignored,
         detail=translation.detail,
     )
+
+
+def _another_shops(received: Received, shop_domain: str) -> Received:
+    """Signed by this source's secret, and yet not from its shop: two shops share a secret, or one was copied."""
+    return received.parked("other_shop_domain", f"This source is {shop_domain}'s; another shop sent this.")

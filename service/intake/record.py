@@ -37,6 +37,7 @@ class Received:
     order: whose facts these are; None where nothing was understood. state: APPLIED, IGNORED or PARKED as far as can be
     said without looking; reason_code and detail say why it is not applied. understood: what the sender is told.
     grammar, settings_version: how the body was read, so that it can be read again (see `tables.orders.InboxRow`).
+    shop_domain: who said, beside the body, to have sent it; empty if nobody.
     """
 
     merchant_id: UUID
@@ -53,6 +54,7 @@ class Received:
     detail: str = ""
     grammar: Platform | None = None
     settings_version: int = 0
+    shop_domain: str = ""
 
     @property
     def key(self) -> tuple[UUID, UUID, str, bytes]:
@@ -174,18 +176,19 @@ def _file(session: Session, received: Sequence[Received], when: Mapping[UUID, Me
         """
         INSERT INTO inbox (merchant_id, source_id, delivery_id, body_hash, id, topic, received_at, body, state, answered,
                            reason_code, detail, order_source_id, order_external_id, understood, grammar,
-                           settings_version)
+                           settings_version, shop_domain)
         SELECT merchant_id, source_id, delivery_id, body_hash, id, topic, received_at, body, state, state,
                reason_code, detail, order_source_id, order_external_id, CAST(understood AS jsonb), grammar,
-               settings_version
+               settings_version, shop_domain
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:source_ids AS uuid[]), CAST(:delivery_ids AS text[]),
                     CAST(:hashes AS bytea[]), CAST(:ids AS uuid[]), CAST(:topics AS text[]),
                     CAST(:moments AS timestamptz[]), CAST(:bodies AS bytea[]), CAST(:states AS text[]),
                     CAST(:reasons AS text[]), CAST(:details AS text[]), CAST(:order_sources AS uuid[]),
                     CAST(:order_names AS text[]), CAST(:understood AS text[]), CAST(:grammars AS text[]),
-                    CAST(:settings_versions AS bigint[]))
+                    CAST(:settings_versions AS bigint[]), CAST(:shop_domains AS text[]))
              AS came (merchant_id, source_id, delivery_id, body_hash, id, topic, received_at, body, state, reason_code,
-                      detail, order_source_id, order_external_id, understood, grammar, settings_version)
+                      detail, order_source_id, order_external_id, understood, grammar, settings_version,
+                      shop_domain)
         ON CONFLICT (merchant_id, source_id, delivery_id, body_hash) DO NOTHING
         RETURNING merchant_id, source_id, delivery_id, body_hash, id
         """,
@@ -206,6 +209,7 @@ def _file(session: Session, received: Sequence[Received], when: Mapping[UUID, Me
             "understood": [each.understood_text for each in received],
             "grammars": [each.grammar for each in received],
             "settings_versions": [each.settings_version for each in received],
+            "shop_domains": [each.shop_domain for each in received],
         },
     )
     return {(row.merchant_id, row.source_id, row.delivery_id, bytes(row.body_hash)): row.id for row in rows}

@@ -18,7 +18,7 @@ def replay(
 ) -> dict[UUID, Recorded]:
     """Translate parked deliveries again and let what is understood now count. Returns their new answers by inbox id.
 
-    They are read by the settings their source has now.
+    They are read by the settings their source has now. Another shop's delivery stays another shop's.
 
     Only parked rows are touched: what counted once counts already, what waits needs no help. reading: by merchant.
     """
@@ -26,6 +26,9 @@ def replay(
         session,
         """
         SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, grammar, source.platform,
+               source.shop_domain AS own_domain,
+               -- The release before kept no domain: what it parked as another shop's stays another shop's.
+               coalesce(inbox.shop_domain, CASE reason_code WHEN 'other_shop_domain' THEN '?' ELSE '' END) AS shop_domain,
                coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
         FROM inbox JOIN source ON source.id = inbox.source_id
         LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
@@ -47,10 +50,11 @@ def replay(
             merchant_id,
             Platform(row.platform),
             b"",
+            row.own_domain,
             settings=row.settings,
             settings_version=row.version,
         )
-        delivery = Delivery(row.delivery_id, row.topic, bytes(row.body))
+        delivery = Delivery(row.delivery_id, row.topic, bytes(row.body), row.shop_domain)
         grammar = Platform(row.grammar) if row.grammar else None
         read[row.id] = unless_ahead(receive(source, delivery, reading(merchant_id), grammar), when[merchant_id].now)
     _file_again(session, merchant_id, read)

@@ -93,7 +93,7 @@ def _either(found: Row[Any] | None, expected: Row[Any] | None) -> Row[Any]:
 
 _FACTS = """
 SELECT orders.source_id, orders.external_id, fact.order_id, kind, fact.key, version_at, version_amount, body_hash,
-       conflicting, encode(sha256(convert_to(CAST(payload AS text), 'UTF8')), 'hex') AS payload_hash
+       conflicting, provisional, encode(sha256(convert_to(CAST(payload AS text), 'UTF8')), 'hex') AS payload_hash
 FROM fact JOIN orders ON orders.merchant_id = fact.merchant_id AND orders.id = fact.order_id
 WHERE fact.merchant_id = :merchant_id
 ORDER BY orders.source_id, orders.external_id COLLATE "C", kind COLLATE "C", fact.key COLLATE "C"
@@ -117,7 +117,8 @@ def _fact_words(row: Row[Any] | None) -> str:
     if row is None:
         return "none"
     parts = [word(row.version_at), str(row.version_amount), bytes(row.body_hash).hex()[:12], row.payload_hash[:12]]
-    return " / ".join([*parts, "conflicting"] if row.conflicting else parts)
+    marks = [mark for mark in ("conflicting", "provisional") if getattr(row, mark)]
+    return " / ".join(parts + marks)
 
 
 _ORDERS = """

@@ -101,7 +101,8 @@ def replay_orders(
 
 _INBOX = """
 SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, state, received_at, order_source_id,
-       order_external_id, grammar, settings_version, source.platform,
+       order_external_id, grammar, settings_version, source.platform, source.shop_domain AS own_domain,
+       coalesce(inbox.shop_domain, CASE reason_code WHEN 'other_shop_domain' THEN '?' ELSE '' END) AS shop_domain,
        coalesce(source_settings.settings, CAST('{}' AS jsonb)) AS settings
 FROM inbox JOIN source ON source.id = inbox.source_id
 LEFT JOIN source_settings ON source_settings.source_id = inbox.source_id
@@ -237,11 +238,12 @@ class _Books:
                 merchant_id,
                 Platform(row.platform),
                 b"",
+                row.own_domain,
                 settings=row.settings,
                 settings_version=row.settings_version,
             )
             grammar = Platform(row.grammar) if row.grammar else None
-            return receive(source, Delivery(row.delivery_id, row.topic, body), self.reading, grammar)
+            return receive(source, Delivery(row.delivery_id, row.topic, body, row.shop_domain), self.reading, grammar)
         kept = Received(merchant_id, row.source_id, row.delivery_id, row.topic, body, hashlib.sha256(body).digest())
         try:
             order, facts = desk.read_again(body)

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, Boolean, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.domain.order import FactKind
@@ -78,6 +78,8 @@ class InboxRow(SQLModel, table=True):
         default=0, sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": text("0")}
     )
     """The version of the source's settings it was read by; 0 where it had none, and where the release before wrote it."""
+    shop_domain: str | None = words_or_none()
+    """The shop that a header named as the sender; empty if none did, null where the release before wrote it."""
 
 
 class OrderRow(SQLModel, table=True):
@@ -114,6 +116,10 @@ class FactRow(SQLModel, table=True):
     """Second part of a version: a refund's minor units; 1 for a closed dispute or released hold."""
     body_hash: bytes = blob()
     conflicting: bool = Field(nullable=False)
+    provisional: bool = Field(
+        default=False, sa_type=Boolean, nullable=False, sa_column_kwargs={"server_default": text("false")}
+    )
+    """A refund's total told without its lines; a version that has them counts instead, whichever is newer."""
     payload: Json = document()
     inbox_id: UUID = ref()
 

@@ -1,5 +1,8 @@
 """`koc check-books --rebuild`: what it says, how it ends, and that it leaves nothing behind."""
 
+import base64
+import hmac
+import json
 import secrets
 import subprocess
 import sys
@@ -16,7 +19,9 @@ from service.rebuild import database
 from tests.api.test_cli import PATIENCE_S, ROOT, environment, koc
 from tests.support.databases import connect, conninfo
 from tests.support.shop import Shop
+from tests.support.webhooks import body_of
 
+WOO_SECRET = "0123456789abcdef-secret"  # of a shop that exists in tests only
 NewDatabase = Callable[..., AbstractContextManager[str]]
 
 
@@ -188,3 +193,29 @@ def test_asked_to_end_it_drops_what_it_made(shop: Shop, database_url: str) -> No
 
     assert returncode == 130
     assert scratch_of(database_url) == []
+
+
+def test_each_delivery_is_read_again_by_the_settings_it_was_read_by(shop: Shop, database_url: str) -> None:
+    asked = {
+        "platform": "woocommerce",
+        "name": "Tea",
+        "secret": WOO_SECRET,
+        "settings": {"statuses": {"packed": "paid"}},
+    }
+    source = shop.post("/v1/sources", asked).json()["source"]
+    body = json.dumps(
+        body_of("woocommerce", "order_processing_tax_on_top") | {"status": "packed", "date_paid_gmt": None}
+    )
+    headers = {
+        "x-wc-webhook-topic": "order.updated",
+        "x-wc-webhook-delivery-id": "1",
+        "x-wc-webhook-signature": base64.b64encode(hmac.digest(WOO_SECRET.encode(), body.encode(), "sha256")).decode(),
+    }
+    told = shop.client.post(f"/intake/{source['id']}", content=body, headers=headers).json()
+    shop.put(f"/v1/sources/{source['id']}/settings", {"settings": {"statuses": {"packed": "cancelled"}}})
+
+    answer = koc("check-books", "--rebuild", env=environment(database_url))
+
+    assert told["state"] == "applied"
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert f"Made {shop.id} again: 1 deliveries, 0 payouts, no difference" in answer.stdout

@@ -64,4 +64,5 @@ def _as_read_back(fact: Fact) -> Fact:
         payload=json.loads(text),
         body_hash=fact.body_hash,
         conflicting=fact.conflicting,
+        provisional=fact.provisional,
     )

@@ -101,7 +101,13 @@ decisions = st.builds(
 )
 
 order_facts = st.builds(lambda snapshot, at: order_fact(snapshot, version_at=at), snapshots, times)
-refund_facts = st.builds(lambda key, refund, at: refund_fact(key, refund, version_at=at), ids, refunds, times)
+refund_facts = st.builds(
+    lambda key, refund, at, provisional: refund_fact(key, refund, version_at=at, provisional=provisional),
+    ids,
+    refunds,
+    times,
+    st.booleans(),
+)
 dispute_facts = st.builds(lambda key, dispute, at: dispute_fact(key, dispute, version_at=at), ids, disputes, times)
 hold_facts = st.builds(lambda key, hold, at: hold_fact(key, hold, version_at=at), ids, holds, times)
 milestone_facts = st.builds(milestone_fact, st.sampled_from(Milestone), times)

@@ -28,6 +28,7 @@ from service.domain.order import (
     merge,
     milestone_fact,
     order_fact,
+    refund_fact,
 )
 from tests.domain import strategies
 from tests.domain.builders import (
@@ -152,16 +153,53 @@ def test_a_fact_is_told_apart_by_kind_and_key_and_ordered_by_its_version() -> No
     ]
 
     assert [(fact.kind, fact.key, fact.version) for fact in facts] == [
-        (FactKind.ORDER, "", (day(2), 0)),
-        (FactKind.REFUND, "r1", (day(3), 700)),
-        (FactKind.DISPUTE, "d1", (day(3), 0)),
-        (FactKind.DISPUTE, "d1", (day(5), 1)),
-        (FactKind.HOLD, "h1", (day(3), 0)),
-        (FactKind.HOLD, "h1", (day(5), 1)),
-        (FactKind.MILESTONE, "paid", (day(2), 0)),
-        (FactKind.DECISION, f"verdict:{ANN}", (day(4), 0)),
-        (FactKind.DECISION, "attribute", (day(4), 0)),
+        (FactKind.ORDER, "", (True, day(2), 0)),
+        (FactKind.REFUND, "r1", (True, day(3), 700)),
+        (FactKind.DISPUTE, "d1", (True, day(3), 0)),
+        (FactKind.DISPUTE, "d1", (True, day(5), 1)),
+        (FactKind.HOLD, "h1", (True, day(3), 0)),
+        (FactKind.HOLD, "h1", (True, day(5), 1)),
+        (FactKind.MILESTONE, "paid", (True, day(2), 0)),
+        (FactKind.DECISION, f"verdict:{ANN}", (True, day(4), 0)),
+        (FactKind.DECISION, "attribute", (True, day(4), 0)),
     ]
+
+
+def test_a_refund_with_lines_beats_one_by_its_total_alone_whichever_is_newer() -> None:
+    body = a_refund({"1": 700}).body
+    assert isinstance(body, RefundFact)
+    total = RefundFact(body.currency, body.refunded_at, unallocated_minor=900)
+    nothing_of_it_goods = RefundFact(body.currency, body.refunded_at)
+
+    for known in (body, nothing_of_it_goods):
+        with_lines = refund_fact("r1", known, version_at=day(3))
+        for at in (day(1), day(3), day(9)):
+            by_total = refund_fact("r1", total, version_at=at, provisional=True)
+            assert merge(with_lines, by_total) == merge(by_total, with_lines) == with_lines
+
+
+def test_of_totals_alone_the_newest_counts_and_so_it_is_of_refunds_with_lines() -> None:
+    def told(amount: int, on: int, *, provisional: bool) -> Fact:
+        return refund_fact("r1", RefundFact("USD", day(1), (), amount), version_at=day(on), provisional=provisional)
+
+    for provisional in (True, False):
+        old, new = told(900, 2, provisional=provisional), told(0, 3, provisional=provisional)
+        assert merge(old, new) == merge(new, old) == new
+
+
+@examples(200)
+@given(st.permutations(range(4)), st.lists(st.sampled_from(range(4)), max_size=4))
+def test_told_in_any_order_and_often_a_refunds_lines_stay(order: list[int], again: list[int]) -> None:
+    lines = refund_fact("r1", RefundFact("USD", day(1), (("1", 700),)), version_at=day(2))
+    told = [
+        lines,
+        *(
+            refund_fact("r1", RefundFact("USD", day(on), (), 900), version_at=day(on), provisional=True)
+            for on in (1, 2, 5)
+        ),
+    ]
+
+    assert reduce(merge, [told[each] for each in [*order, *again]]) == lines
 
 
 def test_two_bodies_of_one_order_version_are_marked_until_the_next_version() -> None:

@@ -323,7 +323,7 @@ def test_a_refund_names_lines() -> None:
 
     assert (fact.kind, fact.key) == (FactKind.REFUND, "r-1")
     assert fact.body == RefundFact("USD", datetime(2026, 11, 25, 9, tzinfo=UTC), (("1", 1999), ("2", 500)))
-    assert fact.version == (datetime(2026, 11, 25, 9, tzinfo=UTC), 2499)
+    assert fact.version == (True, datetime(2026, 11, 25, 9, tzinfo=UTC), 2499)
 
 
 def test_a_refund_without_lines_is_an_amount_of_goods() -> None:
@@ -493,3 +493,13 @@ def test_no_body_raises_anything_but_not_understood(body: bytes) -> None:
         assert answer.order_id
         assert json.dumps(answer.understood)
         assert all(fact.text.encode() for fact in answer.facts)
+
+
+def test_a_refund_may_be_told_by_its_total_until_its_lines_are_known() -> None:
+    total = read(a_refund(provisional=True, lines=None, amount="25.00"))
+    lines = read(a_refund())
+
+    assert [fact.provisional for fact in (*total.facts, *lines.facts)] == [True, False]
+    assert total.understood["refunds"][0]["provisional"] is True
+    assert "provisional" not in lines.understood["refunds"][0]
+    assert refusal(a_refund(provisional="yes")).reason_code == "invalid_field"

@@ -108,7 +108,7 @@ def test_another_secret_or_body_or_none_at_all_is_refused() -> None:
 
 
 @pytest.mark.parametrize("webhook_id", [None, "", "a\nb", "x" * 300])
-def test_without_a_usable_webhook_id_the_body_is_its_own_id(webhook_id: str | None) -> None:
+def test_without_a_usable_webhook_id_topic_and_body_are_the_id(webhook_id: str | None) -> None:
     headers = headers_of(b"{}")
     del headers["x-shopify-webhook-id"]
 
@@ -116,7 +116,7 @@ def test_without_a_usable_webhook_id_the_body_is_its_own_id(webhook_id: str | No
         SECRET, headers | ({} if webhook_id is None else {"x-shopify-webhook-id": webhook_id}), b"{}", NOW
     )
 
-    assert delivery.delivery_id == "sha256:" + hashlib.sha256(b"{}").hexdigest()
+    assert delivery.delivery_id == "sha256:" + hashlib.sha256(b"orders/create.{}").hexdigest()
 
 
 def test_a_new_secret_is_random() -> None:

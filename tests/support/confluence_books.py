@@ -262,7 +262,8 @@ WHERE commission.merchant_id = :merchant_id AND (target_minor <> 0 OR reason_cod
 """
 
 _FACTS = """
-SELECT external_id, kind, key, version_at, version_amount, body_hash, conflicting, CAST(payload AS text) AS payload
+SELECT external_id, kind, key, version_at, version_amount, body_hash, conflicting, provisional,
+       CAST(payload AS text) AS payload
 FROM fact JOIN orders ON orders.merchant_id = fact.merchant_id AND orders.id = fact.order_id
 WHERE fact.merchant_id = :merchant_id
 """

@@ -185,7 +185,8 @@ def facts_of(seed: int) -> tuple[Fact, ...]:
     # Without an order there is at least an event that waits for it.
     facts = snapshots or [milestone_fact(Milestone.COMPLETED, day(1))]
     facts += _milestones(dice)
-    facts += _refunds(dice, goods, currency)
+    refunds = _refunds(dice, goods, currency)
+    facts += refunds + _totals_without_lines(random.Random(f"totals {seed}"), refunds)
     facts += _disputes(dice, goods, currency)
     facts += _holds(dice)
     facts += _decisions(dice, goods, currency)
@@ -319,6 +320,23 @@ def _refunds(dice: random.Random, goods: int, currency: str) -> list[Fact]:
     return facts
 
 
+def _totals_without_lines(dice: random.Random, refunds: Sequence[Fact]) -> list[Fact]:
+    """Refunds as a shop's order shows them: a total alone, before or after their lines are told, seldom the same amount.
+
+    With dice of their own, so that the rest of a set is what it was before there were such refunds.
+    """
+    return [
+        refund_fact(
+            refund.key,
+            replace(refund.body, lines=(), unallocated_minor=refund.body.goods_minor + dice.choice((0, 120, 800))),
+            version_at=day(dice.randrange(1, 7)),
+            provisional=True,
+        )
+        for refund in refunds
+        if isinstance(refund.body, RefundFact) and dice.random() < 0.3
+    ]
+
+
 def _disputes(dice: random.Random, goods: int, currency: str) -> list[Fact]:
     facts = []
     for dispute_id in ("d1", "d2")[: dice.choice((0, 0, 0, 1, 1, 2))]:
@@ -387,6 +405,7 @@ class Feature(StrEnum):
     OVER_REFUND = "refund above the order"
     REFUND_TAKEN_BACK = "refund taken back"
     REFUND_TIED = "two amounts under one refund version"
+    REFUND_TOTAL_AFTER_LINES = "refund told by a total alone, newer than its lines"
     REFUND_OF_UNKNOWN_LINE = "refund of a line the order lacks"
     FOREIGN_REFUND = "refund in another currency"
     TWO_DISPUTES = "disputed twice"
@@ -463,6 +482,8 @@ def _of_refunds(refunds: Sequence[Fact], snapshot: OrderSnapshot | None) -> set[
     newest: dict[str, Fact] = {}
     for fact in sorted(refunds, key=lambda fact: (fact.version, fact.body_hash)):
         before = newest.get(fact.key)
+        if before is not None and before.provisional and not fact.provisional and before.version_at > fact.version_at:
+            found.add(Feature.REFUND_TOTAL_AFTER_LINES)
         if before is not None and before.version_at == fact.version_at and before.version != fact.version:
             found.add(Feature.REFUND_TIED)
         if before is not None and before.version_amount and not fact.version_amount:
@@ -551,7 +572,8 @@ def _fact_in_code(fact: Fact) -> str:
         case FactKind.DECISION:
             return f"decision_fact({body})"
         case _:
-            return f"{fact.kind.value}_fact({fact.key!r}, {body}, {version})"
+            provisional = ", provisional=True" if fact.provisional else ""
+            return f"{fact.kind.value}_fact({fact.key!r}, {body}, {version}{provisional})"
 
 
 def _value_in_code(value: Any) -> str:

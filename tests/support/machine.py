@@ -385,6 +385,7 @@ class Machine(RuleBasedStateMachine):
         other=other_currencies,
         back=cents,
         named=st.lists(st.tuples(st.sampled_from(["1", "2", "9", "c"]), cents), max_size=2),
+        provisional=st.sampled_from([False, False, True]),
         which=versions,
     )
     def refund(
@@ -396,9 +397,10 @@ class Machine(RuleBasedStateMachine):
         other: str | None,
         back: int,
         named: list[tuple[str, int]],
+        provisional: bool,
         which: str,
     ) -> Any:
-        """Goods come back: part, all or more; on lines or not; or the refund is taken back."""
+        """Goods come back: part, all or more; on lines or not, or not yet; or the refund is taken back."""
         at = self.version(which, name, refund)
         currency = other or self.currencies.get(name, "USD")
         event: Json = {
@@ -411,6 +413,8 @@ class Machine(RuleBasedStateMachine):
             "amount": amount(back + sum(each for _, each in named), currency),
             "lines": [{"line_id": line, "net": amount(each, currency)} for line, each in named],
         }
+        if provisional:
+            event["provisional"] = True
         if refund.startswith("dispute "):
             event["dispute_id"] = refund.removeprefix("dispute ")
         return self.tell(event, again)

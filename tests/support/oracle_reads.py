@@ -46,10 +46,10 @@ def name_of(event: Json) -> str:
     return f"dispute:{event['dispute_id']}" if "dispute_id" in event else str(event["id"])
 
 
-def version_of(event: Json) -> tuple[str, int]:
-    """Of two told at one time, a closed dispute and the larger refund count."""
+def version_of(event: Json) -> tuple[bool, str, int]:
+    """A provisional refund counts only without another; of two told at one time, a closed dispute and the larger refund."""
     more = refund_of(event).whole if event["type"] == "refund" else int("closed_at" in event)
-    return event["updated_at"], more
+    return not event.get("provisional", False), event["updated_at"], more
 
 
 def newest(told: list[tuple[bytes, Json]], kind: str, larger: Callable[[bytes], Any]) -> dict[str, list[Json]]:

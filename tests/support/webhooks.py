@@ -1,7 +1,10 @@
 """Bodies of webhooks, and a merchant whose identities and click ids can be read with the eye."""
 
+import copy
 import json
+import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from service.intake.adapters.model import NotUnderstood, Reading, Translation
 
 Json = dict[str, Any]
 
-SHOPIFY = Path(__file__).parent.parent / "fixtures" / "shopify"
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+SHOPIFY = FIXTURES / "shopify"
 
 READING = Reading(
     read_click=lambda text: Touch(TouchKind.CLICK, text),
@@ -88,6 +92,17 @@ def shopify_body(name: str) -> Json:
     return body
 
 
+def raw_body(shop: str, name: str) -> bytes:
+    """One of our own bodies in a shop's language, byte for byte."""
+    return (FIXTURES / shop / f"{name}.json").read_bytes()
+
+
+def body_of(shop: str, name: str) -> Json:
+    """One of our own bodies, with its decimal numbers exact."""
+    body: Json = json.loads(raw_body(shop, name), parse_float=Decimal)
+    return body
+
+
 def outcome(translate: Callable[[], Translation]) -> Translation | NotUnderstood:
     """What was understood, or why not. Any other error goes through."""
     try:
@@ -97,7 +112,10 @@ def outcome(translate: Callable[[], Translation]) -> Translation | NotUnderstood
 
 
 def as_bytes(value: object) -> bytes:
-    return json.dumps(value).encode()
+    """JSON of a value; a Decimal is written as the number it was read from."""
+    return re.sub(
+        r'"\\u0000([0-9.+-]+(?:E[0-9+-]+)?)"', r"\1", json.dumps(value, default=lambda each: f"\0{each}")
+    ).encode()
 
 
 RUBBISH = st.one_of(
@@ -143,7 +161,7 @@ def places(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
 @st.composite
 def mutated(draw: st.DrawFn, bodies: list[Json]) -> bytes:
     """A good body with up to four values replaced by rubbish, taken out, or repeated."""
-    body = json.loads(json.dumps(draw(st.sampled_from(bodies))))
+    body = copy.deepcopy(draw(st.sampled_from(bodies)))
     for _ in range(draw(st.integers(1, 4))):
         path = draw(st.sampled_from([*places(body)] or [()]))
         if not path:
@@ -159,4 +177,4 @@ def mutated(draw: st.DrawFn, bodies: list[Json]) -> bytes:
                 holder.append(holder[last])
             case _:
                 holder[last] = draw(RUBBISH)
-    return json.dumps(body).encode()
+    return as_bytes(body)

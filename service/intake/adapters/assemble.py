@@ -109,23 +109,26 @@ def understood_order(
     }
 
 
-def understood_refund(order_id: str, refund_id: str, refund: RefundFact, *, version_at: datetime) -> JsonObject:
+def understood_refund(
+    order_id: str, refund_id: str, refund: RefundFact, *, version_at: datetime, provisional: bool = False
+) -> JsonObject:
     """What the sender is told of a refund that came alone."""
     return {
         "kind": "refund",
         "order_id": order_id,
         "updated_at": iso(version_at),
         "currency": refund.currency,
-        "refunds": [refund_told(refund_id, refund)],
+        "refunds": [refund_told(refund_id, refund, provisional=provisional)],
     }
 
 
-def refund_told(refund_id: str, refund: RefundFact) -> JsonObject:
-    """One refund as the sender is told of it."""
-    return {
+def refund_told(refund_id: str, refund: RefundFact, *, provisional: bool = False) -> JsonObject:
+    """One refund as the sender is told of it. provisional: its lines are not known yet."""
+    told: JsonObject = {
         "id": refund_id,
         "refunded_at": iso(refund.refunded_at),
         "goods_minor": refund.goods_minor,
         "unallocated_minor": refund.unallocated_minor,
         "lines": [{"line_id": line_id, "net_minor": net_minor} for line_id, net_minor in refund.lines],
     }
+    return told | {"provisional": True} if provisional else told

@@ -177,9 +177,11 @@ def _refund(event: JsonObject, reading: Reading) -> Translation:  # noqa: ARG001
     # The shop's own refund for a lost dispute takes the dispute's key, so that the two are one.
     dispute_id = an_id(event, "dispute_id") if event.get("dispute_id") is not None else None
     key = refund_id if dispute_id is None else f"dispute:{dispute_id}"
+    provisional = a_flag(event, "provisional")
     refund = RefundFact(currency, refunded_at, lines, whole - on_lines)
-    understood = understood_refund(order_id, key, refund, version_at=version_at)
-    return Translation(order_id, (refund_fact(key, refund, version_at=version_at),), understood)
+    understood = understood_refund(order_id, key, refund, version_at=version_at, provisional=provisional)
+    fact = refund_fact(key, refund, version_at=version_at, provisional=provisional)
+    return Translation(order_id, (fact,), understood)
 
 
 def _dispute(event: JsonObject, reading: Reading) -> Translation:  # noqa: ARG001 - a reader like the others
@@ -240,4 +242,6 @@ _READERS: dict[str, Callable[[JsonObject, Reading], Translation]] = {
     "status": _status,
 }
 
-ADAPTER = Adapter(standard_webhooks.verify, translate, standard_webhooks.new_secret)
+ADAPTER = Adapter(
+    standard_webhooks.verify, translate, standard_webhooks.new_secret, secret_flaw=standard_webhooks.secret_flaw
+)

@@ -61,7 +61,8 @@ class Translation:
 
     order_id: the shop's own id; empty only when `ignored` and the body names no order. understood: told to the sender,
     amounts in minor units; holds no personal data. ignored: the reason_code why it rightly has no effect; then there
-    are no facts. detail: one sentence more for people.
+    are no facts. detail: one sentence more for people. shop_domain: whose the signed body says it is, empty if it
+    does not say.
     """
 
     order_id: str
@@ -69,16 +70,41 @@ class Translation:
     understood: JsonObject
     ignored: str | None = None
     detail: str = ""
+    shop_domain: str = ""
+
+
+def no_settings(settings: JsonObject) -> None:
+    """The settings of a platform whose sources have none."""
+    if settings:
+        raise NotUnderstood("invalid_settings", f"{min(settings)[:40]!r}: sources of this platform have no settings.")
+
+
+def any_secret(secret: str) -> str:  # noqa: ARG001 - whatever it is
+    """No flaw: the platform signs with any text."""
+    return ""
+
+
+def never_a_ping(headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG001 - whatever they are
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One platform. All three are pure but for `new_secret`, and safe to call from any thread.
+    """One platform. All are pure but for `new_secret`, and safe to call from any thread.
 
     verify: (secret, headers by lower-case name, raw body, our now) → delivery; raises BadSignature and nothing else.
     translate: raises NotUnderstood and nothing else. new_secret: for a source that brings none of its own.
+    secret_flaw: why nothing can be signed with a secret; empty if something can. check_settings: raises NotUnderstood
+    for settings that `translate` could not read. is_ping: whether this is what the platform sends, unsigned, to see
+    whether anybody listens; it is answered 200 and not read, so it may only be true of a body that says nothing.
+    challenged: (settings, query) → what to answer a platform that asks by GET whether its deliveries are wanted; None
+    refuses; absent where the platform does not ask.
     """
 
     verify: Callable[[bytes, Mapping[str, str], bytes, datetime], Delivery]
     translate: Callable[[Delivery, Reading], Translation]
     new_secret: Callable[[], str]
+    secret_flaw: Callable[[str], str] = any_secret
+    check_settings: Callable[[JsonObject], None] = no_settings
+    is_ping: Callable[[Mapping[str, str], bytes], bool] = never_a_ping
+    challenged: Callable[[JsonObject, Mapping[str, str]], str | None] | None = None

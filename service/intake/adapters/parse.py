@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
+from fractions import Fraction
 from typing import Any
 
 from service.domain.errors import InvalidAmount
-from service.domain.money import AMOUNT_MAX_MINOR, EXPONENTS, minor_of
+from service.domain.money import AMOUNT_MAX_MINOR, EXPONENTS, minor_of, round_half_away
 from service.domain.order import JsonObject
 from service.intake.adapters.model import NotUnderstood
 
@@ -281,6 +282,16 @@ def minor(value: object, currency: str, where: str, *, strict: bool = True) -> i
         return minor_of(exact, currency, strict=strict)
     except InvalidAmount as error:
         raise NotUnderstood("invalid_amount", f"{where}: {error}") from None
+
+
+def rounded(exact: Decimal, currency: str, where: str) -> int:
+    """Return minor units, zero or more, of an exact number however many digits it has, rounded half away from zero."""
+    if exact < 0:
+        raise NotUnderstood("negative_amount", f"{where}: {exact} is below zero.")
+    amount_minor = round_half_away(Fraction(exact) * 10 ** EXPONENTS[currency])
+    if amount_minor > AMOUNT_MAX_MINOR:
+        raise NotUnderstood("invalid_amount", f"{where}: the amount is beyond the largest amount accepted.")
+    return amount_minor
 
 
 def a_decimal(value: object, where: str) -> Decimal:

@@ -6,14 +6,9 @@ plain field is absent and its shop_money is in that currency. Lines are taken as
 Refund, read 2026-11.
 """
 
-import base64
-import hashlib
-import hmac
-import re
-import secrets
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from service.domain.money import EXPONENTS
 from service.domain.order import (
@@ -28,9 +23,6 @@ from service.domain.order import (
     refund_fact,
 )
 from service.intake.adapters.assemble import (
-    CLICK_PARAMETER,
-    clicks_in,
-    customer,
     lines_of,
     refund_told,
     refunded_of,
@@ -38,10 +30,8 @@ from service.intake.adapters.assemble import (
     understood_order,
     understood_refund,
 )
-from service.intake.adapters.model import Adapter, BadSignature, Delivery, NotUnderstood, Reading, Translation
+from service.intake.adapters.model import Adapter, Delivery, NotUnderstood, Reading, Translation
 from service.intake.adapters.parse import (
-    TOUCHES_MAX,
-    URL_MAX,
     a_count,
     a_currency,
     a_decimal,
@@ -57,6 +47,8 @@ from service.intake.adapters.parse import (
     objects,
     wrong,
 )
+from service.intake.adapters.shopify_shape import click_ids, codes_of, customer_of, order_named, summed
+from service.intake.adapters.signed_body import SignedBody, new_secret
 
 ORDER_TOPICS = frozenset({"orders/create", "orders/updated", "orders/paid", "orders/cancelled", "orders/fulfilled"})
 REFUND_TOPIC = "refunds/create"
@@ -65,35 +57,13 @@ _PAID = frozenset({"paid", "partially_refunded", "refunded"})
 """Values of financial_status that show the whole order was paid once."""
 _NOT_SHIPPED = frozenset({"cancelled", "error", "failure"})
 """Values of a fulfillment's status that count as if it were not there."""
-_HEADER = re.compile(r"[!-~]{1,255}")
-
-
-def verify(secret: bytes, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery:  # noqa: ARG001 - Shopify signs no time
-    """Return the delivery when its HMAC fits. Raises BadSignature; an empty secret verifies nothing.
-
-    No header is signed, so a caught delivery can be sent again under another id or topic: it then says the same
-    once more, or parks. Source: shopify.dev, "Verify webhook deliveries", read 2026-11.
-    """
-    if not secret:
-        raise BadSignature("This source has no secret.")
-    expected = base64.b64encode(hmac.digest(secret, body, "sha256"))
-    given = headers.get("x-shopify-hmac-sha256", "").encode("utf-8", "replace")
-    if not hmac.compare_digest(expected, given):
-        raise BadSignature("X-Shopify-Hmac-Sha256 does not fit these bytes and this source's secret.")
-    delivery_id = _header(headers, "x-shopify-webhook-id") or f"sha256:{hashlib.sha256(body).hexdigest()}"
-    return Delivery(
-        delivery_id, _header(headers, "x-shopify-topic"), body, shop_domain=_header(headers, "x-shopify-shop-domain")
-    )
-
-
-def _header(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name, "")
-    return value if _HEADER.fullmatch(value) else ""
-
-
-def new_secret() -> str:
-    """Return a random secret, to be replaced by the app's client secret or the one Shopify's admin shows."""
-    return secrets.token_hex(32)
+SIGNED = SignedBody(
+    signature="x-shopify-hmac-sha256",
+    topic="x-shopify-topic",
+    shop_domain="x-shopify-shop-domain",
+    delivery_id="x-shopify-webhook-id",
+)
+"""Source: shopify.dev, "Verify webhook deliveries", read 2026-11."""
 
 
 def translate(delivery: Delivery, reading: Reading) -> Translation:
@@ -106,16 +76,9 @@ def translate(delivery: Delivery, reading: Reading) -> Translation:
     if not topic:
         raise NotUnderstood("missing_topic", "The header X-Shopify-Topic says what the body is, and is missing.")
     # An orders/updated with the whole order follows an edit, and an order once paid is not undone by its deletion.
-    order_id = _order_named(load(delivery.body)) if topic.startswith("orders/") else ""
+    order_id = order_named(load(delivery.body)) if topic.startswith("orders/") else ""
     understood: JsonObject = {"kind": "other", "topic": topic, "order_id": order_id}
     return Translation(order_id, (), understood, "topic_without_effect", f"{topic} changes no commission.")
-
-
-def _order_named(body: JsonObject) -> str:
-    """The order an event speaks of without showing it: its own id, or that of an order_edit; empty if neither."""
-    edit = an_object(body, "order_edit")
-    of, key = (body, "id") if edit is None else (edit, "order_id")
-    return "" if of.get(key) is None else an_id(of, key)
 
 
 def _order(body: JsonObject, reading: Reading) -> Translation:
@@ -124,15 +87,15 @@ def _order(body: JsonObject, reading: Reading) -> Translation:
     version_at = a_moment(body, "updated_at")
     placed_at = moment_or_none(body, "processed_at")
     taxes_included = a_flag(body, "taxes_included")
-    codes = _codes(body)
+    codes = codes_of(body)
     snapshot = OrderSnapshot(
         # processed_at is the order's own date also where an order was brought over from another system.
         placed_at=placed_at if placed_at is not None else a_moment(body, "created_at"),
         currency=currency,
         lines=_lines(body, currency, taxes_included=taxes_included),
         cancelled=moment_or_none(body, "cancelled_at") is not None,
-        touches=touches(reading, _click_ids(body), codes),
-        customer=_customer(body, reading),
+        touches=touches(reading, click_ids(body), codes),
+        customer=customer_of(body, reading),
         number=a_label(body, "name") or order_id,
         total_minor=_minor_or_zero(body, "total_price", currency),
         shipping_minor=_shipping(body, currency),
@@ -166,10 +129,10 @@ def _lines(body: JsonObject, currency: str, *, taxes_included: bool) -> tuple[Li
     for index, one in enumerate(objects(body, "line_items")):
         where = f"line_items[{index}]."
         quantity = a_count(one, "quantity", where)
-        net = _amount(one, "price", currency, where) * Decimal(quantity)
-        net -= _sum(one, "discount_allocations", "amount", currency, where)
+        net = _amount(one, "price", where, currency=currency) * Decimal(quantity)
+        net -= summed(one, "discount_allocations", "amount", where, amount=partial(_amount, currency=currency))
         if taxes_included:
-            net -= _sum(one, "tax_lines", "price", currency, where)
+            net -= summed(one, "tax_lines", "price", where, amount=partial(_amount, currency=currency))
         lines.append(
             Line(
                 id=an_id(one, "id", where),
@@ -183,7 +146,7 @@ def _lines(body: JsonObject, currency: str, *, taxes_included: bool) -> tuple[Li
     return lines_of(lines, "line_items")
 
 
-def _amount(of: JsonObject, key: str, currency: str, where: str) -> Decimal:
+def _amount(of: JsonObject, key: str, where: str, *, currency: str) -> Decimal:
     """The plain amount; where there is none, that of its set in the same currency."""
     value = of.get(key)
     if value is None:
@@ -191,18 +154,6 @@ def _amount(of: JsonObject, key: str, currency: str, where: str) -> Decimal:
         if shop_money.get("currency_code") == currency:
             value = shop_money.get("amount")
     return a_decimal(value, where + key)
-
-
-def _sum(of: JsonObject, entries: str, key: str, currency: str, where: str) -> Decimal:
-    """The sum of one amount over a list, none of them below zero."""
-    total = Decimal(0)
-    for index, one in enumerate(objects(of, entries, where)):
-        inner = f"{where}{entries}[{index}]."
-        amount = _amount(one, key, currency, inner)
-        if amount < 0:
-            raise NotUnderstood("negative_amount", f"{inner}{key}: {amount} is below zero.")
-        total += amount
-    return total
 
 
 def _minor_or_zero(of: JsonObject, key: str, currency: str) -> int:
@@ -214,34 +165,8 @@ def _shipping(body: JsonObject, currency: str) -> int:
     shipping = Decimal(0)
     for index, one in enumerate(objects(body, "shipping_lines")):
         key = "price" if one.get("discounted_price") is None else "discounted_price"
-        shipping += _amount(one, key, currency, f"shipping_lines[{index}].")
+        shipping += _amount(one, key, f"shipping_lines[{index}].", currency=currency)
     return minor(shipping, currency, "shipping_lines", strict=False)
-
-
-def _click_ids(body: JsonObject) -> list[str]:
-    """Click ids in cart attributes, by name or by look, then in the address the visit began with."""
-    found = []
-    for one in objects(body, "note_attributes"):
-        value = one.get("value")
-        # Attributes hold whatever a theme or the buyer writes: what is no text is no click id.
-        if type(value) is str and (one.get("name") == CLICK_PARAMETER or value.startswith("clk_")):
-            found.append(value)
-    found += clicks_in(a_text(body, "landing_site", most=URL_MAX))
-    if len(found) > TOUCHES_MAX:
-        raise NotUnderstood("too_many", f"note_attributes: {len(found)} click ids; at most {TOUCHES_MAX} are read.")
-    return found
-
-
-def _codes(body: JsonObject) -> list[str]:
-    codes = objects(body, "discount_codes", most=TOUCHES_MAX)
-    return [a_text(one, "code", f"discount_codes[{index}].") for index, one in enumerate(codes)]
-
-
-def _customer(body: JsonObject, reading: Reading) -> tuple[tuple[str, str], ...]:
-    """The account's identities; a guest's are on the order itself."""
-    account = an_object(body, "customer") or {}
-    known = {"id": account.get("id")} | {kind: account.get(kind) or body.get(kind) for kind in ("email", "phone")}
-    return customer(known, reading, "customer.")
 
 
 def _milestones(body: JsonObject, version_at: datetime) -> list[tuple[Milestone, datetime]]:
@@ -308,15 +233,15 @@ def _read_refund(one: JsonObject, currency: str, where: str, *, taxes_included: 
     named = []
     for index, entry in enumerate(objects(one, "refund_line_items", where)):
         inner = f"{where}refund_line_items[{index}]."
-        subtotal = _amount(entry, "subtotal", currency, inner)
+        subtotal = _amount(entry, "subtotal", inner, currency=currency)
         if taxes_included and entry.get("total_tax") is not None:
-            subtotal = max(subtotal - _amount(entry, "total_tax", currency, inner), Decimal(0))
+            subtotal = max(subtotal - _amount(entry, "total_tax", inner, currency=currency), Decimal(0))
         named.append((an_id(entry, "line_item_id", inner), minor(subtotal, currency, inner + "subtotal", strict=False)))
     discrepancy = Decimal(0)
     for index, entry in enumerate(objects(one, "order_adjustments", where)):
         inner = f"{where}order_adjustments[{index}]."
         if a_text(entry, "kind", inner) == "refund_discrepancy":
-            discrepancy += _amount(entry, "amount", currency, inner)
+            discrepancy += _amount(entry, "amount", inner, currency=currency)
     refunded_at = moment_or_none(one, "processed_at", where)
     return RefundFact(
         currency=currency,
@@ -367,7 +292,10 @@ def _taxes_included(body: JsonObject, currency: str) -> bool:
         if one.get("total_tax") is None:
             continue
         line = an_object(one, "line_item", where) or {}
-        subtotal, line_tax = _amount(one, "subtotal", currency, where), _amount(one, "total_tax", currency, where)
+        subtotal, line_tax = (
+            _amount(one, "subtotal", where, currency=currency),
+            _amount(one, "total_tax", where, currency=currency),
+        )
         rates = [
             a_decimal(entry["rate"], f"{where}line_item.tax_lines[{place}].rate")
             for place, entry in enumerate(objects(line, "tax_lines", where + "line_item."))
@@ -383,4 +311,4 @@ def _taxes_included(body: JsonObject, currency: str) -> bool:
     return roundings > 0 and miss <= roundings * Decimal(1).scaleb(-EXPONENTS[currency]) and miss < abs(tax - on_top)
 
 
-ADAPTER = Adapter(verify, translate, new_secret)
+ADAPTER = Adapter(SIGNED.verify, translate, new_secret)

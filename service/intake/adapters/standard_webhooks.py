@@ -49,6 +49,15 @@ def signature(secret: bytes, delivery_id: str, timestamp: str, body: bytes) -> b
         raise BadSignature("This source has no usable secret.") from None
 
 
+def secret_flaw(secret: str) -> str:
+    """Return why nothing can be signed with a secret; empty if something can."""
+    try:
+        signature(secret.encode(), "id", "0", b"")
+    except BadSignature:
+        return "Standard Webhooks sign with whsec_ and the base64 of 24 to 64 bytes."
+    return ""
+
+
 def new_secret() -> str:
     """Return a secret of 32 random bytes."""
     return signing.new_secret()
