@@ -95,7 +95,8 @@ class SourceMemory:
             session,
             """
             SELECT merchant_id, platform, secret, shop_domain,
-                   coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
+                   coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version,
+                   (SELECT is_test FROM merchant WHERE merchant.id = source.merchant_id) AS is_test
             FROM source
             LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
                                ORDER BY version DESC LIMIT 1) AS newest ON true
@@ -108,7 +109,14 @@ class SourceMemory:
         row = rows[0]
         secret = self._security.decrypt(bytes(row.secret), purpose=SECRET_PURPOSE)
         return KnownSource(
-            source_id, row.merchant_id, Platform(row.platform), secret, row.shop_domain, row.settings, row.version
+            source_id,
+            row.merchant_id,
+            Platform(row.platform),
+            secret,
+            row.shop_domain,
+            row.settings,
+            row.version,
+            is_test=row.is_test,
         )
 
 
@@ -210,7 +218,8 @@ def refusal(scope: Scope) -> ServiceError | None:
 async def receive_webhook(request: Request) -> Response:
     """POST /intake/{source}: verify, translate, commit, answer.
 
-    200 with what was understood (applied, waiting or ignored), 202 when it was kept but not understood; 401, 404 and
+    200 with what was understood (applied, waiting or ignored), 202 when it was kept but not understood, or 200 without
+    a word where the platform wants that; 401, 404 and
     413 keep nothing; 503 with Retry-After when too many wait already or the database is away.
     """
     service: Service = service_of(request)
@@ -226,7 +235,7 @@ async def receive_webhook(request: Request) -> Response:
         return problem_response(request, DatabaseAway(_SILENT))
     except ServiceError as error:
         return problem_response(request, error)
-    return _answer(cast("Recorded", recorded))
+    return Response() if source.platform in _NO_WORDS_WANTED else _answer(cast("Recorded", recorded))
 
 
 def _source_id(text: str) -> UUID:
@@ -265,6 +274,9 @@ def _answer(recorded: Recorded) -> Response:
         media_type="application/json",
     )
 
+
+_NO_WORDS_WANTED = frozenset({Platform.TIKTOK_SHOP})
+"""Platforms that count a delivery as taken only when the answer is 200 and empty; what became of it, the inbox says."""
 
 _PATH = "/intake/"
 

@@ -14,7 +14,7 @@ from service.api.views import Body, Moment, Name, SourceId, View
 from service.domain.errors import Invalid, Missing
 from service.infra import ids
 from service.infra.clock import utc_now
-from service.intake.adapters import ADAPTERS, standard_webhooks
+from service.intake.adapters import ADAPTERS, standard_webhooks, stripe, tiktok_shop
 from service.intake.adapters.model import BadSignature
 from service.tables.parties import Platform, SourceRow
 
@@ -33,11 +33,15 @@ class UnusableSecret(Invalid):
 
 class SourceCreate(Body):
     name: Name
-    platform: Literal[Platform.GENERIC, Platform.SHOPIFY]
-    shop_domain: Annotated[str, Strict(), Field(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] | None = None
-    """The shop's own host name, such as my-shop.myshopify.com; a delivery that names another is parked."""
+    platform: Literal[Platform.GENERIC, Platform.SHOPIFY, Platform.STRIPE, Platform.TIKTOK_SHOP]
+    shop_domain: (
+        Annotated[str, Strict(), Field(max_length=253, pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)+|[0-9]{1,32})$")] | None
+    ) = None
+    """The shop's own host name, such as my-shop.myshopify.com, or at TikTok Shop its shop_id; a delivery that names
+    another is parked."""
     secret: Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")] | None = None
-    """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer."""
+    """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer. For TikTok
+    Shop app key and app secret with a colon between."""
 
 
 class SourceView(View):
@@ -82,6 +86,8 @@ def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, ser
     """Make a source. Its `webhook_url` is where the platform delivers; its secret is in this answer only."""
     if asked.platform is Platform.GENERIC and asked.secret is not None:
         _check_standard_webhooks(asked.secret)
+    if asked.secret is not None:
+        _check_shape(asked.platform, asked.secret)
     made = ADAPTERS[asked.platform].new_secret() if asked.secret is None else None
     secret = asked.secret or made or ""
     row = SourceRow(
@@ -133,3 +139,10 @@ def _check_standard_webhooks(secret: str) -> None:
         standard_webhooks.signature(secret.encode(), "id", "0", b"")
     except BadSignature:
         raise UnusableSecret("A generic source signs with whsec_ and the base64 of 24 to 64 bytes.") from None
+
+
+def _check_shape(platform: Platform, secret: str) -> None:
+    if platform is Platform.STRIPE and not stripe.is_secret(secret):
+        raise UnusableSecret("Stripe signs with the endpoint's signing secret, whsec_…; an API key is none.")
+    if platform is Platform.TIKTOK_SHOP and not tiktok_shop.is_secret(secret):
+        raise UnusableSecret("TikTok Shop signs with app key and app secret: give both, as app_key:app_secret.")

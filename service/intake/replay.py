@@ -26,7 +26,8 @@ def replay(
         session,
         """
         SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, grammar, source.platform,
-               coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
+               coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version,
+               (SELECT is_test FROM merchant WHERE merchant.id = inbox.merchant_id) AS is_test
         FROM inbox JOIN source ON source.id = inbox.source_id
         LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
                            ORDER BY version DESC LIMIT 1) AS newest ON true
@@ -49,6 +50,7 @@ def replay(
             b"",
             settings=row.settings,
             settings_version=row.version,
+            is_test=row.is_test,
         )
         delivery = Delivery(row.delivery_id, row.topic, bytes(row.body))
         grammar = Platform(row.grammar) if row.grammar else None

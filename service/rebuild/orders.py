@@ -102,7 +102,8 @@ def replay_orders(
 _INBOX = """
 SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, state, received_at, order_source_id,
        order_external_id, grammar, settings_version, source.platform,
-       coalesce(source_settings.settings, CAST('{}' AS jsonb)) AS settings
+       coalesce(source_settings.settings, CAST('{}' AS jsonb)) AS settings,
+       (SELECT is_test FROM merchant WHERE merchant.id = inbox.merchant_id) AS is_test
 FROM inbox JOIN source ON source.id = inbox.source_id
 LEFT JOIN source_settings ON source_settings.source_id = inbox.source_id
                          AND source_settings.version = inbox.settings_version
@@ -239,6 +240,7 @@ class _Books:
                 b"",
                 settings=row.settings,
                 settings_version=row.settings_version,
+                is_test=row.is_test,
             )
             grammar = Platform(row.grammar) if row.grammar else None
             return receive(source, Delivery(row.delivery_id, row.topic, body), self.reading, grammar)

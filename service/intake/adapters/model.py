@@ -48,11 +48,13 @@ class Reading:
     read_click: a click id → the touch it stands for, without link and time when it was not signed by us.
     identify: (kind, value) → keyed hash of "email", "phone" or "id"; empty when nothing is left of the value.
     settings: the source's own, as its platform's adapter defines them; checked when they were set.
+    is_test: the merchant is one for trying out, so that what a shop marks as a test counts.
     """
 
     read_click: Callable[[str], Touch]
     identify: Callable[[str, str], str]
     settings: JsonObject = field(default_factory=dict)
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
