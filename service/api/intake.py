@@ -102,7 +102,8 @@ class SourceMemory:
             session,
             """
             SELECT merchant_id, platform, secret, shop_domain,
-                   coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
+                   coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version,
+                   (SELECT is_test FROM merchant WHERE merchant.id = source.merchant_id) AS is_test
             FROM source
             LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
                                ORDER BY version DESC LIMIT 1) AS newest ON true
@@ -115,7 +116,14 @@ class SourceMemory:
         row = rows[0]
         secret = self._security.decrypt(bytes(row.secret), purpose=SECRET_PURPOSE)
         return KnownSource(
-            source_id, row.merchant_id, Platform(row.platform), secret, row.shop_domain, row.settings, row.version
+            source_id,
+            row.merchant_id,
+            Platform(row.platform),
+            secret,
+            row.shop_domain,
+            row.settings,
+            row.version,
+            is_test=row.is_test,
         )
 
 
@@ -218,7 +226,7 @@ async def receive_webhook(request: Request) -> Response:
 
     200 with what was understood (applied, waiting or ignored), 202 when it was kept but not understood; 401, 404 and
     413 keep nothing; 503 with Retry-After when too many wait already or the database is away. A platform's unsigned ping
-    is answered 200 without a word, and not kept.
+    is answered 200 without a word, and not kept; so, kept, is every delivery of a platform that wants no words.
     """
     service: Service = service_of(request)
     try:
@@ -236,7 +244,7 @@ async def receive_webhook(request: Request) -> Response:
         return problem_response(request, DatabaseAway(_SILENT))
     except ServiceError as error:
         return problem_response(request, error)
-    return _answer(cast("Recorded", recorded))
+    return Response() if ADAPTERS[source.platform].wants_no_words else _answer(cast("Recorded", recorded))
 
 
 async def answer_challenge(request: Request) -> Response:

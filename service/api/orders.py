@@ -464,6 +464,9 @@ def _fact_text(kind: FactKind, key: str, payload: Mapping[str, Any], *, conflict
             return f"The order as the shop shows it: {state}{doubt}."
         case FactKind.REFUND:
             goods_minor = payload["unallocated_minor"] + sum(amount for _, amount in payload["lines"])
+            gross_minor = payload.get("gross_minor", 0)
+            if gross_minor:
+                return f"Refund {key}: {Money(gross_minor, payload['currency'])} given back, with tax and carriage."
             return f"Refund {key}: goods of {Money(goods_minor, payload['currency'])} given back."
         case FactKind.DISPUTE:
             state = f"closed, {payload['outcome']}" if payload["closed_at"] else "open"
@@ -473,6 +476,8 @@ def _fact_text(kind: FactKind, key: str, payload: Mapping[str, Any], *, conflict
             return f"Hold {key} ({payload['reason_code']}): {state}."
         case FactKind.MILESTONE:
             return f"The order was {key}."
+        case FactKind.CANCELLATION:
+            return "The whole order was cancelled."
         case FactKind.DECISION:
             up_to = (
                 f" up to {Money(payload['amount_minor'], payload['currency'])}"

@@ -53,11 +53,15 @@ Settings = Annotated[dict[str, Any], Field(max_length=50)]
 """What they may be is said by the platform's adapter alone, see docs/shops."""
 
 
+_SHOP = r"^([a-z0-9-]+(\.[a-z0-9-]+)+|[0-9]{1,32})$"
+
+
 class SourceCreate(Body):
     name: Name
     platform: DeliveringPlatform
-    shop_domain: Annotated[str, Strict(), Field(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] | None = None
-    """The shop's own host name, such as my-shop.myshopify.com; a delivery that names another is parked."""
+    shop_domain: Annotated[str, Strict(), Field(max_length=253, pattern=_SHOP)] | None = None
+    """The shop's own host name, such as my-shop.myshopify.com, or at TikTok Shop its shop_id; a delivery that names
+    another is parked."""
     secret: Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")] | None = None
     """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer."""
     settings: Settings = Field(default_factory=dict)

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Self
 from uuid import UUID
 
-from service.domain.money import spread
+from service.domain.money import round_half_away, spread
 
 JsonObject = dict[str, Any]
 
@@ -37,6 +38,8 @@ class FactKind(StrEnum):
     HOLD = "hold"
     MILESTONE = "milestone"
     """paid, fulfilled, delivered or completed; the earliest time counts."""
+    CANCELLATION = "cancellation"
+    """The whole order was cancelled for good, told apart from its snapshot by a shop that shows none."""
     DECISION = "decision"
     """What a person at the merchant's desk decided."""
 
@@ -102,7 +105,8 @@ class OrderSnapshot:
     """The order as the shop showed it at `version_at`.
 
     touches: in the order the shop listed them. customer: keyed hashes by kind ("email", "phone", "id"), never the
-    values. shipping_minor, tax_minor, discount_minor, total_minor: shown to people, no commission depends on them.
+    values. shipping_minor, discount_minor, total_minor: shown to people, no commission depends on them; tax_minor only
+    says what part of a refund told in gross is goods.
     """
 
     placed_at: datetime
@@ -178,24 +182,35 @@ class RefundFact:
 
     lines: (line id, goods value in minor units) as far as the shop named lines. unallocated_minor: goods value it did
     not put on a line; spread over the goods lines by what remains of them. Both zero or more, without tax and shipping.
+    gross_minor: money given back by somebody who does not know what of it is goods, such as a card processor: the
+    snapshot tells how much that is (`goods_part`); the rest as unallocated_minor.
     """
 
     currency: str
     refunded_at: datetime
     lines: tuple[tuple[str, int], ...] = ()
     unallocated_minor: int = 0
+    gross_minor: int = 0
 
     @property
     def goods_minor(self) -> int:
+        """What is known to be goods; without the goods' part of gross_minor, which depends on the order."""
         return sum(amount for _, amount in self.lines) + self.unallocated_minor
 
+    @property
+    def given_back_minor(self) -> int:
+        """Everything that was given back, as far as it may be goods; 0 when no goods can be among it."""
+        return self.goods_minor + self.gross_minor
+
     def as_json(self) -> JsonObject:
-        return {
+        told: JsonObject = {
             "currency": self.currency,
             "refunded_at": _moment(self.refunded_at),
             "lines": [list(line) for line in self.lines],
             "unallocated_minor": self.unallocated_minor,
         }
+        # Left out where there is none, so that every other refund keeps the text and hash it has always had.
+        return told | {"gross_minor": self.gross_minor} if self.gross_minor else told
 
     @classmethod
     def of_json(cls, stored: JsonObject) -> Self:
@@ -204,6 +219,7 @@ class RefundFact:
             refunded_at=datetime.fromisoformat(stored["refunded_at"]),
             lines=tuple((line_id, amount) for line_id, amount in stored["lines"]),
             unallocated_minor=stored["unallocated_minor"],
+            gross_minor=stored.get("gross_minor", 0),
         )
 
 
@@ -214,22 +230,27 @@ class DisputeOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DisputeFact:
-    """A chargeback or complaint. Open until closed_at; lost, it counts as a refund of amount_minor."""
+    """A chargeback or complaint. Open until closed_at; lost, it counts as a refund of amount_minor.
+
+    gross: amount_minor holds tax and carriage too, so that only its goods' part counts, as with a refund's gross_minor.
+    """
 
     opened_at: datetime
     currency: str
     amount_minor: int
     closed_at: datetime | None = None
     outcome: DisputeOutcome | None = None
+    gross: bool = False
 
     def as_json(self) -> JsonObject:
-        return {
+        told: JsonObject = {
             "opened_at": _moment(self.opened_at),
             "currency": self.currency,
             "amount_minor": self.amount_minor,
             "closed_at": _moment_or_none(self.closed_at),
             "outcome": self.outcome,
         }
+        return told | {"gross": True} if self.gross else told
 
     @classmethod
     def of_json(cls, stored: JsonObject) -> Self:
@@ -239,12 +260,13 @@ class DisputeFact:
             amount_minor=stored["amount_minor"],
             closed_at=datetime.fromisoformat(stored["closed_at"]) if stored["closed_at"] else None,
             outcome=DisputeOutcome(stored["outcome"]) if stored["outcome"] else None,
+            gross=stored.get("gross", False),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class HoldFact:
-    """Somebody asked us to wait. Open until released_at."""
+    """Somebody asked us to wait. Open until released_at; one that awaits a refund (`awaits`) also ends with that."""
 
     opened_at: datetime
     reason_code: str
@@ -269,6 +291,20 @@ class HoldFact:
 @dataclass(frozen=True, slots=True)
 class MilestoneFact:
     """The order reached a milestone; the key names which."""
+
+    at: datetime
+
+    def as_json(self) -> JsonObject:
+        return {"at": _moment(self.at)}
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        return cls(at=datetime.fromisoformat(stored["at"]))
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationFact:
+    """The whole order was cancelled, for good. Only for shops where no order comes back from that."""
 
     at: datetime
 
@@ -328,7 +364,7 @@ class DecisionFact:
         )
 
 
-FactBody = OrderSnapshot | RefundFact | DisputeFact | HoldFact | MilestoneFact | DecisionFact
+FactBody = OrderSnapshot | RefundFact | DisputeFact | HoldFact | MilestoneFact | CancellationFact | DecisionFact
 
 _BODY: dict[FactKind, type[FactBody]] = {
     FactKind.ORDER: OrderSnapshot,
@@ -336,6 +372,7 @@ _BODY: dict[FactKind, type[FactBody]] = {
     FactKind.DISPUTE: DisputeFact,
     FactKind.HOLD: HoldFact,
     FactKind.MILESTONE: MilestoneFact,
+    FactKind.CANCELLATION: CancellationFact,
     FactKind.DECISION: DecisionFact,
 }
 
@@ -415,7 +452,7 @@ def refund_fact(refund_id: str, refund: RefundFact, *, version_at: datetime, pro
         refund,
         key=refund_id,
         version_at=version_at,
-        version_amount=refund.goods_minor,
+        version_amount=refund.given_back_minor,
         provisional=provisional,
     )
 
@@ -434,6 +471,18 @@ def hold_fact(hold_id: str, hold: HoldFact, *, version_at: datetime) -> Fact:
 
 def milestone_fact(milestone: Milestone, at: datetime) -> Fact:
     return Fact.of(FactKind.MILESTONE, MilestoneFact(at), key=milestone, version_at=at)
+
+
+def cancellation_fact(at: datetime) -> Fact:
+    return Fact.of(FactKind.CANCELLATION, CancellationFact(at), version_at=at)
+
+
+AWAITS_REFUND = "refund:"
+
+
+def awaits(refund_id: str) -> str:
+    """The key of a hold that waits for what a refund gave back, and ends when the refund itself is told."""
+    return AWAITS_REFUND + refund_id
 
 
 def decision_fact(decision: DecisionFact) -> Fact:
@@ -468,6 +517,7 @@ class OrderFacts:
     holds: dict[str, HoldFact] = field(default_factory=dict)
     milestones: dict[Milestone, datetime] = field(default_factory=dict)
     decisions: dict[str, DecisionFact] = field(default_factory=dict)
+    cancelled_at: datetime | None = None
 
     @classmethod
     def of(cls, facts: Iterable[Fact]) -> Self:
@@ -488,7 +538,22 @@ class OrderFacts:
                     known.milestones[Milestone(fact.key)] = milestone.at
                 case DecisionFact() as decision:
                     known.decisions[fact.key] = decision
+                case CancellationFact() as cancellation:
+                    known.cancelled_at = cancellation.at
+        if known.snapshot is not None and known.cancelled_at is not None:
+            # Whichever came first: a shop that tells this apart has orders that do not come back.
+            known.snapshot = replace(known.snapshot, cancelled=True)
         return known
+
+    @property
+    def open_holds(self) -> list[HoldFact]:
+        """Holds that nobody released and that do not wait for a refund which is here."""
+        return [
+            hold
+            for key, hold in self.holds.items()
+            if hold.released_at is None
+            and not (key.startswith(AWAITS_REFUND) and key.removeprefix(AWAITS_REFUND) in self.refunds)
+        ]
 
     def all_refunds(self) -> dict[str, RefundFact]:
         """Refunds by id, a lost dispute being one called `dispute:<id>`.
@@ -500,7 +565,8 @@ class OrderFacts:
             f"dispute:{dispute_id}": RefundFact(
                 currency=dispute.currency,
                 refunded_at=dispute.closed_at or dispute.opened_at,
-                unallocated_minor=dispute.amount_minor,
+                unallocated_minor=0 if dispute.gross else dispute.amount_minor,
+                gross_minor=dispute.amount_minor if dispute.gross else 0,
             )
             for dispute_id, dispute in self.disputes.items()
             if dispute.outcome is DisputeOutcome.LOST
@@ -520,6 +586,20 @@ class NetLine:
         return self.line.net_minor - self.refunded_minor
 
 
+def goods_part(gross_minor: int, snapshot: OrderSnapshot) -> int:
+    """How much of money given back is goods: goods and tax in their proportion, carriage last.
+
+    So a full return of which carriage is kept takes all goods back, and half the goods with their tax takes half. At
+    most all goods. Depends on nothing but the snapshot, each refund for itself: order of arrival is nothing.
+    Rounded half away from zero.
+    """
+    goods_minor = sum([max(line.net_minor, 0) for line in snapshot.lines if line.goods])
+    taxed_minor = goods_minor + max(snapshot.tax_minor, 0)
+    if taxed_minor == 0:
+        return 0
+    return min(goods_minor, round_half_away(Fraction(gross_minor * goods_minor, taxed_minor)))
+
+
 def net_lines(snapshot: OrderSnapshot, refunds: dict[str, RefundFact]) -> list[NetLine]:
     """Goods lines after all refunds in the snapshot's currency, in the order's line order.
 
@@ -534,7 +614,7 @@ def net_lines(snapshot: OrderSnapshot, refunds: dict[str, RefundFact]) -> list[N
     for refund in refunds.values():
         if refund.currency != snapshot.currency:
             continue
-        loose += refund.unallocated_minor
+        loose += refund.unallocated_minor + (goods_part(refund.gross_minor, snapshot) if refund.gross_minor else 0)
         for line_id, amount in refund.lines:
             if line_id in place:
                 back[place[line_id]] += amount

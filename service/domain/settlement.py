@@ -37,12 +37,12 @@ def frozen_reason(facts: OrderFacts) -> FrozenReason | None:
     """Why the order's money must not move on now, or None."""
     if any(dispute.closed_at is None for dispute in facts.disputes.values()):
         return FrozenReason.DISPUTE
-    if any(hold.released_at is None for hold in facts.holds.values()):
+    if facts.open_holds:
         return FrozenReason.HOLD
     if facts.snapshot is not None:
         currency = facts.snapshot.currency
         # A refund taken back, or of carriage alone, takes nothing from goods and so leaves nothing to convert.
-        if any(refund.goods_minor and refund.currency != currency for refund in facts.all_refunds().values()):
+        if any(refund.given_back_minor and refund.currency != currency for refund in facts.all_refunds().values()):
             return FrozenReason.REFUND_CURRENCY
     return FrozenReason.CONFLICTING_VERSION if facts.conflicting else None
 

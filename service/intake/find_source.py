@@ -31,7 +31,8 @@ def find_source(session: Session, source_id: UUID, *, merchant_id: UUID | None =
         session,
         """
         SELECT merchant_id, platform, shop_domain, disabled_at,
-               coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
+               coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version,
+               (SELECT is_test FROM merchant WHERE merchant.id = source.merchant_id) AS is_test
         FROM source
         LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
                            ORDER BY version DESC LIMIT 1) AS newest ON true
@@ -47,7 +48,14 @@ def find_source(session: Session, source_id: UUID, *, merchant_id: UUID | None =
     if row.disabled_at is not None:
         raise SourceClosed("This source was disabled. Make another, or name the one the shop delivers to.")
     return KnownSource(
-        source_id, row.merchant_id, Platform(row.platform), b"", row.shop_domain, row.settings, row.version
+        source_id,
+        row.merchant_id,
+        Platform(row.platform),
+        b"",
+        row.shop_domain,
+        row.settings,
+        row.version,
+        is_test=row.is_test,
     )
 
 

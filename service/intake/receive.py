@@ -20,6 +20,7 @@ class KnownSource:
     """A source as the intake needs it: the secret in the clear, never logged. shop_domain: the only one, if named.
 
     settings, settings_version: how its bodies are to be read, and by which version of that; 0 where it has none.
+    is_test: its merchant is one for trying out.
     """
 
     id: UUID
@@ -29,6 +30,7 @@ class KnownSource:
     shop_domain: str | None = None
     settings: JsonObject = field(default_factory=dict)
     settings_version: int = 0
+    is_test: bool = False
 
 
 def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Reading:
@@ -56,7 +58,7 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading, grammar: 
         return _another_shops(received, source.shop_domain)
     try:
         translation = ADAPTERS[grammar or source.platform].translate(
-            delivery, replace(reading, settings=source.settings)
+            delivery, replace(reading, settings=source.settings, is_test=source.is_test)
         )
     except NotUnderstood as error:
         return received.parked(error.reason_code, error.detail)

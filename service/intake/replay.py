@@ -29,7 +29,8 @@ def replay(
                source.shop_domain AS own_domain,
                -- The release before kept no domain: what it parked as another shop's stays another shop's.
                coalesce(inbox.shop_domain, CASE reason_code WHEN 'other_shop_domain' THEN '?' ELSE '' END) AS shop_domain,
-               coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version
+               coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version,
+               (SELECT is_test FROM merchant WHERE merchant.id = inbox.merchant_id) AS is_test
         FROM inbox JOIN source ON source.id = inbox.source_id
         LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
                            ORDER BY version DESC LIMIT 1) AS newest ON true
@@ -53,6 +54,7 @@ def replay(
             row.own_domain,
             settings=row.settings,
             settings_version=row.version,
+            is_test=row.is_test,
         )
         delivery = Delivery(row.delivery_id, row.topic, bytes(row.body), row.shop_domain)
         grammar = Platform(row.grammar) if row.grammar else None

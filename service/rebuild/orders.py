@@ -103,7 +103,8 @@ _INBOX = """
 SELECT inbox.id, inbox.source_id, delivery_id, topic, body, body_hash, state, received_at, order_source_id,
        order_external_id, grammar, settings_version, source.platform, source.shop_domain AS own_domain,
        coalesce(inbox.shop_domain, CASE reason_code WHEN 'other_shop_domain' THEN '?' ELSE '' END) AS shop_domain,
-       coalesce(source_settings.settings, CAST('{}' AS jsonb)) AS settings
+       coalesce(source_settings.settings, CAST('{}' AS jsonb)) AS settings,
+       (SELECT is_test FROM merchant WHERE merchant.id = inbox.merchant_id) AS is_test
 FROM inbox JOIN source ON source.id = inbox.source_id
 LEFT JOIN source_settings ON source_settings.source_id = inbox.source_id
                          AND source_settings.version = inbox.settings_version
@@ -241,6 +242,7 @@ class _Books:
                 row.own_domain,
                 settings=row.settings,
                 settings_version=row.settings_version,
+                is_test=row.is_test,
             )
             grammar = Platform(row.grammar) if row.grammar else None
             return receive(source, Delivery(row.delivery_id, row.topic, body, row.shop_domain), self.reading, grammar)

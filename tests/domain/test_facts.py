@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.order import (
+    CancellationFact,
     DecisionFact,
     DisputeFact,
     DisputeOutcome,
@@ -23,6 +24,7 @@ from service.domain.order import (
     MilestoneFact,
     OrderSnapshot,
     RefundFact,
+    cancellation_fact,
     dispute_fact,
     hold_fact,
     merge,
@@ -57,6 +59,7 @@ FACTS = {
     FactKind.DISPUTE: strategies.dispute_facts,
     FactKind.HOLD: strategies.hold_facts,
     FactKind.MILESTONE: strategies.milestone_facts,
+    FactKind.CANCELLATION: st.builds(cancellation_fact, strategies.times),
     FactKind.DECISION: strategies.decision_facts,
 }
 BODIES: dict[FactKind, st.SearchStrategy[object]] = {
@@ -65,6 +68,7 @@ BODIES: dict[FactKind, st.SearchStrategy[object]] = {
     FactKind.DISPUTE: strategies.disputes,
     FactKind.HOLD: strategies.holds,
     FactKind.MILESTONE: st.builds(MilestoneFact, strategies.times),
+    FactKind.CANCELLATION: st.builds(CancellationFact, strategies.times),
     FactKind.DECISION: strategies.decisions,
 }
 

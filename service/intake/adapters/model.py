@@ -48,11 +48,13 @@ class Reading:
     read_click: a click id → the touch it stands for, without link and time when it was not signed by us.
     identify: (kind, value) → keyed hash of "email", "phone" or "id"; empty when nothing is left of the value.
     settings: the source's own, as its platform's adapter defines them; checked when they were set.
+    is_test: the merchant is one for trying out, so that what a shop marks as a test counts.
     """
 
     read_click: Callable[[str], Touch]
     identify: Callable[[str, str], str]
     settings: JsonObject = field(default_factory=dict)
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ class Adapter:
     for settings that `translate` could not read. is_ping: whether this is what the platform sends, unsigned, to see
     whether anybody listens; it is answered 200 and not read, so it may only be true of a body that says nothing.
     challenged: (settings, query) → what to answer a platform that asks by GET whether its deliveries are wanted; None
-    refuses; absent where the platform does not ask.
+    refuses; absent where the platform does not ask. wants_no_words: it counts a delivery as taken only when the answer
+    is 200 and empty; what became of it, the inbox says.
     """
 
     verify: Callable[[bytes, Mapping[str, str], bytes, datetime], Delivery]
@@ -108,3 +111,4 @@ class Adapter:
     check_settings: Callable[[JsonObject], None] = no_settings
     is_ping: Callable[[Mapping[str, str], bytes], bool] = never_a_ping
     challenged: Callable[[JsonObject, Mapping[str, str]], str | None] | None = None
+    wants_no_words: bool = False

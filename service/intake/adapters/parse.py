@@ -33,6 +33,8 @@ _YEAR_MIN, _YEAR_MAX = 1970, 2200
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
+_SECONDS = re.compile(r"[1-9][0-9]{0,11}")
+_SECONDS_END = int(datetime(_YEAR_MAX, 1, 1, tzinfo=UTC).timestamp())
 _COUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 # Most amounts look exactly like this; the rest take the slower way through `minor_of`, which gives the same.
 _USUAL = {
@@ -329,3 +331,13 @@ def a_count(of: JsonObject, key: str, where: str = "") -> str:
 def iso(at: datetime | None) -> str | None:
     """Return a time, which is in UTC, as it is told to the sender."""
     return None if at is None else f"{at.isoformat()[:-6]}Z"
+
+
+def a_second(of: JsonObject, key: str, where: str = "") -> datetime:
+    """Return a time in UTC from whole seconds since 1970, which some send as a text; it has to be there."""
+    value = of.get(key)
+    if type(value) is str and _SECONDS.fullmatch(value):
+        value = int(value)
+    if type(value) is int and 0 < value < _SECONDS_END:
+        return datetime.fromtimestamp(value, UTC)
+    raise wrong(where + key, "whole seconds since 1970", value)
