@@ -86,6 +86,11 @@ class CrashPoint(StrEnum):
     RECONCILE_BEFORE_COMMIT = "reconcile-before-commit"
     """What came back is stored and booked, nothing committed."""
 
+    ANSWER_CLAIMED = "answer-claimed"
+    """A request with an Idempotency-Key has claimed its answer in a unit of work of its own; nothing is done yet."""
+    ANSWER_KEPT = "answer-kept"
+    """The answer to such a request is written, in the unit of work of what it tells, nothing committed."""
+
 
 class Crashed(BaseException):
     """Stands for the death of the process in a test that goes on. Not an Exception: no error handling may survive it."""
