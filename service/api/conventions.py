@@ -42,7 +42,7 @@ class Operation(APIRoute):
         # What it returns runs inside the unit of work: that ends after the response is made and before it is sent.
         handle = self._completed(super().get_route_handler())
         parameters = frozenset(parameters_of(self.dependant))
-        is_post = "POST" in self.methods
+        is_post = "POST" in methods_of(self)
 
         async def answer(request: Request) -> Response:
             versions.choose(request)
@@ -74,7 +74,7 @@ def honour(routers: Iterable[APIRouter]) -> None:
     """Let all routes of /v1 keep to the conventions. Before the application includes them; once more does no harm."""
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     under = [route for route in routes if route.path.startswith(PREFIX)]
-    changed = {id(route.response_model) for route in under if route.methods & _CHANGES}
+    changed = {id(route.response_model) for route in under if methods_of(route) & _CHANGES}
     for route in under:
         # The framework makes routes where they are declared; here they become ours, wherever that was.
         route.__class__ = Operation
@@ -89,6 +89,11 @@ def parameters_of(dependant: Dependant) -> Iterator[str]:
     yield from (field.alias for field in dependant.query_params)
     for each in dependant.dependencies:
         yield from parameters_of(each)
+
+
+def methods_of(route: APIRoute) -> frozenset[str]:
+    """The methods of a route, which has some."""
+    return frozenset(route.methods or ())
 
 
 def is_page(route: APIRoute) -> bool:

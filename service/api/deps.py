@@ -287,9 +287,7 @@ def _own_units(held: _Held, request: Request, service: Services, known: _Key) ->
     held.abandon()
     keeping = idempotency.keeping_in(request)
     if keeping is not None:
-        keeping.claim_apart(
-            service.engine, service.security, merchant_id=known.key.merchant_id, key_id=known.key.id
-        )
+        keeping.claim_apart(service.engine, service.security, merchant_id=known.key.merchant_id, key_id=known.key.id)
     return service.engine
 
 

@@ -56,7 +56,9 @@ class Precondition:
 async def _precondition(
     if_match: Annotated[
         str | None,
-        Header(max_length=2000, description="Change it only if its ETag is this; `*`: only if it exists. Otherwise 412."),
+        Header(
+            max_length=2000, description="Change it only if its ETag is this; `*`: only if it exists. Otherwise 412."
+        ),
     ] = None,
     if_none_match: Annotated[
         str | None, Header(max_length=2000, description="`*`: only if it does not exist yet. Otherwise 412.")

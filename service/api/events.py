@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from sqlmodel import col, select
 
 from service.api.deps import Reader, ReadSession
+from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import EventId, Moment, Text, View
 from service.domain.errors import Invalid, Missing
@@ -38,9 +39,11 @@ class EventView(View):
 
 @router.get("/v1/events")
 def list_events(
+    *,
     caller: Reader,
     session: ReadSession,
     paging: Paging,
+    created: Created,
     type: Annotated[Text | None, Query(description="Events of this type, such as commission.accrued.")] = None,  # noqa: A002 - the API's word
     subject: Annotated[Text | None, Query(description="Events about this: com_…, ord_…, run_… or pay_….")] = None,
 ) -> Page[EventView]:
@@ -48,6 +51,7 @@ def list_events(
     statement = select(OutboxRow).where(col(OutboxRow.merchant_id) == caller.merchant_id)
     if type is not None:
         statement = statement.where(col(OutboxRow.type) == type)
+    statement = created.narrow(statement, col(OutboxRow.created_at))
     if subject is not None:
         prefix = subject.partition("_")[0]
         if prefix not in _SUBJECTS:

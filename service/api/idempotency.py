@@ -187,7 +187,9 @@ class Keeping:
             self._row,
         )
         if rows and bytes(rows[0].fingerprint) != self._fingerprint:
-            raise IdempotencyKeyReused("Method, path, query and body must be those of the first request; or take a new key.")
+            raise IdempotencyKeyReused(
+                "Method, path, query and body must be those of the first request; or take a new key."
+            )
         if not rows or rows[0].status is None:
             raise _in_flight()
         assert self._security is not None

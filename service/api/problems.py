@@ -240,6 +240,11 @@ async def _unreadable(request: Request, error: Exception) -> Response:
     )
 
 
+def parts_of(errors: Sequence[Any], *place: str | int) -> list[ProblemPart]:
+    """What the library found wrong with a part of a body. place: where that part is, in steps."""
+    return [ProblemPart(**_part({**each, "loc": ("body", *place, *each["loc"])})) for each in errors]
+
+
 def _part(part: Mapping[str, Any]) -> dict[str, str]:
     """Say where and why, never what was sent: it may be a secret in the wrong field."""
     place, *steps = part["loc"]
