@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
 from service.domain.payout import ItemState, RunState
