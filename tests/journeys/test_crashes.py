@@ -309,7 +309,8 @@ def test_a_request_repeated_under_its_key_after_a_death_is_done_once(
     settle = ("/v1/jobs/settle", {}, "finance-maker")
 
     def again(path: str, body: Json, by: str) -> Any:
-        return client.post(path, json=body, headers={**shop.key_of(by), "Idempotency-Key": "once"})
+        headers = {"content-type": "application/json", "Idempotency-Key": "once", **shop.key_of(by)}
+        return client.post(path, content=json.dumps(body).encode(), headers=headers)
 
     def die(point: CrashPoint, path: str, body: Json, by: str) -> None:
         with mortal_web(database_url, log=tmp_path / "web.log", **{VARIABLE: point.value}) as web:
