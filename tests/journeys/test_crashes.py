@@ -306,7 +306,7 @@ def test_a_request_repeated_under_its_key_after_a_death_is_done_once(
     shop.an_order(coupon_codes=["LAN"])
     shop.advance(days=15)
     register = ("/v1/affiliates", {"name": "Minh"}, "admin")
-    settle = ("/v1/jobs/settle", {}, "finance-maker")
+    settle: tuple[str, Json, str] = ("/v1/jobs/settle", {}, "finance-maker")
 
     def again(path: str, body: Json, by: str) -> Any:
         headers = {"content-type": "application/json", "Idempotency-Key": "once", **shop.key_of(by)}
