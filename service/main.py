@@ -28,6 +28,7 @@ from service.api import (
     balances,
     clicks,
     commissions,
+    conventions,
     coupons,
     described,
     events,
@@ -191,6 +192,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     # Raw routes first: they are the hot ones, and routes are tried in this order.
     app.router.routes.extend([*intake.routes, *redirect.routes])
+    conventions.honour(ROUTERS)
     for router in ROUTERS:
         app.include_router(router)
     app.router.routes.append(Route("/docs", _docs, include_in_schema=False))

@@ -27,6 +27,7 @@ from service.infra import metrics
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit
 from service.infra.ids import encode, new_id
+from service.infra.kept_answers import OPERATORS, forget
 from service.infra.outgoing import Caller
 from service.infra.security import Security
 from service.infra.settings import Settings
@@ -48,7 +49,9 @@ DELIVER_TURN = timedelta(seconds=2)
 """Short: a job that settles or pays waits meanwhile."""
 DELIVER_LAST_S = 5
 """How long a worker that ends waits for the answer to a delivery under way."""
-EVERY_MERCHANT = (SETTLE, CHAIN, DELIVER)
+FORGET = "forget"
+FORGET_EVERY = timedelta(hours=1)
+EVERY_MERCHANT = (SETTLE, CHAIN, DELIVER, FORGET)
 """Kinds of jobs that each merchant has one of, for ever."""
 RECONCILE_EVERY = timedelta(days=1)
 RECONCILE_FOR = timedelta(days=90)
@@ -288,6 +291,8 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _chain(worker, job, now)
     if job.kind == DELIVER:
         return _deliver(worker, job, now)
+    if job.kind == FORGET:
+        return _forget(worker, job, now)
     if job.kind == EXECUTE:
         return _execute(worker, job, UUID(job.subject), now)
     if job.kind == RECONCILE:
@@ -314,6 +319,14 @@ def _chain(worker: Worker, job: Job, now: datetime) -> datetime:
         merchant = encode("mer", job.merchant_id)
         _log.info("Head of the chain of %s: block %d, digest %s", merchant, head.number, head.digest.hex())
     return now + CHAIN_EVERY if is_done else now
+
+
+def _forget(worker: Worker, job: Job, now: datetime) -> datetime:
+    """Delete answers that have been kept long enough, and those of operators, who have no jobs of their own."""
+    forgotten = 0
+    for merchant_id in (job.merchant_id, OPERATORS):
+        forgotten += run_unit(worker.engine, partial(forget, merchant_id=merchant_id, now=now))
+    return now if forgotten else now + FORGET_EVERY
 
 
 def _note_look(session: Session, job: Job, on: date) -> None:

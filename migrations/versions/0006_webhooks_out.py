@@ -3,7 +3,7 @@
 Only new tables, so servers of the release before go on beside it. What they tell meanwhile reaches no endpoint by
 itself, since they queue nothing; it can be replayed.
 
-Revision: 0006, after 0003.
+Revision: 0006, after 0005.
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

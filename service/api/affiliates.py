@@ -7,13 +7,16 @@ from enum import StrEnum
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Response
-from pydantic import Field, Strict
+from fastapi import APIRouter, Query, Response
+from pydantic import Field, SkipValidation, Strict
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
+from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
+from service.api.etags import IfMatch
+from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.problems import taken
@@ -106,6 +109,10 @@ class AffiliateProfile(Body):
 
 class AffiliateCreate(AffiliateProfile):
     external_id: ExternalId | None = None
+
+
+class AffiliateBulk(Body):
+    items: Annotated[list[SkipValidation[AffiliateCreate]], Field(min_length=1, max_length=ITEMS_MAX)]
 
 
 class AffiliateUpdate(Body):
@@ -248,7 +255,8 @@ class TaxProfileUpdate(Body):
 
 class TaxProfileView(View):
     affiliate_id: AffiliateId
-    rule: TaxRule
+    rule: TaxRule | None
+    """Null: nothing chosen, so nothing is paid out."""
 
 
 @router.post("/v1/affiliates", status_code=201)
@@ -263,7 +271,29 @@ def create_affiliate(asked: AffiliateCreate, caller: Admin, session: WriteSessio
     return AffiliateView.of(row, None)
 
 
-@router.put("/v1/affiliates/by-external-id/{external_id}", responses={201: {"model": AffiliateView}})
+@router.post("/v1/affiliates/bulk")
+def create_affiliates(asked: AffiliateBulk, caller: Admin, session: WriteSession, service: Services) -> BulkView:
+    """Register up to 500 affiliates. Each gets a result of its own; those that cannot be registered spoil no other."""
+    batch = Batch(asked.items, AffiliateCreate)
+    refusal = ExternalIdTaken("An affiliate with this external_id exists.")
+    batch.refuse_repeated(lambda item: item.external_id, refusal)
+
+    def row_of(item: AffiliateCreate) -> AffiliateRow:
+        row = _new(caller, item.external_id)
+        _write_profile(row, item, caller, service.security)
+        return row
+
+    rows = batch.each(row_of)
+    inserted = insert_new(session, rows, key="external_id")
+    for place, row in rows.items():
+        if place in inserted:
+            batch.done(place, status=201, public_id=encode("aff", row.id))
+        else:
+            batch.refuse(place, refusal)
+    return batch.view()
+
+
+@router.put("/v1/affiliates/by-external-id/{external_id:path}", responses={201: {"model": AffiliateView}})
 def put_affiliate_by_external_id(
     external_id: ExternalId,
     asked: AffiliateProfile,
@@ -271,6 +301,7 @@ def put_affiliate_by_external_id(
     session: WriteSession,
     service: Services,
     response: Response,
+    expected: IfMatch,
 ) -> AffiliateView:
     """Register an affiliate under your own id (201), or replace the profile of the one you registered before (200)."""
     row = session.exec(
@@ -278,6 +309,8 @@ def put_affiliate_by_external_id(
         .where(col(AffiliateRow.merchant_id) == caller.merchant_id, col(AffiliateRow.external_id) == external_id)
         .with_for_update()
     ).one_or_none()
+    if expected.is_asked:
+        expected.check(None if row is None else _view(session, row))
     if row is None:
         row = _new(caller, external_id)
         session.add(row)
@@ -291,7 +324,7 @@ def put_affiliate_by_external_id(
     return _view(session, row)
 
 
-@router.get("/v1/affiliates/by-external-id/{external_id}")
+@router.get("/v1/affiliates/by-external-id/{external_id:path}")
 def get_affiliate_by_external_id(external_id: ExternalId, caller: Reader, session: ReadSession) -> AffiliateView:
     """Return the affiliate you registered under your own id."""
     row = session.exec(
@@ -306,12 +339,30 @@ def get_affiliate_by_external_id(external_id: ExternalId, caller: Reader, sessio
 
 @router.get("/v1/affiliates")
 def list_affiliates(
-    caller: Reader, session: ReadSession, paging: Paging, status: AffiliateStatus | None = None
+    *,
+    caller: Reader,
+    session: ReadSession,
+    paging: Paging,
+    created: Created,
+    status: Annotated[AffiliateStatus | None, Query(description="Only affiliates of this status.")] = None,
+    external_id: ExternalIdFilter = None,
+    email: Annotated[Text | None, Query(description="Only affiliates with exactly this address.")] = None,
+    program_id: Annotated[ProgramId | None, Query(description="Only affiliates that ever joined this one.")] = None,
 ) -> Page[AffiliateView]:
     """List the merchant's affiliates, newest first."""
     affiliates = select(AffiliateRow).where(col(AffiliateRow.merchant_id) == caller.merchant_id)
     if status is not None:
         affiliates = affiliates.where(col(AffiliateRow.status) == status)
+    if external_id is not None:
+        affiliates = affiliates.where(col(AffiliateRow.external_id) == external_id)
+    if email is not None:
+        affiliates = affiliates.where(col(AffiliateRow.email) == email)
+    if program_id is not None:
+        joined = select(EnrollmentRow.affiliate_id).where(
+            col(EnrollmentRow.merchant_id) == caller.merchant_id, col(EnrollmentRow.program_id) == program_id
+        )
+        affiliates = affiliates.where(col(AffiliateRow.id).in_(joined))
+    affiliates = created.narrow(affiliates, col(AffiliateRow.created_at))
     rows = session.exec(newest_first(affiliates, paging, AffiliateRow.id)).all()
     since = _status_from(session, caller.merchant_id, [row.id for row in rows])
     return page(rows, paging, key=lambda row: (row.id,), view=lambda row: AffiliateView.of(row, since.get(row.id)))
@@ -328,10 +379,18 @@ def get_affiliate(affiliate_id: AffiliateId, caller: Reader, session: ReadSessio
 
 @router.patch("/v1/affiliates/{affiliate_id}")
 def update_affiliate(
-    affiliate_id: AffiliateId, asked: AffiliateUpdate, caller: Admin, session: WriteSession, service: Services
+    *,
+    affiliate_id: AffiliateId,
+    asked: AffiliateUpdate,
+    caller: Admin,
+    session: WriteSession,
+    service: Services,
+    expected: IfMatch,
 ) -> AffiliateView:
     """Change parts of a profile. New identities count for orders that come from now on."""
     row = _locked(session, caller.merchant_id, affiliate_id)
+    if expected.is_asked:
+        expected.check(_view(session, row))
     given = asked.model_fields_set
     if asked.name is not None:
         row.name = asked.name
@@ -385,12 +444,18 @@ def create_enrollment(
 
 @router.get("/v1/affiliates/{affiliate_id}/enrollments")
 def list_enrollments(
-    affiliate_id: AffiliateId, caller: Reader, session: ReadSession, paging: Paging
+    affiliate_id: AffiliateId,
+    caller: Reader,
+    session: ReadSession,
+    paging: Paging,
+    program_id: Annotated[ProgramId | None, Query(description="Only enrolments in this programme.")] = None,
 ) -> Page[EnrollmentView]:
     """List when an affiliate joined and left programmes, what was recorded last first."""
     enrollments = select(EnrollmentRow).where(
         col(EnrollmentRow.merchant_id) == caller.merchant_id, col(EnrollmentRow.affiliate_id) == affiliate_id
     )
+    if program_id is not None:
+        enrollments = enrollments.where(col(EnrollmentRow.program_id) == program_id)
     rows = session.exec(newest_first(enrollments, paging, EnrollmentRow.id)).all()
     if not rows:
         get_affiliate(affiliate_id, caller, session)
@@ -447,30 +512,50 @@ def create_payout_method(
 
 @router.get("/v1/affiliates/{affiliate_id}/payout-methods")
 def list_payout_methods(
-    affiliate_id: AffiliateId, caller: Reader, session: ReadSession, paging: Paging
+    affiliate_id: AffiliateId,
+    caller: Reader,
+    session: ReadSession,
+    paging: Paging,
+    rail: Annotated[RailName | None, Query(description="Only accounts at this rail.")] = None,
 ) -> Page[PayoutMethodView]:
     """List where the affiliate's money goes and went, newest first. Accounts are masked."""
     methods = select(PayoutMethodRow).where(
         col(PayoutMethodRow.merchant_id) == caller.merchant_id, col(PayoutMethodRow.affiliate_id) == affiliate_id
     )
+    if rail is not None:
+        methods = methods.where(col(PayoutMethodRow.rail) == rail)
     rows = session.exec(newest_first(methods, paging, PayoutMethodRow.id)).all()
     if not rows:
         get_affiliate(affiliate_id, caller, session)
     return page(rows, paging, key=lambda row: (row.id,), view=PayoutMethodView.of)
 
 
+@router.get("/v1/affiliates/{affiliate_id}/tax-profile")
+def get_tax_profile(affiliate_id: AffiliateId, caller: Reader, session: ReadSession) -> TaxProfileView:
+    """Return what is withheld from an affiliate's payouts."""
+    row = session.get(AffiliateRow, (caller.merchant_id, affiliate_id))
+    if row is None:
+        raise Missing(_NONE_SUCH)
+    return _tax_profile(row)
+
+
 @router.put("/v1/affiliates/{affiliate_id}/tax-profile")
 def put_tax_profile(
-    affiliate_id: AffiliateId, asked: TaxProfileUpdate, caller: Admin, session: WriteSession
+    affiliate_id: AffiliateId, asked: TaxProfileUpdate, caller: Admin, session: WriteSession, expected: IfMatch
 ) -> TaxProfileView:
     """Choose what is withheld from an affiliate's payouts. Without a choice it is not paid."""
     row = _locked(session, caller.merchant_id, affiliate_id)
+    expected.check(_tax_profile(row))
     row.tax_rule = asked.rule
     row.updated_at = caller.now
-    return TaxProfileView(affiliate_id=row.id, rule=asked.rule)
+    return _tax_profile(row)
 
 
 _NONE_SUCH = "This merchant has no such affiliate."
+
+
+def _tax_profile(row: AffiliateRow) -> TaxProfileView:
+    return TaxProfileView(affiliate_id=row.id, rule=None if row.tax_rule is None else TaxRule(row.tax_rule))
 
 
 def _new(caller: Caller, external_id: str | None) -> AffiliateRow:

@@ -6,11 +6,12 @@ from enum import StrEnum
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlmodel import Session, col, select
 
 from service.api.deps import Admin, ReadSession, WriteSession
+from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import AffiliateId, Body, KeyId, Moment, Name, View
 from service.domain.errors import Invalid, Missing
@@ -137,9 +138,22 @@ def create_api_key(asked: ApiKeyCreate, caller: Admin, session: WriteSession) ->
 
 
 @router.get("/v1/api-keys")
-def list_api_keys(caller: Admin, session: ReadSession, paging: Paging) -> Page[ApiKeyView]:
+def list_api_keys(
+    *,
+    caller: Admin,
+    session: ReadSession,
+    paging: Paging,
+    created: Created,
+    affiliate_id: Annotated[AffiliateId | None, Query(description="Only keys of this affiliate.")] = None,
+    revoked: Annotated[bool | None, Query(description="True: only revoked ones; false: only the others.")] = None,
+) -> Page[ApiKeyView]:
     """List the merchant's keys, newest first, the revoked ones too."""
     keys = select(ApiKeyRow).where(col(ApiKeyRow.merchant_id) == caller.merchant_id)
+    if affiliate_id is not None:
+        keys = keys.where(col(ApiKeyRow.affiliate_id) == affiliate_id)
+    if revoked is not None:
+        keys = keys.where(col(ApiKeyRow.revoked_at).is_not(None) == revoked)
+    keys = created.narrow(keys, col(ApiKeyRow.created_at))
     rows = session.exec(newest_first(keys, paging, ApiKeyRow.id)).all()
     return page(rows, paging, key=lambda row: (row.id,), view=ApiKeyView.of)
 

@@ -7,6 +7,7 @@ from sqlalchemy import tuple_
 from sqlmodel import col, select
 
 from service.api.deps import Reader, ReadSession
+from service.api.filters import Created
 from service.api.paging import Page, Paging, page
 from service.api.views import AffiliateId, LinkId, Moment, View
 from service.domain.errors import Invalid
@@ -55,9 +56,11 @@ class ClickView(View):
 
 @router.get("/v1/clicks")
 def list_clicks(
+    *,
     caller: Reader,
     session: ReadSession,
     paging: Paging,
+    created: Created,
     link_id: Annotated[LinkId | None, Query(description="Clicks of this link.")] = None,
     affiliate_id: Annotated[AffiliateId | None, Query(description="Clicks that were this affiliate's.")] = None,
 ) -> Page[ClickView]:
@@ -75,6 +78,7 @@ def list_clicks(
         raise Invalid("Name a link_id or an affiliate_id.")
     if affiliate_id is not None:
         statement = statement.where(col(ClickRow.affiliate_id) == affiliate_id)
+    statement = created.narrow(statement, col(ClickRow.at))
     after = paging.after_moment_text()
     if after is not None:
         statement = statement.where(tuple_(col(ClickRow.at), col(ClickRow.id)) < tuple_(*after))

@@ -5,10 +5,14 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from pydantic import Field, SkipValidation, model_validator
+from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 from sqlmodel import Session
 
+from service.api.bulk import ITEMS_MAX, Batch, BulkView
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
+from service.api.filters import Created
 from service.api.paging import Page, PageQuery, Paging, page
 from service.api.views import (
     AffiliateId,
@@ -26,12 +30,12 @@ from service.api.views import (
 )
 from service.commissions.assess import load_intervals
 from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
-from service.domain.errors import Invalid
+from service.domain.errors import Invalid, ServiceError
 from service.domain.payout import holder
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
-from service.intake.desk import Person, UnknownCommission
+from service.intake.desk import Decision, Person, UnknownCommission, Verb
 from service.intake.record import Recorded
 from service.reports.places import PAYABLE_MINOR, STANDING, STATUS
 
@@ -160,6 +164,24 @@ class CommissionRelease(Body):
     reason_code: ReasonCode = "checked"
 
 
+class BulkDecision(Body):
+    commission_id: CommissionId
+    decision: Verb
+    reason_code: ReasonCode
+    amount: MoneyBody | None = None
+    """Of an approval: the most that may be settled, in the commission's currency; left out, what it comes to now."""
+
+    @model_validator(mode="after")
+    def _amount_of_an_approval(self) -> Self:
+        if self.amount is not None and self.decision is not Verb.APPROVE:
+            raise PydanticCustomError("amount", "Only an approval has an amount")
+        return self
+
+
+class CommissionBulk(Body):
+    items: Annotated[list[SkipValidation[BulkDecision]], Field(min_length=1, max_length=ITEMS_MAX)]
+
+
 def select_commissions(
     session: Session, conditions: Sequence[str], parameters: Mapping[str, object], *, limit: int | None = None
 ) -> Sequence[Row[Any]]:
@@ -222,6 +244,7 @@ def list_commissions(
     caller: Reader,
     session: ReadSession,
     paging: Paging,
+    created: Created,
     affiliate_id: Annotated[AffiliateId | None, Query(description="Commissions of this affiliate.")] = None,
     order_id: Annotated[OrderId | None, Query(description="Commissions on this order.")] = None,
     program_id: Annotated[ProgramId | None, Query(description="Commissions of this programme.")] = None,
@@ -240,6 +263,7 @@ def list_commissions(
         "placed_from": ("assessment.placed_at >= :placed_from", placed_from),
         "placed_before": ("assessment.placed_at < :placed_before", placed_before),
     }
+    asked |= {name: (condition, value) for name, condition, value in created.conditions("commission.created_at")}
     given = {name: each for name, each in asked.items() if each[1] is not None}
     conditions = ["commission.merchant_id = :merchant_id", *(condition for condition, _ in given.values())]
     if status is not None:
@@ -259,6 +283,30 @@ def get_commission(commission_id: CommissionId, caller: Reader, session: ReadSes
 def get_commission_receipt(commission_id: CommissionId, caller: Reader, session: ReadSession) -> ReceiptView:
     """Explain a commission to the last minor unit: terms, lines, rounding, and every difference booked."""
     return receipt_of(session, caller.merchant_id, find_commission(session, caller.merchant_id, commission_id))
+
+
+@router.post("/v1/commissions/bulk")
+def decide_commissions(asked: CommissionBulk, caller: Admin, session: WriteSession) -> BulkView:
+    """Decide about up to 500 commissions. Each gets a result of its own; those that cannot be decided spoil no other."""
+    batch = Batch(asked.items, BulkDecision)
+    given = list(batch.open.items())
+    decisions = [
+        Decision(
+            item.commission_id,
+            item.decision,
+            item.reason_code,
+            amount_minor=None if item.amount is None else item.amount.amount_minor,
+            currency=None if item.amount is None else item.amount.currency,
+        )
+        for _, item in given
+    ]
+    answers = desk.decide(session, Person(caller.merchant_id, caller.key_id, caller.now), decisions)
+    for (place, item), answer in zip(given, answers, strict=True):
+        if isinstance(answer, ServiceError):
+            batch.refuse(place, answer)
+        else:
+            batch.done(place, status=200, public_id=ids.encode("com", item.commission_id))
+    return batch.view()
 
 
 @router.post("/v1/commissions/{commission_id}/approve")

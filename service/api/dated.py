@@ -1,5 +1,6 @@
 """When a dated input begins: the one rule of programmes, enrolments, approvals and owners of coupons."""
 
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -18,11 +19,22 @@ def start_of(
     is_first: nothing of this kind was there before, so that it may reach back while the merchant has no order.
     Raises BackDated.
     """
+    return starts_of(session, merchant_id, recorded_at=recorded_at, is_first=is_first)(asked)
+
+
+def starts_of(
+    session: Session, merchant_id: UUID, *, recorded_at: datetime, is_first: bool
+) -> Callable[[datetime | None], datetime]:
+    """Return what `start_of` does, for many of one kind, asking the database once."""
     may_reach_back = has_no_order(session, merchant_id) and is_first
-    if asked is None:
-        asked = _made_at(session, merchant_id) if may_reach_back else recorded_at + CLOCK_TOLERANCE
-    check_start(asked, recorded_at=recorded_at, may_reach_back=may_reach_back)
-    return asked
+    earliest = _made_at(session, merchant_id) if may_reach_back else recorded_at + CLOCK_TOLERANCE
+
+    def start(asked: datetime | None) -> datetime:
+        chosen = earliest if asked is None else asked
+        check_start(chosen, recorded_at=recorded_at, may_reach_back=may_reach_back)
+        return chosen
+
+    return start
 
 
 def has_no_order(session: Session, merchant_id: UUID) -> bool:

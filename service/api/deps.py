@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
+from service.api import idempotency, versions
 from service.domain.errors import Forbidden, Unauthenticated
 from service.infra import security as keys
 from service.infra.batcher import Batcher
@@ -152,6 +153,8 @@ class _OneSession:
         self._writes = writes
         self._end = contextlib.ExitStack()
         self._session: Session | None = None
+        self.asker: tuple[UUID | None, UUID] | None = None
+        """Merchant and key of who asks, once that is known."""
 
     def open(self) -> Session:
         if self._session is None:
@@ -201,8 +204,12 @@ async def _one_session(request: Request, service: Services) -> AsyncIterator[_On
 _Held = Annotated[_OneSession, Depends(_one_session)]
 
 
-def _write_session(held: _Held) -> Iterator[Session]:
+def _write_session(held: _Held, request: Request, service: Services) -> Iterator[Session]:
     with held.kept() as session:
+        keeping = idempotency.keeping_in(request)
+        if keeping is not None and held.asker is not None:
+            merchant_id, key_id = held.asker
+            keeping.claim(session, service.security, merchant_id=merchant_id, key_id=key_id)
         yield session
 
 
@@ -235,7 +242,9 @@ class _Known:
     scopes: frozenset[Scope]
 
 
-def _known(held: _Held, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> _Known:
+def _known(
+    held: _Held, request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> _Known:
     """Recognise the key that came with the request."""
     if credentials is None or not keys.check_api_key(credentials.credentials):
         raise UnknownKey("Send an API key of this service as `Authorization: Bearer koc_…`.")
@@ -257,7 +266,12 @@ def _known(held: _Held, credentials: Annotated[HTTPAuthorizationCredentials | No
         raise RevokedKey("Make a new key with an admin key of the merchant.")
     if key.expires_at is not None and key.expires_at <= now:
         raise ExpiredKey("Make a new key with an admin key of the merchant.")
+    held.asker = (key.merchant_id, key.id)
     merchant = None if row is None else merchant_of(row, now)
+    if merchant is not None:
+        if keys.is_test_key(credentials.credentials) != merchant.is_test:
+            raise UnknownKey("This key is for test merchants and the merchant is live, or the other way round.")
+        versions.say_mode(request, is_test=merchant.is_test)
     return _Known(key, merchant, frozenset(Scope(scope) for scope in key.scopes))
 
 
@@ -269,8 +283,11 @@ def merchant_of(row: MerchantRow, now: datetime) -> Merchant:
 _Key = Annotated[_Known, Depends(_known)]
 
 
-def _own_units(held: _Held, service: Services, known: _Key) -> Engine:  # noqa: ARG001 - the key has been looked up by then
+def _own_units(held: _Held, request: Request, service: Services, known: _Key) -> Engine:
     held.abandon()
+    keeping = idempotency.keeping_in(request)
+    if keeping is not None:
+        keeping.claim_apart(service.engine, service.security, merchant_id=known.key.merchant_id, key_id=known.key.id)
     return service.engine
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from service.api import problems, webhook_events
+from service.api import idempotency, problems, versions, webhook_events
+from service.api.conventions import PREFIX
 from service.api.deps import Allowed
 from service.api.examples import add_examples
 from service.tables.parties import Scope
 
 Json = dict[str, Any]
+
+_PARAMETER = "#/components/parameters/"
 
 FAILURES: dict[int | str, Json] = {
     status: {
@@ -125,6 +128,25 @@ _RAW: Json = {
 }
 
 
+_PARAMETERS: Json = {
+    "IdempotencyKey": {
+        "name": idempotency.HEADER,
+        "in": "header",
+        "required": False,
+        "description": "Makes the request safe to repeat: for 24 hours the same key and request get the same answer.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
+    "KocVersion": {
+        "name": versions.VERSION_HEADER,
+        "in": "header",
+        "required": False,
+        "description": "The version of the API to speak; the newest where it is left out. Each answer tells its own.",
+        "schema": {"type": "string", "enum": list(versions.VERSIONS)},
+    },
+}
+"""Headers that are the same for all operations of /v1, or all of one method."""
+
+
 def scopes_of(route: APIRoute) -> tuple[Scope, ...]:
     """Return the scopes of which a key needs one to be let in; none where no key is asked for."""
     waiting = [route.dependant]
@@ -173,9 +195,13 @@ def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
     description = _with_one_name_each(description)
     description["paths"] = dict(sorted((description["paths"] | _RAW).items()))
     description["webhooks"] = webhook_events.webhooks()
+    description["components"]["parameters"] = _PARAMETERS
     seen: set[str] = set()
-    for path in description["paths"].values():
-        for operation in path.values():
+    for address, path in description["paths"].items():
+        for method, operation in path.items():
+            if address.startswith(PREFIX):
+                names = ["IdempotencyKey", "KocVersion"] if method == "post" else ["KocVersion"]
+                operation.setdefault("parameters", []).extend({"$ref": f"{_PARAMETER}{name}"} for name in names)
             # Said outright: a linter takes silence for forgetfulness.
             operation.setdefault("security", [])
             assert operation["operationId"] not in seen, operation["operationId"]

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from sqlmodel import col, select
 
 from service.api.deps import Reader, ReadSession
+from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import EventId, Moment, Text, View
 from service.domain.errors import Invalid, Missing
@@ -39,6 +40,7 @@ class EventView(View):
 
 @router.get("/v1/events")
 def list_events(
+    *,
     caller: Reader,
     session: ReadSession,
     paging: Paging,
@@ -46,6 +48,7 @@ def list_events(
     subject: Annotated[
         Text | None, Query(description="Events about this: com_…, ord_…, run_…, pay_…, aff_…, inb_… or whk_….")
     ] = None,
+    created: Created,
 ) -> Page[EventView]:
     """List what happened, newest first."""
     statement = select(OutboxRow).where(col(OutboxRow.merchant_id) == caller.merchant_id)
@@ -54,6 +57,7 @@ def list_events(
         if not types:
             raise Invalid("type is neither a type of event, as the description of the webhooks lists them, nor noun.*.")
         statement = statement.where(col(OutboxRow.type).in_(sorted(types)))
+    statement = created.narrow(statement, col(OutboxRow.created_at))
     if subject is not None:
         prefix = subject.partition("_")[0]
         if prefix not in _SUBJECTS:

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.api.deps import Admin, Reader, ReadSession, Services, WriteSession
+from service.api.filters import Created
 from service.api.paging import Page, Paging, page
 from service.api.views import InboxId, Moment, OrderId, SourceId, View
 from service.domain.errors import Conflict, Missing
@@ -98,6 +99,7 @@ def list_inbox(
     caller: Reader,
     session: ReadSession,
     paging: Paging,
+    created: Created,
     state: Annotated[InboxState | None, Query(description="Deliveries in this state.")] = None,
     source_id: Annotated[SourceId | None, Query(description="Deliveries of this source.")] = None,
     order_id: Annotated[OrderId | None, Query(description="Deliveries about this order.")] = None,
@@ -109,6 +111,7 @@ def list_inbox(
         "order_id": ("orders.id = :order_id", order_id),
         "after": ("inbox.id < :after", paging.after_id()),
     }
+    asked |= {name: (condition, value) for name, condition, value in created.conditions("inbox.received_at")}
     given = {name: each for name, each in asked.items() if each[1] is not None}
     conditions = ["inbox.merchant_id = :merchant_id", *(condition for condition, _ in given.values())]
     if state in {InboxState.WAITING, InboxState.PARKED}:

@@ -10,21 +10,26 @@ from uuid import UUID
 
 import segno
 from fastapi import APIRouter, Query
-from pydantic import Field, Strict
+from pydantic import Field, SkipValidation, Strict
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 from starlette.responses import Response
 
+from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import (
     Admin,
     AdminOrAffiliate,
     Caller,
+    Reader,
     ReaderOrAffiliate,
     ReadSession,
     Services,
     WriteSession,
 )
-from service.api.merchants import ExternalIdTaken
+from service.api.etags import IfMatch
+from service.api.filters import Created, ExternalIdFilter
+from service.api.merchants import ExternalIdTaken, FixedOnceMade
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.problems import taken
 from service.api.traceable import (
@@ -32,17 +37,19 @@ from service.api.traceable import (
     OwnerStartTaken,
     OwnerView,
     affiliate_of,
+    affiliates_there,
     disclosures_of,
     owned_by,
     owner_at,
     program_of,
+    programs_of,
 )
 from service.api.views import AffiliateId, Body, ExternalId, LinkId, Moment, ProgramId, Text, View
 from service.domain.errors import Conflict, Invalid, Missing
 from service.infra import ids
-from service.infra.db import fetch
+from service.infra.db import execute, fetch
 from service.tables.parties import AffiliateStatus
-from service.tables.programs import EnrollmentRow, LinkCodeRow, LinkOwnerRow, LinkRow
+from service.tables.programs import EnrollmentRow, LinkCodeRow, LinkOwnerRow, LinkRow, ProgramRow
 from service.tracking.redirect import CODE, URL_CHARACTERS_MAX, allowed_url
 
 router = APIRouter(tags=["links"])
@@ -81,9 +88,7 @@ Sub = Annotated[Text, Field(max_length=200)]
 Code = Annotated[str, Strict(), Field(pattern=f"^{CODE.pattern}$")]
 
 
-class LinkCreate(Body):
-    affiliate_id: AffiliateId | None = None
-    """Whose link it is. An affiliate's own key may leave it out."""
+class _LinkParts(Body):
     program_id: ProgramId
     url: Url
     """Where it leads: https, on one of the programme's allowed domains."""
@@ -95,7 +100,26 @@ class LinkCreate(Body):
     sub5: Sub | None = None
     code: Code | None = None
     """A short code of one's own choice; left out, one is made."""
+
+    def sub_ids(self) -> dict[str, str]:
+        return {name: value for name in _SUBS if (value := getattr(self, name)) is not None}
+
+
+class LinkCreate(_LinkParts):
+    affiliate_id: AffiliateId | None = None
+    """Whose link it is. An affiliate's own key may leave it out."""
     external_id: ExternalId | None = None
+
+
+class LinkPut(_LinkParts):
+    affiliate_id: AffiliateId
+    """Whose link it is now."""
+    paused: bool = False
+    """True: the short link leads to the programme's fallback, without a click id."""
+
+
+class LinkBulk(Body):
+    items: Annotated[list[SkipValidation[LinkCreate]], Field(min_length=1, max_length=ITEMS_MAX)]
 
 
 class LinkUpdate(Body):
@@ -158,43 +182,102 @@ class LinkView(View):
 def create_link(asked: LinkCreate, caller: AdminOrAffiliate, session: WriteSession, services: Services) -> LinkView:
     """Make a tracked link. An affiliate's key makes them for itself, in programmes it takes part in."""
     affiliate_id = _maker(asked, caller)
-    program = program_of(session, caller.merchant_id, asked.program_id)
     affiliate = affiliate_of(session, caller.merchant_id, affiliate_id)
     if caller.affiliate_id is not None:
         if affiliate.status != AffiliateStatus.APPROVED:
             raise NotApproved("The merchant has to approve the affiliate first.")
-        if not _is_enrolled(session, caller.merchant_id, affiliate_id=affiliate_id, program_id=program.id):
+        if not _is_enrolled(session, caller.merchant_id, affiliate_id=affiliate_id, program_id=asked.program_id):
+            program_of(session, caller.merchant_id, asked.program_id)
             raise NotEnrolled("The merchant has to enrol the affiliate in the programme first.")
-    # To the millisecond, as click ids tell the time: the first click must not seem older than its link.
-    made_at = caller.now.replace(microsecond=caller.now.microsecond // 1000 * 1000)
-    given = {name: value for name in _SUBS if (value := getattr(asked, name)) is not None}
-    row = LinkRow(
-        merchant_id=caller.merchant_id,
-        id=ids.new_id(),
-        external_id=asked.external_id,
-        program_id=program.id,
-        affiliate_id=affiliate_id,
-        code=asked.code or _free_code(session),
-        url=allowed_url(asked.url, program.allowed_domains),
-        sub_ids=given,
-        created_at=made_at,
-        updated_at=_database_now(session),
+    row = _create(session, caller, asked, affiliate_id, asked.external_id)
+    return _shown(session, row, caller, services.settings.public_url)
+
+
+@router.post("/v1/links/bulk")
+def create_links(asked: LinkBulk, caller: Admin, session: WriteSession) -> BulkView:
+    """Make up to 500 tracked links. Each gets a result of its own; those that cannot be made spoil no other."""
+    batch = Batch(asked.items, LinkCreate)
+    batch.refuse_repeated(lambda item: item.external_id, _ID_TAKEN)
+    batch.refuse_repeated(lambda item: item.code, _CODE_TAKEN)
+    items = list(batch.open.values())
+    programs = programs_of(session, caller.merchant_id, [item.program_id for item in items])
+    affiliates = affiliates_there(
+        session, caller.merchant_id, [item.affiliate_id for item in items if item.affiliate_id]
     )
-    session.add(row)
-    with taken("link_merchant_id_external_id_key", ExternalIdTaken("A link with this external_id exists.")):
-        session.flush()
-    owner = LinkOwnerRow(
-        merchant_id=row.merchant_id,
-        link_id=row.id,
-        valid_from=made_at,
-        affiliate_id=affiliate_id,
-        recorded_at=caller.now,
-    )
-    session.add(LinkCodeRow(code=row.code, merchant_id=row.merchant_id, link_id=row.id))
-    session.add(owner)
-    with taken("link_code_pk", CodeTaken("Choose another code; they are one for the whole service.")):
-        session.flush()
-    return LinkView.of(row, [owner], program.disclosure, now=caller.now, public_url=services.settings.public_url)
+    used = _used(session, [item.code for item in items if item.code])
+    free = iter(_free_codes(session, len(items)))
+    changed_at = _database_now(session)
+
+    def row_of(item: LinkCreate) -> LinkRow:
+        affiliate_id = _maker(item, caller)
+        if item.program_id not in programs:
+            raise Missing("No programme of this merchant has this id.")
+        if affiliate_id not in affiliates:
+            raise Missing("No affiliate of this merchant has this id.")
+        if item.code in used:
+            raise _CODE_TAKEN
+        code = item.code or next(free)
+        return _row(caller, item, programs[item.program_id], affiliate_id, item.external_id, code, changed_at)
+
+    rows = batch.each(row_of)
+    inserted = insert_new(session, rows, key="external_id")
+    coded = _take_codes(session, [rows[place] for place in inserted])
+    for place, row in rows.items():
+        if place not in inserted:
+            batch.refuse(place, _ID_TAKEN)
+        elif row.id not in coded:
+            batch.refuse(place, _CODE_TAKEN)
+        else:
+            session.add(_first_owner(row, caller))
+            batch.done(place, status=201, public_id=ids.encode("lnk", row.id))
+    session.flush()
+    return batch.view()
+
+
+@router.put("/v1/links/by-external-id/{external_id:path}", responses={201: {"model": LinkView}})
+def put_link_by_external_id(
+    *,
+    external_id: ExternalId,
+    asked: LinkPut,
+    caller: Admin,
+    session: WriteSession,
+    services: Services,
+    response: Response,
+    expected: IfMatch,
+) -> LinkView:
+    """Make a link under your own id (201), or set where it leads, its sub ids and whether it is paused (200).
+
+    Its code and programme never change, and owners follow one another by POST /v1/links/{link_id}/owners.
+    """
+    row = session.exec(_by_external_id(caller, external_id).with_for_update(key_share=True)).one_or_none()
+    present = None if row is None else _shown(session, row, caller, services.settings.public_url)
+    expected.check(present)
+    if row is None or present is None:
+        response.status_code = 201
+        affiliate_of(session, caller.merchant_id, asked.affiliate_id)
+        row = _create(session, caller, asked, asked.affiliate_id, external_id)
+    elif present.program_id != asked.program_id or asked.code not in {None, present.code}:
+        raise FixedOnceMade("Make another link for another code or programme.")
+    elif present.affiliate_id != asked.affiliate_id:
+        raise FixedOnceMade("Hand it over by POST /v1/links/{link_id}/owners.")
+    else:
+        _point(session, row, asked.url)
+        row.sub_ids = asked.sub_ids()
+    row.paused_at = (row.paused_at or caller.now) if asked.paused else None
+    row.updated_at = _database_now(session)
+    session.flush()
+    return _shown(session, row, caller, services.settings.public_url)
+
+
+@router.get("/v1/links/by-external-id/{external_id:path}")
+def get_link_by_external_id(
+    external_id: ExternalId, caller: Reader, session: ReadSession, services: Services
+) -> LinkView:
+    """Return the link you made under your own id."""
+    row = session.exec(_by_external_id(caller, external_id)).one_or_none()
+    if row is None:
+        raise Missing("This merchant has no link with this external_id.")
+    return _shown(session, row, caller, services.settings.public_url)
 
 
 @router.get("/v1/links")
@@ -204,8 +287,12 @@ def list_links(
     session: ReadSession,
     services: Services,
     paging: Paging,
+    created: Created,
     affiliate_id: Annotated[AffiliateId | None, Query(description="Only links this affiliate owns now.")] = None,
     program_id: Annotated[ProgramId | None, Query(description="Only links of this programme.")] = None,
+    external_id: ExternalIdFilter = None,
+    code: Annotated[Code | None, Query(description="Only the link with this short code.")] = None,
+    paused: Annotated[bool | None, Query(description="True: only paused ones; false: only those that lead on.")] = None,
 ) -> Page[LinkView]:
     """List links, newest first. An affiliate's key sees its own."""
     statement = select(LinkRow).where(col(LinkRow.merchant_id) == caller.merchant_id)
@@ -216,6 +303,13 @@ def list_links(
         )
     if program_id is not None:
         statement = statement.where(col(LinkRow.program_id) == program_id)
+    if external_id is not None:
+        statement = statement.where(col(LinkRow.external_id) == external_id)
+    if code is not None:
+        statement = statement.where(col(LinkRow.code) == code)
+    if paused is not None:
+        statement = statement.where(col(LinkRow.paused_at).is_not(None) == paused)
+    statement = created.narrow(statement, col(LinkRow.created_at))
     rows = session.exec(newest_first(statement, paging, col(LinkRow.id))).all()
     owners = _owners(session, caller.merchant_id, [row.id for row in rows])
     disclosures = disclosures_of(session, caller.merchant_id, [row.program_id for row in rows])
@@ -236,12 +330,20 @@ def get_link(link_id: LinkId, caller: ReaderOrAffiliate, session: ReadSession, s
 
 @router.patch("/v1/links/{link_id}")
 def update_link(
-    link_id: LinkId, asked: LinkUpdate, caller: Admin, session: WriteSession, services: Services
+    *,
+    link_id: LinkId,
+    asked: LinkUpdate,
+    caller: Admin,
+    session: WriteSession,
+    services: Services,
+    expected: IfMatch,
 ) -> LinkView:
     """Pause a link, let it go on, or point it elsewhere. The redirect follows within a second or two."""
-    row = _link(session, caller, link_id)
+    row = _link(session, caller, link_id, locked=True)
+    if expected.is_asked:
+        expected.check(_shown(session, row, caller, services.settings.public_url))
     if asked.url is not None:
-        row.url = allowed_url(asked.url, program_of(session, caller.merchant_id, row.program_id).allowed_domains)
+        _point(session, row, asked.url)
     if asked.paused is not None:
         row.paused_at = (row.paused_at or caller.now) if asked.paused else None
     row.updated_at = _database_now(session)
@@ -318,6 +420,73 @@ def get_link_qr_png(
     return Response(image, media_type="image/png")
 
 
+_ID_TAKEN = ExternalIdTaken("A link with this external_id exists.")
+_CODE_TAKEN = CodeTaken("Choose another code; they are one for the whole service.")
+
+
+def _create(
+    session: Session, caller: Caller, asked: _LinkParts, affiliate_id: UUID, external_id: str | None
+) -> LinkRow:
+    """Make a link of an affiliate that is there."""
+    program = program_of(session, caller.merchant_id, asked.program_id)
+    code = asked.code or _free_codes(session, 1)[0]
+    row = _row(caller, asked, program, affiliate_id, external_id, code, _database_now(session))
+    session.add(row)
+    with taken("link_merchant_id_external_id_key", _ID_TAKEN):
+        session.flush()
+    session.add(LinkCodeRow(code=row.code, merchant_id=row.merchant_id, link_id=row.id))
+    session.add(_first_owner(row, caller))
+    with taken("link_code_pk", _CODE_TAKEN):
+        session.flush()
+    return row
+
+
+def _row(
+    caller: Caller,
+    asked: _LinkParts,
+    program: ProgramRow,
+    affiliate_id: UUID,
+    external_id: str | None,
+    code: str,
+    changed_at: datetime,
+) -> LinkRow:
+    """changed_at: by the database's clock."""
+    return LinkRow(
+        merchant_id=caller.merchant_id,
+        id=ids.new_id(),
+        external_id=external_id,
+        program_id=program.id,
+        affiliate_id=affiliate_id,
+        code=code,
+        url=allowed_url(asked.url, program.allowed_domains),
+        sub_ids=asked.sub_ids(),
+        # To the millisecond, as click ids tell the time: the first click must not seem older than its link.
+        created_at=caller.now.replace(microsecond=caller.now.microsecond // 1000 * 1000),
+        updated_at=changed_at,
+    )
+
+
+def _first_owner(row: LinkRow, caller: Caller) -> LinkOwnerRow:
+    return LinkOwnerRow(
+        merchant_id=row.merchant_id,
+        link_id=row.id,
+        valid_from=row.created_at,
+        affiliate_id=row.affiliate_id,
+        recorded_at=caller.now,
+    )
+
+
+def _point(session: Session, row: LinkRow, url: str) -> None:
+    """Let a link lead elsewhere."""
+    row.url = allowed_url(url, program_of(session, row.merchant_id, row.program_id).allowed_domains)
+
+
+def _by_external_id(caller: Caller, external_id: str) -> SelectOfScalar[LinkRow]:
+    return select(LinkRow).where(
+        col(LinkRow.merchant_id) == caller.merchant_id, col(LinkRow.external_id) == external_id
+    )
+
+
 def _maker(asked: LinkCreate, caller: Caller) -> UUID:
     """For whom the link is."""
     if caller.affiliate_id is None:
@@ -329,13 +498,15 @@ def _maker(asked: LinkCreate, caller: Caller) -> UUID:
     return caller.affiliate_id
 
 
-def _link(session: Session, caller: Caller, link_id: UUID) -> LinkRow:
+def _link(session: Session, caller: Caller, link_id: UUID, *, locked: bool = False) -> LinkRow:
     """Return a link the caller may see. Raises Missing."""
     statement = select(LinkRow).where(col(LinkRow.merchant_id) == caller.merchant_id, col(LinkRow.id) == link_id)
     if caller.affiliate_id is not None:
         statement = statement.where(
             owned_by(LinkRow.id, LinkOwnerRow, "link_id", caller.affiliate_id, caller.merchant_id, at=caller.now)
         )
+    if locked:
+        statement = statement.with_for_update(key_share=True)
     row = session.exec(statement).one_or_none()
     if row is None:
         raise Missing("No link of yours has this id.")
@@ -375,10 +546,46 @@ def _is_enrolled(session: Session, merchant_id: UUID, *, affiliate_id: UUID, pro
     return bool(enrolled)
 
 
-def _free_code(session: Session) -> str:
-    candidates = ["".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)) for _ in range(_CANDIDATES)]
-    used = set(session.exec(select(LinkCodeRow.code).where(col(LinkCodeRow.code).in_(candidates))))
-    return next(code for code in candidates if code not in used)
+def _used(session: Session, codes: Sequence[str]) -> set[str]:
+    """Which of these codes links of the service have."""
+    return set(session.exec(select(LinkCodeRow.code).where(col(LinkCodeRow.code).in_(codes))))
+
+
+def _free_codes(session: Session, number: int) -> list[str]:
+    """Return so many codes that nobody has yet."""
+    made = {"".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)) for _ in range(number + _CANDIDATES)}
+    return sorted(made - _used(session, list(made)))[:number]
+
+
+def _take_codes(session: Session, rows: Sequence[LinkRow]) -> set[UUID]:
+    """Take the codes of new links, in the order of codes, and return which links got theirs; the others are deleted."""
+    ordered = sorted(rows, key=lambda row: row.code)
+    got = fetch(
+        session,
+        """
+        INSERT INTO link_code (code, merchant_id, link_id)
+        SELECT code, merchant_id, link_id
+        FROM unnest(CAST(:codes AS text[]), CAST(:merchant_ids AS uuid[]), CAST(:link_ids AS uuid[]))
+             AS made (code, merchant_id, link_id)
+        ON CONFLICT (code) DO NOTHING
+        RETURNING link_id
+        """,
+        {
+            "codes": [row.code for row in ordered],
+            "merchant_ids": [row.merchant_id for row in ordered],
+            "link_ids": [row.id for row in ordered],
+        },
+    )
+    coded = {row.link_id for row in got}
+    lost = [row for row in rows if row.id not in coded]
+    if lost:
+        # Somebody took the code since we looked.
+        execute(
+            session,
+            "DELETE FROM link WHERE merchant_id = :merchant_id AND id = ANY(CAST(:ids AS uuid[]))",
+            {"merchant_id": lost[0].merchant_id, "ids": [row.id for row in lost]},
+        )
+    return coded
 
 
 def _database_now(session: Session) -> datetime:

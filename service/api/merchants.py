@@ -5,13 +5,15 @@ from functools import cache
 from typing import Annotated, Self
 from zoneinfo import available_timezones
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
 
 from service.api.api_keys import ApiKeyCreated, make_key
 from service.api.deps import Admin, Operator, Reader, ReadSession, Services, WriteSession, merchant_of
+from service.api.etags import IfMatch
+from service.api.filters import Created, ExternalIdFilter
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.problems import taken
 from service.api.sources import make_desk
@@ -31,6 +33,13 @@ class ExternalIdTaken(Conflict):
 
     code = "external-id-taken"
     title = "Another one has this external_id"
+
+
+class FixedOnceMade(Conflict):
+    """What has been recorded under it cannot be rewritten by the way."""
+
+    code = "fixed-once-made"
+    title = "This part cannot be changed once it is made"
 
 
 class LiveClock(Forbidden):
@@ -102,6 +111,35 @@ class MerchantCreated(View):
     """The first key; with it the merchant makes all others."""
 
 
+class MerchantPut(Body):
+    name: Name
+    time_zone: TimeZone
+    """IANA name; fixed for good, like is_test."""
+    is_test: bool = False
+
+
+class MerchantSettingsView(View):
+    """A merchant without what changes by itself, so that its ETag says whether somebody changed it."""
+
+    id: MerchantId
+    external_id: str | None
+    name: str
+    is_test: bool
+    time_zone: str
+    created_at: Moment
+
+    @classmethod
+    def of(cls, row: MerchantRow) -> Self:
+        return cls(
+            id=row.id,
+            external_id=row.external_id,
+            name=row.name,
+            is_test=row.is_test,
+            time_zone=row.time_zone,
+            created_at=row.created_at,
+        )
+
+
 class TestClockMove(Body):
     """How far, or until when; one of the two."""
 
@@ -123,6 +161,52 @@ class TestClockView(View):
 @router.post("/v1/merchants", status_code=201)
 def create_merchant(asked: MerchantCreate, caller: Operator, session: WriteSession) -> MerchantCreated:  # noqa: ARG001 - the caller is checked by being there
     """Make a merchant, its desk (the source of people's decisions) and its first admin key, which is shown this once."""
+    row = _create(session, asked)
+    return MerchantCreated(merchant=MerchantView.of(row), admin_key=_admin_key(session, row, "First admin key"))
+
+
+@router.put("/v1/merchants/by-external-id/{external_id:path}", responses={201: {"model": MerchantSettingsView}})
+def put_merchant_by_external_id(
+    *,
+    external_id: ExternalId,
+    asked: MerchantPut,
+    caller: Operator,  # noqa: ARG001 - as above
+    session: WriteSession,
+    response: Response,
+    expected: IfMatch,
+) -> MerchantSettingsView:
+    """Make a merchant under your own id (201), or name the one you made before (200).
+
+    Its first admin key is made by POST /v1/merchants/{merchant_id}/admin-keys, since this may be repeated.
+    """
+    row = session.exec(
+        select(MerchantRow).where(col(MerchantRow.external_id) == external_id).with_for_update(key_share=True)
+    ).one_or_none()
+    expected.check(None if row is None else MerchantSettingsView.of(row))
+    if row is None:
+        response.status_code = 201
+        row = _create(session, MerchantCreate(**dict(asked), external_id=external_id))
+    elif (row.time_zone, row.is_test) != (asked.time_zone, asked.is_test):
+        raise FixedOnceMade("time_zone and is_test are fixed when the merchant is made.")
+    row.name = asked.name
+    session.flush()
+    return MerchantSettingsView.of(row)
+
+
+@router.get("/v1/merchants/by-external-id/{external_id:path}")
+def get_merchant_by_external_id(
+    external_id: ExternalId,
+    caller: Operator,  # noqa: ARG001 - as above
+    session: ReadSession,
+) -> MerchantSettingsView:
+    """Return the merchant you made under your own id."""
+    row = session.exec(select(MerchantRow).where(col(MerchantRow.external_id) == external_id)).one_or_none()
+    if row is None:
+        raise Missing("There is no merchant with this external_id.")
+    return MerchantSettingsView.of(row)
+
+
+def _create(session: Session, asked: MerchantCreate) -> MerchantRow:
     now = utc_now()
     row = MerchantRow(
         id=new_id(),
@@ -136,13 +220,26 @@ def create_merchant(asked: MerchantCreate, caller: Operator, session: WriteSessi
     with taken("merchant_external_id_key", ExternalIdTaken("A merchant with this external_id exists.")):
         session.flush()
     make_desk(session, row.id, at=now)
-    return MerchantCreated(merchant=MerchantView.of(row), admin_key=_admin_key(session, row, "First admin key"))
+    return row
 
 
 @router.get("/v1/merchants")
-def list_merchants(caller: Operator, session: ReadSession, paging: Paging) -> Page[MerchantView]:  # noqa: ARG001 - as above
+def list_merchants(
+    *,
+    caller: Operator,  # noqa: ARG001 - as above
+    session: ReadSession,
+    paging: Paging,
+    created: Created,
+    is_test: Annotated[bool | None, Query(description="True: only test merchants; false: only live ones.")] = None,
+    external_id: ExternalIdFilter = None,
+) -> Page[MerchantView]:
     """List all merchants, newest first."""
-    rows = session.exec(newest_first(select(MerchantRow), paging, MerchantRow.id)).all()
+    merchants = created.narrow(select(MerchantRow), col(MerchantRow.created_at))
+    if is_test is not None:
+        merchants = merchants.where(col(MerchantRow.is_test) == is_test)
+    if external_id is not None:
+        merchants = merchants.where(col(MerchantRow.external_id) == external_id)
+    rows = session.exec(newest_first(merchants, paging, MerchantRow.id)).all()
     return page(rows, paging, key=lambda row: (row.id,), view=MerchantView.of)
 
 

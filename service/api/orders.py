@@ -12,6 +12,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
+from service.api.filters import Created
 from service.api.paging import Page, Paging, page
 from service.api.views import (
     AffiliateId,
@@ -188,7 +189,9 @@ def list_orders(
     caller: Reader,
     session: ReadSession,
     paging: Paging,
+    created: Created,
     affiliate_id: Annotated[AffiliateId | None, Query(description="Orders this affiliate brought.")] = None,
+    program_id: Annotated[ProgramId | None, Query(description="Orders that count by this programme.")] = None,
     source_id: Annotated[SourceId | None, Query(description="Orders of this source.")] = None,
     external_id: Annotated[Text | None, Query(description="Orders with this id at their shop.")] = None,
     status: Annotated[OrderStatus | None, Query(description="Orders that stand so.")] = None,
@@ -199,6 +202,7 @@ def list_orders(
     """List orders, those that came last first."""
     asked: dict[str, tuple[str, object]] = {
         "affiliate_id": ("assessment.affiliate_id = :affiliate_id", affiliate_id),
+        "program_id": ("assessment.program_id = :program_id", program_id),
         "source_id": ("orders.source_id = :source_id", source_id),
         "external_id": ("orders.external_id = :external_id", external_id),
         "status": (f"{_STATUS} = :status", status),
@@ -207,6 +211,7 @@ def list_orders(
         "placed_before": ("assessment.placed_at < :placed_before", placed_before),
         "after": ("orders.id < :after", paging.after_id()),
     }
+    asked |= {name: (condition, value) for name, condition, value in created.conditions("orders.created_at")}
     given = {name: each for name, each in asked.items() if each[1] is not None}
     rows = fetch(
         session,

@@ -5,12 +5,13 @@ from functools import cache
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlmodel import Session, col, select
 
 from service.api.affiliates import RailName
 from service.api.deps import FinanceChecker, FinanceMaker, Reader, ReadSession, Services, WriteSession
+from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import LIMIT_MAX, Page, Paging, newest_first, page
 from service.api.payouts import PayoutView, merchant_time_of, views_of
@@ -141,12 +142,27 @@ def create_payout_run(
 
 @router.get("/v1/payout-runs")
 def list_payout_runs(
-    caller: Reader, session: ReadSession, asked: Paging, status: RunState | None = None
+    *,
+    caller: Reader,
+    session: ReadSession,
+    asked: Paging,
+    created: Created,
+    status: Annotated[RunState | None, Query(description="Only runs of this status.")] = None,
+    external_id: ExternalIdFilter = None,
+    rail: Annotated[RailName | None, Query(description="Only runs on this rail.")] = None,
+    currency: Annotated[Currency | None, Query(description="Only runs in this currency.")] = None,
 ) -> Page[PayoutRunView]:
     """List payout runs, newest first."""
     chosen = select(PayoutRunRow).where(col(PayoutRunRow.merchant_id) == caller.merchant_id)
     if status is not None:
         chosen = chosen.where(col(PayoutRunRow.status) == status)
+    if external_id is not None:
+        chosen = chosen.where(col(PayoutRunRow.external_id) == external_id)
+    if rail is not None:
+        chosen = chosen.where(col(PayoutRunRow.rail) == rail)
+    if currency is not None:
+        chosen = chosen.where(col(PayoutRunRow.currency) == currency)
+    chosen = created.narrow(chosen, col(PayoutRunRow.created_at))
     runs = session.exec(newest_first(chosen, asked, col(PayoutRunRow.id))).all()
     totals = _totals(session, caller.merchant_id, {run.id: run.currency for run in runs})
     return page(runs, asked, key=lambda run: (run.id,), view=lambda run: PayoutRunView.of(run, totals[run.id]))

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlmodel import Session, col, select
 
 from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, WriteSession
+from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import (
     AffiliateId,
     CommissionId,
+    Currency,
     KeyId,
     Moment,
     MoneyView,
@@ -179,18 +181,24 @@ _PLACES = {
 
 @router.get("/v1/payouts")
 def list_payouts(
+    *,
     caller: Reader,
     session: ReadSession,
     asked: Paging,
-    run_id: RunId | None = None,
-    affiliate_id: AffiliateId | None = None,
+    created: Created,
+    run_id: Annotated[RunId | None, Query(description="Only payouts of this run.")] = None,
+    affiliate_id: Annotated[AffiliateId | None, Query(description="Only payouts of this affiliate.")] = None,
+    currency: Annotated[Currency | None, Query(description="Only payouts in this currency.")] = None,
 ) -> Page[PayoutView]:
-    """List payouts, newest first, of one run or one affiliate if named."""
+    """List payouts, newest first."""
     chosen = select(PayoutItemRow).where(col(PayoutItemRow.merchant_id) == caller.merchant_id)
     if run_id is not None:
         chosen = chosen.where(col(PayoutItemRow.run_id) == run_id)
     if affiliate_id is not None:
         chosen = chosen.where(col(PayoutItemRow.payee_id) == affiliate_id)
+    if currency is not None:
+        chosen = chosen.where(col(PayoutItemRow.currency) == currency)
+    chosen = created.narrow(chosen, col(PayoutItemRow.created_at))
     items = session.exec(newest_first(chosen, asked, col(PayoutItemRow.id))).all()
     views = views_of(session, caller.merchant_id, items)
     return page(items, asked, key=lambda item: (item.id,), view=lambda item: views[item.id])

@@ -16,12 +16,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from service.api import versions
 from service.api.views import View
 from service.domain.errors import (
     Conflict,
     Forbidden,
     Invalid,
     Missing,
+    PreconditionFailed,
     ServiceError,
     TooLarge,
     Unauthenticated,
@@ -59,6 +61,7 @@ _STATUS: Mapping[type[ServiceError], int] = {
     Missing: 404,
     MethodNotAllowed: 405,
     Conflict: 409,
+    PreconditionFailed: 412,
     TooLarge: 413,
     Invalid: 422,
     Unavailable: 503,
@@ -105,8 +108,9 @@ def problem_response(asked: HTTPConnection | Scope, error: ServiceError) -> Resp
     headers = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="koc"'
-    if isinstance(error, Unavailable):
-        headers["Retry-After"] = str(error.retry_after_s)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
     return _response(
         asked, status=status_of(type(error)), code=error.code, title=error.title, detail=error.detail, headers=headers
     )
@@ -213,7 +217,7 @@ def _response(
     }
     # ASCII only: a path may hold what is no Unicode text.
     content = json.dumps(body, separators=(",", ":")).encode()
-    return Response(content, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+    return versions.marked(Response(content, status_code=status, headers=headers, media_type=MEDIA_TYPE), scope)
 
 
 async def _expected(request: Request, error: Exception) -> Response:
@@ -234,6 +238,11 @@ async def _unreadable(request: Request, error: Exception) -> Response:
         detail=f"{len(parts)} part(s) of the request are not as described; see errors.",
         errors=[_part(part) for part in parts],
     )
+
+
+def parts_of(errors: Sequence[Any], *place: str | int) -> list[ProblemPart]:
+    """What the library found wrong with a part of a body. place: where that part is, in steps."""
+    return [ProblemPart(**_part({**each, "loc": ("body", *place, *each["loc"])})) for each in errors]
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, str]:

@@ -5,22 +5,25 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field, Strict
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from service.api.dated import start_of
-from service.api.deps import Admin, Reader, ReadSession, WriteSession
+from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
+from service.api.etags import IfMatch
+from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
 from service.api.problems import taken
 from service.api.views import Body, ExternalId, Moment, MoneyBody, Name, ProgramId, Text, View
-from service.domain.errors import Conflict, Missing
+from service.domain.errors import Conflict, InvalidTerms, Missing
 from service.domain.order import Milestone
 from service.domain.program import Base, Model, Precedence, SelfPurchase, Terms
 from service.domain.settlement import Approval
-from service.infra.ids import new_id
+from service.infra.ids import encode, new_id
 from service.tables.programs import ProgramRow, ProgramVersionRow
 from service.tracking.redirect import canonical_domain, canonical_url
 
@@ -34,6 +37,13 @@ class VersionTaken(Conflict):
 
     code = "version-taken"
     title = "Another version of the programme begins then"
+
+
+class TermsDiffer(Conflict):
+    """Terms never change where they stand: what a KOC was promised stays readable, and nothing is changed by the way."""
+
+    code = "program-terms-differ"
+    title = "The programme has other terms"
 
 
 class _Document(Body):
@@ -136,6 +146,17 @@ class ProgramCreate(Body):
     external_id: ExternalId | None = None
 
 
+class ProgramPut(Body):
+    name: Name
+    terms: TermsDocument | None = None
+    """Needed for a new programme. Of one that is there they must be the newest version's; publish a version to change them."""
+    valid_from: Moment | None = None
+    """As with a new programme; of one that is there it says nothing."""
+    allowed_domains: Domains
+    fallback_url: Address
+    disclosure: Text = ""
+
+
 class ProgramUpdate(Body):
     """What is left out stays. Terms change by a new version only."""
 
@@ -204,6 +225,59 @@ class ProgramCreated(View):
 @router.post("/v1/programs", status_code=201)
 def create_program(asked: ProgramCreate, caller: Admin, session: WriteSession) -> ProgramCreated:
     """Make a programme with its first version of terms."""
+    row, version = _create(session, caller, asked)
+    in_force = version if version.valid_from <= caller.now else None
+    return ProgramCreated(program=ProgramView.of(row, in_force), version=ProgramVersionView.of(version))
+
+
+@router.put("/v1/programs/by-external-id/{external_id:path}", responses={201: {"model": ProgramView}})
+def put_program_by_external_id(
+    *,
+    external_id: ExternalId,
+    asked: ProgramPut,
+    caller: Admin,
+    session: WriteSession,
+    response: Response,
+    expected: IfMatch,
+) -> ProgramView:
+    """Make a programme under your own id (201), or set what can be changed of the one you made before (200)."""
+    row = session.exec(_by_external_id(caller.merchant_id, external_id).with_for_update(key_share=True)).one_or_none()
+    if expected.is_asked:
+        expected.check(None if row is None else _view(session, row, caller))
+    if row is not None:
+        _check_same_terms(session, row, asked.terms)
+        row.name = asked.name
+        row.allowed_domains = _canonical(asked.allowed_domains)
+        row.fallback_url = canonical_url(asked.fallback_url)
+        row.disclosure = asked.disclosure
+        session.flush()
+    elif asked.terms is None:
+        raise InvalidTerms("A new programme needs terms.")
+    else:
+        response.status_code = 201
+        new = ProgramCreate(
+            name=asked.name,
+            terms=asked.terms,
+            valid_from=asked.valid_from,
+            allowed_domains=asked.allowed_domains,
+            fallback_url=asked.fallback_url,
+            disclosure=asked.disclosure,
+            external_id=external_id,
+        )
+        row, _ = _create(session, caller, new)
+    return _view(session, row, caller)
+
+
+@router.get("/v1/programs/by-external-id/{external_id:path}")
+def get_program_by_external_id(external_id: ExternalId, caller: Reader, session: ReadSession) -> ProgramView:
+    """Return the programme you made under your own id."""
+    row = session.exec(_by_external_id(caller.merchant_id, external_id)).one_or_none()
+    if row is None:
+        raise Missing("This merchant has no programme with this external_id.")
+    return _view(session, row, caller)
+
+
+def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[ProgramRow, ProgramVersionRow]:
     terms = asked.terms.terms()
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=True)
     row = ProgramRow(
@@ -229,14 +303,18 @@ def create_program(asked: ProgramCreate, caller: Admin, session: WriteSession) -
     )
     session.add(version)
     session.flush()
-    in_force = version if valid_from <= caller.now else None
-    return ProgramCreated(program=ProgramView.of(row, in_force), version=ProgramVersionView.of(version))
+    return row, version
 
 
 @router.get("/v1/programs")
-def list_programs(caller: Reader, session: ReadSession, paging: Paging) -> Page[ProgramView]:
+def list_programs(
+    caller: Reader, session: ReadSession, paging: Paging, created: Created, external_id: ExternalIdFilter = None
+) -> Page[ProgramView]:
     """List the merchant's programmes, newest first."""
     programs = select(ProgramRow).where(col(ProgramRow.merchant_id) == caller.merchant_id)
+    if external_id is not None:
+        programs = programs.where(col(ProgramRow.external_id) == external_id)
+    programs = created.narrow(programs, col(ProgramRow.created_at))
     rows = session.exec(newest_first(programs, paging, ProgramRow.id)).all()
     in_force = _in_force(session, caller.merchant_id, [row.id for row in rows], caller.now)
     return page(rows, paging, key=lambda row: (row.id,), view=lambda row: ProgramView.of(row, in_force.get(row.id)))
@@ -245,14 +323,19 @@ def list_programs(caller: Reader, session: ReadSession, paging: Paging) -> Page[
 @router.get("/v1/programs/{program_id}")
 def get_program(program_id: ProgramId, caller: Reader, session: ReadSession) -> ProgramView:
     """Return one programme with the terms of this moment."""
-    row = _found(session, caller.merchant_id, program_id)
-    return ProgramView.of(row, _in_force(session, caller.merchant_id, [row.id], caller.now).get(row.id))
+    return _view(session, _found(session, caller.merchant_id, program_id), caller)
 
 
 @router.patch("/v1/programs/{program_id}")
-def update_program(program_id: ProgramId, asked: ProgramUpdate, caller: Admin, session: WriteSession) -> ProgramView:
+def update_program(
+    program_id: ProgramId, asked: ProgramUpdate, caller: Admin, session: WriteSession, expected: IfMatch
+) -> ProgramView:
     """Change what no order's commission depends on. Links made before stay as they are."""
-    row = _found(session, caller.merchant_id, program_id)
+    row = session.get(ProgramRow, (caller.merchant_id, program_id), with_for_update={"key_share": True})
+    if row is None:
+        raise Missing(_NONE_SUCH)
+    if expected.is_asked:
+        expected.check(_view(session, row, caller))
     if asked.name is not None:
         row.name = asked.name
     if asked.allowed_domains is not None:
@@ -262,7 +345,7 @@ def update_program(program_id: ProgramId, asked: ProgramUpdate, caller: Admin, s
     if asked.disclosure is not None:
         row.disclosure = asked.disclosure
     session.flush()
-    return ProgramView.of(row, _in_force(session, caller.merchant_id, [row.id], caller.now).get(row.id))
+    return _view(session, row, caller)
 
 
 @router.post("/v1/programs/{program_id}/versions", status_code=201)
@@ -325,11 +408,38 @@ def get_program_version(program_id: ProgramId, number: int, caller: Reader, sess
     return ProgramVersionView.of(row)
 
 
+_NONE_SUCH = "This merchant has no such programme."
+
+
 def _found(session: Session, merchant_id: UUID, program_id: UUID) -> ProgramRow:
     row = session.get(ProgramRow, (merchant_id, program_id))
     if row is None:
-        raise Missing("This merchant has no such programme.")
+        raise Missing(_NONE_SUCH)
     return row
+
+
+def _by_external_id(merchant_id: UUID, external_id: str) -> SelectOfScalar[ProgramRow]:
+    return select(ProgramRow).where(
+        col(ProgramRow.merchant_id) == merchant_id, col(ProgramRow.external_id) == external_id
+    )
+
+
+def _view(session: Session, row: ProgramRow, caller: Caller) -> ProgramView:
+    return ProgramView.of(row, _in_force(session, row.merchant_id, [row.id], caller.now).get(row.id))
+
+
+def _check_same_terms(session: Session, row: ProgramRow, asked: TermsDocument | None) -> None:
+    """Raise TermsDiffer unless terms, if any are given, are those of the programme's newest version."""
+    if asked is None:
+        return
+    newest = session.exec(
+        select(ProgramVersionRow.terms)
+        .where(col(ProgramVersionRow.merchant_id) == row.merchant_id, col(ProgramVersionRow.program_id) == row.id)
+        .order_by(col(ProgramVersionRow.number).desc())
+        .limit(1)
+    ).one()
+    if asked.terms().as_json() != newest:
+        raise TermsDiffer(f"Publish these by POST /v1/programs/{encode('prg', row.id)}/versions.")
 
 
 def _canonical(domains: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
@@ -147,9 +147,21 @@ def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, ser
 
 
 @router.get("/v1/sources")
-def list_sources(caller: Reader, session: ReadSession, service: Services, paging: Paging) -> Page[SourceView]:
+def list_sources(
+    *,
+    caller: Reader,
+    session: ReadSession,
+    service: Services,
+    paging: Paging,
+    platform: Annotated[Platform | None, Query(description="Only sources of this platform.")] = None,
+    disabled: Annotated[bool | None, Query(description="True: only disabled ones; false: only the others.")] = None,
+) -> Page[SourceView]:
     """List the merchant's sources, the disabled ones and the desk too."""
     sources = select(SourceRow).where(col(SourceRow.merchant_id) == caller.merchant_id)
+    if platform is not None:
+        sources = sources.where(col(SourceRow.platform) == platform)
+    if disabled is not None:
+        sources = sources.where(col(SourceRow.disabled_at).is_not(None) == disabled)
     rows = session.exec(newest_first(sources, paging, SourceRow.id)).all()
     known = _settings(session, [row.id for row in rows])
     return page(

@@ -86,6 +86,24 @@ def program_of(session: Session, merchant_id: UUID, program_id: UUID) -> Program
     return row
 
 
+def programs_of(session: Session, merchant_id: UUID, program_ids: Iterable[UUID]) -> dict[UUID, ProgramRow]:
+    """Maps id to programme; those the merchant does not have are left out."""
+    rows = session.exec(
+        select(ProgramRow).where(col(ProgramRow.merchant_id) == merchant_id, col(ProgramRow.id).in_(set(program_ids)))
+    )
+    return {row.id: row for row in rows}
+
+
+def affiliates_there(session: Session, merchant_id: UUID, affiliate_ids: Iterable[UUID]) -> set[UUID]:
+    """Which of these affiliates the merchant has."""
+    rows = session.exec(
+        select(AffiliateRow.id).where(
+            col(AffiliateRow.merchant_id) == merchant_id, col(AffiliateRow.id).in_(set(affiliate_ids))
+        )
+    )
+    return set(rows)
+
+
 def disclosures_of(session: Session, merchant_id: UUID, program_ids: Iterable[UUID]) -> dict[UUID, str]:
     """Maps programme to what has to be said beside its links and coupons."""
     rows = session.exec(

@@ -51,6 +51,13 @@ class Conflict(ServiceError):
     title = "The present state does not allow this"
 
 
+class PreconditionFailed(ServiceError):
+    """Somebody changed it since the caller read it. Read it again, and decide again."""
+
+    code = "precondition-failed"
+    title = "It is not as you last saw it"
+
+
 class TooLarge(ServiceError):
     """More bytes or items than the limit named in the detail."""
 

@@ -94,6 +94,10 @@ class CrashPoint(StrEnum):
     """Receivers have answered; recording it has not begun."""
     WEBHOOK_RECORD_BEFORE_COMMIT = "webhook-record-before-commit"
     """What came of the tries is written, nothing committed."""
+    ANSWER_CLAIMED = "answer-claimed"
+    """A request with an Idempotency-Key has claimed its answer in a unit of work of its own; nothing is done yet."""
+    ANSWER_KEPT = "answer-kept"
+    """The answer to such a request is written, in the unit of work of what it tells, nothing committed."""
 
 
 class Crashed(BaseException):

@@ -197,6 +197,35 @@ def let_statements_take(session: Session, limit_ms: int) -> None:
     connection.expect_answers_within(limit_ms)
 
 
+class LockNotHad(Exception):
+    """A lock was not to be had in the time that `waiting_at_most` gives. The unit of work is lost: it has to be ended."""
+
+
+@contextlib.contextmanager
+def waiting_at_most(session: Session, limit_ms: int) -> Iterator[None]:
+    """Let the statements of the block wait for locks no longer than this. Raises LockNotHad."""
+    execute(session, f"SET LOCAL lock_timeout = {limit_ms}")
+    try:
+        yield
+    except sqlalchemy_errors.OperationalError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise LockNotHad from error
+        raise
+    # As it is for all units of work on this engine.
+    execute(session, "SET LOCAL lock_timeout TO DEFAULT")
+
+
+class Savepoint:
+    """A place in a unit of work to which what was written after it can be undone; what was before is kept."""
+
+    def __init__(self, session: Session) -> None:
+        self._part = session.begin_nested()
+
+    def undo(self) -> None:
+        """Undo all since."""
+        self._part.rollback()
+
+
 class Admission:
     """A door that lets so many requests to the database at once.
 

@@ -147,6 +147,11 @@ def check_api_key(text: str) -> bool:
     return match is not None and hmac.compare_digest(_checksum(match[1]), match[2])
 
 
+def is_test_key(text: str) -> bool:
+    """Whether a key is a test merchant's; its checksum covers that word."""
+    return text.startswith("koc_test_")
+
+
 def hash_api_key(text: str) -> bytes:
     """Return what is stored of a key. Plain SHA-256: a slow hash adds nothing to 178 random bits."""
     return hashlib.sha256(text.encode()).digest()

@@ -5,15 +5,17 @@ So a decision is kept for ever, takes the order's lock, merges with whatever the
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, assert_never
 from uuid import UUID
 
 from sqlmodel import Session
 
-from service.domain.errors import Conflict, Missing
+from service.domain.errors import Conflict, Invalid, Missing, ServiceError
 from service.domain.order import (
     DecisionFact,
     DecisionKind,
@@ -44,6 +46,13 @@ class NotHeld(Conflict):
     title = "Nobody holds this commission"
 
 
+class DecidedTwice(Conflict):
+    """One request says two things of one commission, or of what one payee earns on one order."""
+
+    code = "decided-twice"
+    title = "Two decisions of one request contradict each other"
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Who decides, and when by the merchant's clock."""
@@ -57,47 +66,77 @@ class Person:
         return encode("key", self.key_id)
 
 
+class Verb(StrEnum):
+    """What people may say of a commission."""
+
+    APPROVE = "approve"
+    """Let up to an amount be settled. More than that waits."""
+    REJECT = "reject"
+    """Pay nothing, whatever the shop still says; a later approval takes it back."""
+    HOLD = "hold"
+    """Freeze the commission's whole order until somebody releases it."""
+    RELEASE = "release"
+    """End every hold that people put on the commission's order. Disputes stay: the shop closes those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person says of one commission.
+
+    amount_minor: the most that an approval lets be settled; None: what the commission comes to now. currency: of the
+    amount, which must be the commission's; None: it is.
+    """
+
+    commission_id: UUID
+    verb: Verb
+    reason_code: str
+    amount_minor: int | None = None
+    currency: str | None = None
+
+
+def decide(session: Session, person: Person, decisions: Sequence[Decision]) -> list[Recorded | ServiceError]:
+    """Book what a person decided, in one batch. Returns for each, in order, how it was recorded or why it cannot be."""
+    commissions = _commissions(session, person, [each.commission_id for each in decisions])
+    releases = [each.commission_id for each in decisions if each.verb is Verb.RELEASE]
+    holds = _open_holds(session, person, {commissions[each].order_id for each in releases if each in commissions})
+    said: set[tuple[object, ...]] = set()
+    received: dict[int, Received] = {}
+    answers: dict[int, Recorded | ServiceError] = {}
+    desk_id = _desk(session, person)
+    for place, each in enumerate(decisions):
+        try:
+            commission = commissions.get(each.commission_id)
+            if commission is None:
+                told = encode("com", each.commission_id)
+                raise UnknownCommission(f"There is no commission {told} at this merchant.")
+            if not said.isdisjoint(about := _about(each, commission)):
+                raise DecidedTwice("Say one thing of a commission at a time, and of one payee's share in an order.")
+            topic, facts = _facts(person, each, commission, holds.get(commission.order_id, ()))
+            said |= about
+            received[place] = _received(person, desk_id, commission, topic, facts)
+        except ServiceError as refusal:
+            answers[place] = refusal
+    answers |= zip(received, record(session, list(received.values())) if received else (), strict=True)
+    return [answers[place] for place in range(len(decisions))]
+
+
 def approve(
     session: Session, person: Person, commission_id: UUID, *, amount_minor: int | None, reason_code: str
 ) -> Recorded:
-    """Let up to an amount be settled; without one, what the commission comes to now. More than that waits."""
-    commission = _commission(session, person, commission_id)
-    limit = commission.target_minor if amount_minor is None else amount_minor
-    return _verdict(session, person, commission, DecisionKind.APPROVE, reason_code, amount_minor=limit)
+    """Decide about one commission; so do the next three. Raises what `decide` returns."""
+    return _one(session, person, Decision(commission_id, Verb.APPROVE, reason_code, amount_minor))
 
 
 def reject(session: Session, person: Person, commission_id: UUID, *, reason_code: str) -> Recorded:
-    """Pay nothing, whatever the shop still says; a later approval takes it back."""
-    commission = _commission(session, person, commission_id)
-    return _verdict(session, person, commission, DecisionKind.REJECT, reason_code)
+    return _one(session, person, Decision(commission_id, Verb.REJECT, reason_code))
 
 
 def hold(session: Session, person: Person, commission_id: UUID, *, reason_code: str) -> Recorded:
-    """Freeze the commission's whole order until somebody releases it."""
-    commission = _commission(session, person, commission_id)
-    fact = hold_fact(str(new_id()), HoldFact(person.now, reason_code), version_at=person.now)
-    return _send(session, person, commission, "hold", [fact])
+    return _one(session, person, Decision(commission_id, Verb.HOLD, reason_code))
 
 
 def release(session: Session, person: Person, commission_id: UUID, *, reason_code: str) -> Recorded:
-    """End every hold that people put on the commission's order. Disputes stay: the shop closes those."""
-    commission = _commission(session, person, commission_id)
-    rows = fetch(
-        session,
-        """
-        SELECT key, payload FROM fact
-        WHERE merchant_id = :merchant_id AND order_id = :order_id AND kind = 'hold'
-          AND payload ->> 'released_at' IS NULL
-        """,
-        {"merchant_id": person.merchant_id, "order_id": commission.order_id},
-    )
-    if not rows:
-        raise NotHeld(f"Commission {encode('com', commission_id)} has no open hold to release.")
-    facts = [
-        hold_fact(row.key, replace(HoldFact.of_json(row.payload), released_at=person.now), version_at=person.now)
-        for row in rows
-    ]
-    return _send(session, person, commission, f"release/{reason_code}", facts)
+    return _one(session, person, Decision(commission_id, Verb.RELEASE, reason_code))
 
 
 def attribute(
@@ -121,34 +160,101 @@ def attribute(
     fact = decision_fact(
         DecisionFact(DecisionKind.ATTRIBUTE, person.now, person.name, reason_code, payee_id=affiliate_id)
     )
-    return _send(session, person, rows[0], "attribute", [fact])
+    return record(session, [_received(person, _desk(session, person), rows[0], "attribute", [fact])])[0]
 
 
-def _commission(session: Session, person: Person, commission_id: UUID) -> Any:
+def _one(session: Session, person: Person, decision: Decision) -> Recorded:
+    [answer] = decide(session, person, [decision])
+    if isinstance(answer, ServiceError):
+        raise answer
+    return answer
+
+
+def _desk(session: Session, person: Person) -> UUID:
+    """The source that people's decisions come from."""
+    [desk] = fetch(
+        session,
+        "SELECT id FROM source WHERE merchant_id = :merchant_id AND platform = 'desk'",
+        {"merchant_id": person.merchant_id},
+    )
+    found: UUID = desk.id
+    return found
+
+
+def _commissions(session: Session, person: Person, commission_ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """Commissions by id, each with its order; those that are not there are left out."""
     rows = fetch(
         session,
         """
-        SELECT orders.id AS order_id, orders.source_id, orders.external_id, target_minor, currency, payee_id
+        SELECT commission.id, orders.id AS order_id, orders.source_id, orders.external_id, target_minor, currency,
+               payee_id
         FROM commission
         JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
-        WHERE commission.merchant_id = :merchant_id AND commission.id = :id
+        WHERE commission.merchant_id = :merchant_id AND commission.id = ANY(CAST(:ids AS uuid[]))
         """,
-        {"merchant_id": person.merchant_id, "id": commission_id},
+        {"merchant_id": person.merchant_id, "ids": list(commission_ids)},
     )
-    if not rows:
-        raise UnknownCommission(f"There is no commission {encode('com', commission_id)} at this merchant.")
-    return rows[0]
+    return {row.id: row for row in rows}
+
+
+def _open_holds(session: Session, person: Person, order_ids: Iterable[UUID]) -> dict[UUID, list[Any]]:
+    """Holds that people put on orders and nobody released, by order."""
+    wanted = list(order_ids)
+    if not wanted:
+        return {}
+    holds: dict[UUID, list[Any]] = defaultdict(list)
+    for row in fetch(
+        session,
+        """
+        SELECT order_id, key, payload FROM fact
+        WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:order_ids AS uuid[])) AND kind = 'hold'
+          AND payload ->> 'released_at' IS NULL
+        """,
+        {"merchant_id": person.merchant_id, "order_ids": wanted},
+    ):
+        holds[row.order_id].append(row)
+    return holds
+
+
+def _about(decision: Decision, commission: Any) -> set[tuple[object, ...]]:
+    """What a decision speaks of. Two of one moment that speak of the same contradict each other."""
+    about: set[tuple[object, ...]] = {(decision.commission_id,)}
+    if decision.verb in {Verb.APPROVE, Verb.REJECT}:
+        # A verdict holds for all a payee earns on an order, in whatever currency.
+        about.add((commission.order_id, commission.payee_id))
+    return about
+
+
+def _facts(person: Person, decision: Decision, commission: Any, holds: Sequence[Any]) -> tuple[str, list[Fact]]:
+    """The topic and the facts of a decision. holds: on the commission's order. Raises Invalid, NotHeld."""
+    match decision.verb:
+        case Verb.APPROVE:
+            if decision.currency not in {None, commission.currency}:
+                raise Invalid(f"This commission is in {commission.currency}; approve an amount in that currency.")
+            given = decision.amount_minor
+            limit = commission.target_minor if given is None else given
+            return _verdict(person, commission, DecisionKind.APPROVE, decision.reason_code, amount_minor=limit)
+        case Verb.REJECT:
+            return _verdict(person, commission, DecisionKind.REJECT, decision.reason_code)
+        case Verb.HOLD:
+            body = HoldFact(person.now, decision.reason_code)
+            return "hold", [hold_fact(str(new_id()), body, version_at=person.now)]
+        case Verb.RELEASE:
+            if not holds:
+                raise NotHeld(f"Commission {encode('com', decision.commission_id)} has no open hold to release.")
+            return f"release/{decision.reason_code}", [
+                hold_fact(
+                    row.key, replace(HoldFact.of_json(row.payload), released_at=person.now), version_at=person.now
+                )
+                for row in holds
+            ]
+        case _:
+            assert_never(decision.verb)
 
 
 def _verdict(
-    session: Session,
-    person: Person,
-    commission: Any,
-    kind: DecisionKind,
-    reason_code: str,
-    *,
-    amount_minor: int | None = None,
-) -> Recorded:
+    person: Person, commission: Any, kind: DecisionKind, reason_code: str, *, amount_minor: int | None = None
+) -> tuple[str, list[Fact]]:
     decision = DecisionFact(
         kind,
         person.now,
@@ -158,23 +264,18 @@ def _verdict(
         currency=commission.currency,
         amount_minor=amount_minor,
     )
-    return _send(session, person, commission, kind.value, [decision_fact(decision)])
+    return kind.value, [decision_fact(decision)]
 
 
-def _send(session: Session, person: Person, about: Any, topic: str, facts: Sequence[Fact]) -> Recorded:
-    desk = fetch(
-        session,
-        "SELECT id FROM source WHERE merchant_id = :merchant_id AND platform = 'desk'",
-        {"merchant_id": person.merchant_id},
-    )[0]
+def _received(person: Person, desk_id: UUID, about: Any, topic: str, facts: Sequence[Fact]) -> Received:
     told: JsonObject = {
         "order": {"source_id": str(about.source_id), "external_id": about.external_id},
         "facts": [_as_json(fact) for fact in facts],
     }
     body = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    received = Received(
+    return Received(
         person.merchant_id,
-        desk.id,
+        desk_id,
         str(new_id()),
         topic,
         body,
@@ -183,7 +284,6 @@ def _send(session: Session, person: Person, about: Any, topic: str, facts: Seque
         facts=tuple(facts),
         understood={"kind": "decision", "decision": topic, "order": about.external_id},
     )
-    return record(session, [received])[0]
 
 
 def read_again(body: bytes) -> tuple[OrderName, tuple[Fact, ...]]:

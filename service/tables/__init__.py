@@ -1,5 +1,5 @@
 """SQLModel rows: columns, keys, constraints. No queries, no behaviour, no relationships."""
 
-from service.tables import money, orders, parties, payouts, programs, webhooks
+from service.tables import answers, money, orders, parties, payouts, programs, webhooks
 
-__all__ = ["money", "orders", "parties", "payouts", "programs", "webhooks"]
+__all__ = ["answers", "money", "orders", "parties", "payouts", "programs", "webhooks"]

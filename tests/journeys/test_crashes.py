@@ -83,6 +83,7 @@ WEBHOOKS = (
 )
 LOOPBACK = "127.0.0.0/8"
 """Where the receiver of webhooks is."""
+ANSWERS = (CrashPoint.ANSWER_KEPT, CrashPoint.ANSWER_CLAIMED)
 
 SENDERS = 3
 ROUND_MAX = 400
@@ -117,7 +118,7 @@ def table(database_url: str) -> Iterator[Connection]:
 
 
 def test_every_crash_point_has_its_death_here() -> None:
-    tried = [*INTAKE, *SETTLE, *(point for point, _, _ in REQUESTS), *SENDING, *BACK, *WEBHOOKS]
+    tried = [*INTAKE, *SETTLE, *(point for point, _, _ in REQUESTS), *SENDING, *BACK, *WEBHOOKS, *ANSWERS]
 
     assert sorted(tried) == sorted(CrashPoint)
 
@@ -301,6 +302,52 @@ def test_a_web_process_may_die_at_every_step_of_a_payout_run(
 
     assert [run["status"] for run in _all(shop, "/v1/payout-runs")] == ["cancelled"]
     assert {_place(shop, payee, "payable") for payee in payees} == {1000}
+    assert _findings(shop, client) == []
+
+
+# A caller repeats a request under its key.
+
+
+def test_a_request_repeated_under_its_key_after_a_death_is_done_once(
+    shop: Shop, client: TestClient, database_url: str, table: Connection, tmp_path: Path
+) -> None:
+    lan = shop.an_affiliate("Lan")
+    shop.a_coupon(lan, "LAN")
+    shop.an_order(coupon_codes=["LAN"])
+    shop.advance(days=15)
+    register = ("/v1/affiliates", {"name": "Minh"}, "admin")
+    settle: tuple[str, Json, str] = ("/v1/jobs/settle", {}, "finance-maker")
+
+    def again(path: str, body: Json, by: str) -> Any:
+        headers = {"content-type": "application/json", "Idempotency-Key": "once", **shop.key_of(by)}
+        return client.post(path, content=json.dumps(body).encode(), headers=headers)
+
+    def die(point: CrashPoint, path: str, body: Json, by: str) -> None:
+        with mortal_web(database_url, log=tmp_path / "web.log", **{VARIABLE: point.value}) as web:
+            headers = {"content-type": "application/json", "Idempotency-Key": "once", **shop.key_of(by)}
+            asked = urllib.request.Request(web.url + path, json.dumps(body).encode(), headers)
+            with pytest.raises(OSError):  # noqa: PT011 - a connection may end in many ways; none of them is an answer
+                urllib.request.urlopen(asked, timeout=DIES_S)
+            assert web.death() == -signal.SIGKILL, point
+
+    # Neither the effect nor the claim is left of what was not committed.
+    die(CrashPoint.ANSWER_KEPT, *register)
+    assert [each["name"] for each in _all(shop, "/v1/affiliates")] == ["Lan"]
+    assert table.execute("SELECT 1 FROM kept_answer").fetchall() == []
+
+    # Of what was committed both are there.
+    die(CrashPoint.REQUEST_COMMITTED, *register)
+    told = again(*register)
+    assert (told.status_code, told.headers.get("idempotency-replayed")) == (201, "true")
+    assert [each["name"] for each in _all(shop, "/v1/affiliates")] == ["Minh", "Lan"]
+
+    # A request that runs several units of work has its claim until the lease ends.
+    die(CrashPoint.ANSWER_CLAIMED, *settle)
+    assert again(*settle).json()["code"] == "idempotency-key-in-flight"
+    table.execute("UPDATE kept_answer SET lease_until = now() - interval '1 s'")
+    assert again(*settle).json()["settled"] == 1
+    assert again(*settle).headers["idempotency-replayed"] == "true"
+    assert _place(shop, lan, "payable") == 1000
     assert _findings(shop, client) == []
 
 

@@ -7,26 +7,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
 from service.domain.payout import ItemState, RunState
 from service.infra.clock import utc_now
 from service.infra.db import execute, read_session, run_unit, unit_of_work
 from service.infra.ids import new_id
+from service.infra.kept_answers import OPERATORS
 from service.infra.settings import Settings
 from service.ledger.chain import height
 from service.ledger.post import post
 from service.payouts.approve import execute_run
 from service.payouts.retry import retry
 from service.payouts.wake import EXECUTE, RECONCILE, wake
+from service.tables.answers import KeptAnswerRow
 from service.worker import (
     CHAIN,
     CHAIN_EVERY,
     DELIVER,
     EVERY_MERCHANT,
+    FORGET,
+    FORGET_EVERY,
     LEASE,
     RECONCILE_FOR,
     SETTLE,
@@ -147,8 +153,38 @@ def test_each_merchant_gets_one_job_of_each_kind_that_never_ends(desk: Desk) -> 
     Desk.opened(desk.engine)
 
     assert in_unit(desk, schedule, now=desk.now) == 2 * len(EVERY_MERCHANT)
-    assert set(jobs(desk)) == set(EVERY_MERCHANT) == {SETTLE, CHAIN, DELIVER}
+    assert set(jobs(desk)) == set(EVERY_MERCHANT) == {SETTLE, CHAIN, DELIVER, FORGET}
+
     assert in_unit(desk, schedule, now=desk.now) == 0
+
+
+def test_kept_answers_are_forgotten_after_a_day_also_those_of_operators(desk: Desk, worker: Worker) -> None:
+    run_pass(worker)
+    for merchant_id in (desk.merchant_id, OPERATORS):
+        for age in (timedelta(hours=23), timedelta(hours=24)):
+            in_unit(desk, keep_answer, merchant_id=merchant_id, claimed_at=desk.now + FORGET_EVERY - age)
+
+    desk.now += FORGET_EVERY
+    run_pass(worker)
+
+    left = desk.rows("SELECT merchant_id, claimed_at FROM kept_answer ORDER BY merchant_id")
+    assert [(row.merchant_id, row.claimed_at) for row in left] == [
+        (merchant_id, desk.now - timedelta(hours=23)) for merchant_id in sorted((desk.merchant_id, OPERATORS))
+    ]
+    assert jobs(desk)[FORGET] == desk.now + FORGET_EVERY
+
+
+def keep_answer(session: Session, *, merchant_id: UUID, claimed_at: datetime) -> None:
+    row = KeptAnswerRow(
+        merchant_id=merchant_id,
+        key_id=MAKER,
+        idempotency_key=claimed_at.isoformat(),
+        fingerprint=b"",
+        claimed_at=claimed_at,
+        status=200,
+        body=b"",
+    )
+    session.add(row)
 
 
 def test_what_was_booked_is_chained_and_the_head_is_logged(
