@@ -1,13 +1,12 @@
 """What the framework leaves out of the API's description: problems, the raw routes, and which operations need no key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute
 
 from service.api import problems
-from service.api.deps import Allowed
-from service.tables.parties import Scope
+from service.api.deps import PUBLIC, Allowed, Owner
 
 Json = dict[str, Any]
 
@@ -47,6 +46,7 @@ _RAW: Json = {
             ),
             "operationId": "receive_webhook",
             "security": [],
+            "x-owner": Owner.SOURCE.value,
             "parameters": [
                 {
                     "name": "source",
@@ -77,6 +77,7 @@ _RAW: Json = {
             "description": "Send a visitor to where a short link leads, with a signed click id appended as `koc_click`.",
             "operationId": "follow_link",
             "security": [],
+            **PUBLIC,
             "parameters": [
                 {
                     "name": "code",
@@ -97,20 +98,20 @@ _RAW: Json = {
 }
 
 
-def scopes_of(route: APIRoute) -> tuple[Scope, ...]:
-    """Return the scopes of which a key needs one to be let in; none where no key is asked for."""
+def allowed_of(route: APIRoute) -> Allowed | None:
+    """Return what a route asks of a key: its scopes, and its owner rule; None where no key is asked for."""
     waiting = [route.dependant]
     while waiting:
         one = waiting.pop()
         call: object = one.call
         if isinstance(call, Allowed):
-            return call.scopes
+            return call
         waiting += one.dependencies
-    return ()
+    return None
 
 
-def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
-    """Return the description with what it lacks. scopes: by operation id.
+def complete(description: Json, allowed: Mapping[str, Allowed | None]) -> Json:
+    """Return the description with what it lacks. allowed: by operation id.
 
     Operations are called by one name each: AssertionError otherwise.
     """
@@ -126,8 +127,9 @@ def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
             operation.setdefault("security", [])
             assert operation["operationId"] not in seen, operation["operationId"]
             seen.add(operation["operationId"])
-            needed = scopes.get(operation["operationId"], ())
-            if needed:
-                words = " or ".join(f"`{scope}`" for scope in needed)
+            needed = allowed.get(operation["operationId"])
+            if needed is not None:
+                operation["x-owner"] = needed.owner.value
+                words = " or ".join(f"`{scope}`" for scope in needed.scopes)
                 operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
     return description

@@ -16,12 +16,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from service.api.deps import PUBLIC
 from service.api.views import View
 from service.domain.errors import (
     Conflict,
     Forbidden,
     Invalid,
     Missing,
+    RateLimited,
     ServiceError,
     TooLarge,
     Unauthenticated,
@@ -61,6 +63,7 @@ _STATUS: Mapping[type[ServiceError], int] = {
     Conflict: 409,
     TooLarge: 413,
     Invalid: 422,
+    RateLimited: 429,
     Unavailable: 503,
 }
 _UNEXPECTED = 500
@@ -105,7 +108,7 @@ def problem_response(asked: HTTPConnection | Scope, error: ServiceError) -> Resp
     headers = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="koc"'
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | RateLimited):
         headers["Retry-After"] = str(error.retry_after_s)
     return _response(
         asked, status=status_of(type(error)), code=error.code, title=error.title, detail=error.detail, headers=headers
@@ -138,13 +141,13 @@ INTERNAL_ERROR = ProblemKind(
 router = APIRouter(tags=["problems"])
 
 
-@router.get("/problems")
+@router.get("/problems", openapi_extra=PUBLIC)
 async def list_problem_kinds() -> list[ProblemKind]:
     """List every code a problem of this service may have, and what it means."""
     return [kinds()[code] for code in sorted(kinds())]
 
 
-@router.get("/problems/{code}")
+@router.get("/problems/{code}", openapi_extra=PUBLIC)
 async def get_problem_kind(code: str) -> ProblemKind:
     """Explain one code; the `type` of each problem leads here."""
     if code not in kinds():

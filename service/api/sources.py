@@ -1,6 +1,6 @@
 """Where orders come from: a platform, a secret, and an address that nobody can guess."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 from uuid import UUID, uuid4
 
@@ -8,10 +8,11 @@ from fastapi import APIRouter
 from pydantic import Field, Strict
 from sqlmodel import Session, col, select
 
-from service.api.deps import Admin, Reader, ReadSession, Services, WriteSession
+from service.api.api_keys import OVERLAP_MAX_S
+from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.views import Body, Moment, Name, SourceId, View
-from service.domain.errors import Invalid, Missing
+from service.api.views import Body, Moment, Name, RateLimitBody, RateLimitView, SourceId, View
+from service.domain.errors import Conflict, Invalid, Missing
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.intake.adapters import ADAPTERS, standard_webhooks
@@ -31,13 +32,51 @@ class UnusableSecret(Invalid):
     title = "The platform does not sign with such a secret"
 
 
+class RotationUnderWay(Conflict):
+    """At most two secrets are valid: the one before the last still is."""
+
+    code = "secret-rotation-under-way"
+    title = "The secret before still verifies"
+
+
+class InvalidExpiry(Invalid):
+    """A secret that has expired verifies nothing."""
+
+    code = "invalid-expiry"
+    title = "The time of expiry does not lie ahead"
+
+
+Secret = Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")]
+
+
 class SourceCreate(Body):
     name: Name
     platform: Literal[Platform.GENERIC, Platform.SHOPIFY]
     shop_domain: Annotated[str, Strict(), Field(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] | None = None
     """The shop's own host name, such as my-shop.myshopify.com; a delivery that names another is parked."""
-    secret: Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")] | None = None
+    secret: Secret | None = None
     """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer."""
+    secret_expires_at: Moment | None = None
+    """From when on the secret verifies nothing any more, by the service's clock; null: never."""
+    rate_limit: RateLimitBody | None = None
+    """How fast the platform may deliver; null: as the service is set up."""
+
+
+class SourceUpdate(Body):
+    """What is left out stays."""
+
+    name: Name | None = None
+    rate_limit: RateLimitBody | None = None
+    """null: as the service is set up."""
+
+
+class SecretRotate(Body):
+    secret: Secret | None = None
+    """The new secret, where the platform makes its own; null: one is made and shown in the answer."""
+    overlap_s: Annotated[int, Strict(), Field(ge=0, le=OVERLAP_MAX_S)] = 86_400
+    """Seconds the old secret verifies too; 0: all others are dropped at once."""
+    expires_at: Moment | None = None
+    """From when on the new secret verifies nothing any more; null: never."""
 
 
 class SourceView(View):
@@ -50,6 +89,14 @@ class SourceView(View):
     created_at: Moment
     disabled_at: Moment | None
     """Since when deliveries are refused."""
+    secret_expires_at: Moment | None
+    previous_secret_expires_at: Moment | None
+    """Until when the secret before the last rotation verifies too; null if there is none."""
+    last_delivery_at: Moment | None
+    """When something rightly signed last came: known after at most a quarter of a minute, and noted at most once a
+    minute."""
+    rate_limit: RateLimitView | None
+    """null: as the service is set up."""
 
     @classmethod
     def of(cls, row: SourceRow, public_url: str) -> Self:
@@ -62,6 +109,10 @@ class SourceView(View):
             webhook_url=None if is_desk else f"{public_url}/intake/{ids.encode('src', row.id)}",
             created_at=row.created_at,
             disabled_at=row.disabled_at,
+            secret_expires_at=row.secret_expires_at,
+            previous_secret_expires_at=row.previous_secret_expires_at,
+            last_delivery_at=row.last_delivery_at,
+            rate_limit=RateLimitView.of(row.rate_per_s, row.burst),
         )
 
 
@@ -80,10 +131,9 @@ def make_desk(session: Session, merchant_id: UUID, *, at: datetime) -> None:
 @router.post("/v1/sources", status_code=201)
 def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, service: Services) -> SourceCreated:
     """Make a source. Its `webhook_url` is where the platform delivers; its secret is in this answer only."""
-    if asked.platform is Platform.GENERIC and asked.secret is not None:
-        _check_standard_webhooks(asked.secret)
-    made = ADAPTERS[asked.platform].new_secret() if asked.secret is None else None
-    secret = asked.secret or made or ""
+    now = utc_now()
+    _check_expiry(asked.secret_expires_at, now)
+    secret, made = _secret_of(asked.platform, asked.secret)
     row = SourceRow(
         # Not ordered by time like other ids: the address has to be unguessable.
         id=uuid4(),
@@ -92,7 +142,10 @@ def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, ser
         name=asked.name,
         shop_domain=asked.shop_domain,
         secret=service.security.encrypt(secret.encode(), purpose=SECRET_PURPOSE),
-        created_at=utc_now(),
+        secret_expires_at=asked.secret_expires_at,
+        created_at=now,
+        rate_per_s=None if asked.rate_limit is None else asked.rate_limit.per_second,
+        burst=None if asked.rate_limit is None else asked.rate_limit.burst,
     )
     session.add(row)
     session.flush()
@@ -112,6 +165,64 @@ def list_sources(caller: Reader, session: ReadSession, service: Services, paging
 @router.post("/v1/sources/{source_id}/disable")
 def disable_source(source_id: SourceId, caller: Admin, session: WriteSession, service: Services) -> SourceView:
     """Refuse deliveries from now on. What was delivered stays. Repeating it changes nothing."""
+    row = _locked(session, caller, source_id)
+    if row.disabled_at is None:
+        row.disabled_at = utc_now()
+    return SourceView.of(row, service.settings.public_url)
+
+
+@router.post("/v1/sources/{source_id}/enable")
+def enable_source(source_id: SourceId, caller: Admin, session: WriteSession, service: Services) -> SourceView:
+    """Take deliveries again, at the same address, with the secret of before. Repeating it changes nothing."""
+    row = _locked(session, caller, source_id)
+    row.disabled_at = None
+    return SourceView.of(row, service.settings.public_url)
+
+
+@router.patch("/v1/sources/{source_id}")
+def update_source(
+    source_id: SourceId, asked: SourceUpdate, caller: Admin, session: WriteSession, service: Services
+) -> SourceView:
+    """Change a source's name or how fast its platform may deliver."""
+    row = _locked(session, caller, source_id)
+    if asked.name is not None:
+        row.name = asked.name
+    if "rate_limit" in asked.model_fields_set:
+        row.rate_per_s = None if asked.rate_limit is None else asked.rate_limit.per_second
+        row.burst = None if asked.rate_limit is None else asked.rate_limit.burst
+    return SourceView.of(row, service.settings.public_url)
+
+
+@router.post("/v1/sources/{source_id}/rotate-secret")
+def rotate_source_secret(
+    source_id: SourceId, asked: SecretRotate, caller: Admin, session: WriteSession, service: Services
+) -> SourceCreated:
+    """Give a source a new secret, and let the old one verify too for a while. A secret that was made is shown this once.
+
+    At most two are valid: while one before the last still is, only a rotation without overlap is possible.
+    """
+    row = _locked(session, caller, source_id)
+    now = utc_now()
+    _check_expiry(asked.expires_at, now)
+    if asked.overlap_s and row.previous_secret_expires_at is not None and row.previous_secret_expires_at > now:
+        raise RotationUnderWay(
+            f"The secret before the last verifies until {row.previous_secret_expires_at.isoformat()}; wait until then, "
+            "or rotate with overlap_s 0, which drops it and the last at once."
+        )
+    secret, made = _secret_of(Platform(row.platform), asked.secret)
+    if asked.overlap_s:
+        ends_at = now + timedelta(seconds=asked.overlap_s)
+        row.previous_secret = row.secret
+        row.previous_secret_expires_at = min(ends_at, row.secret_expires_at or ends_at)
+    else:
+        row.previous_secret = row.previous_secret_expires_at = None
+    row.secret = service.security.encrypt(secret.encode(), purpose=SECRET_PURPOSE)
+    row.secret_expires_at = asked.expires_at
+    return SourceCreated(source=SourceView.of(row, service.settings.public_url), secret=made)
+
+
+def _locked(session: Session, caller: Caller, source_id: UUID) -> SourceRow:
+    """Return a source of the merchant that is not its desk. Of two who change it at once the second sees the first's."""
     row = session.exec(
         select(SourceRow)
         .where(
@@ -123,9 +234,22 @@ def disable_source(source_id: SourceId, caller: Admin, session: WriteSession, se
     ).one_or_none()
     if row is None:
         raise Missing("This merchant has no such source.")
-    if row.disabled_at is None:
-        row.disabled_at = utc_now()
-    return SourceView.of(row, service.settings.public_url)
+    return row
+
+
+def _secret_of(platform: Platform, given: str | None) -> tuple[str, str | None]:
+    """(the secret to keep, what to show of it: nothing where it was given). Raises UnusableSecret."""
+    if given is None:
+        made = ADAPTERS[platform].new_secret()
+        return made, made
+    if platform is Platform.GENERIC:
+        _check_standard_webhooks(given)
+    return given, None
+
+
+def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
+        raise InvalidExpiry("It must lie ahead, by the service's clock.")
 
 
 def _check_standard_webhooks(secret: str) -> None:

@@ -102,6 +102,9 @@ PayoutMethodId = Annotated[
 EventId = Annotated[
     UUID, BeforeValidator(_parser("evt")), PlainSerializer(_printer("evt")), WithJsonSchema(_schema("evt"))
 ]
+AuditId = Annotated[
+    UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
+]
 
 # RFC 3339, section 5.6: a date, a time, and a zone that must not be left out.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
@@ -187,6 +190,28 @@ Currency = Annotated[
     AfterValidator(_known_currency),
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["USD"]}),
 ]
+
+
+class RateLimitView(View):
+    """How fast somebody may ask, at each process of the service."""
+
+    per_second: int
+    """Requests per second, for long."""
+    burst: int
+    """Requests at once."""
+
+    @classmethod
+    def of(cls, rate_per_s: int | None, burst: int | None) -> "RateLimitView | None":
+        return None if rate_per_s is None or burst is None else cls(per_second=rate_per_s, burst=burst)
+
+
+class RateLimitBody(Body):
+    """How fast somebody may ask, at each process of the service."""
+
+    per_second: Annotated[int, Strict(), Field(ge=1, le=100_000)]
+    """Requests per second, for long."""
+    burst: Annotated[int, Strict(), Field(ge=1, le=1_000_000)]
+    """Requests at once."""
 
 
 class MoneyView(View):

@@ -86,6 +86,14 @@ class Settings(BaseSettings):
     """Most clicks of a process that wait to be stored; the visitor of one more is sent on all the same."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     """Most bytes of a request's body; a longer one is answered 413."""
+    key_rate: Annotated[int, Field(ge=1)] = 100
+    """Requests per second an API key may make for long, per process; a key may have a limit of its own."""
+    key_burst: Annotated[int, Field(ge=1)] = 400
+    """Requests an API key may make at once, per process."""
+    source_rate: Annotated[int, Field(ge=1)] = 500
+    """As key_rate, for the deliveries of a source, and for a publishable key, which all visitors of a shop share."""
+    source_burst: Annotated[int, Field(ge=1)] = 2000
+    """As key_burst, for the deliveries of a source, and for a publishable key."""
     log_format: Literal["auto", "json", "pretty"] = "auto"
     """How log lines look; auto is pretty on a terminal, else JSON."""
 
