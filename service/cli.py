@@ -46,7 +46,7 @@ from service.reports.recheck import SAMPLE, recheck
 from service.tables.parties import ApiKeyRow, MerchantRow, Scope
 from service.worker import run_worker
 
-_AT_THE_COMMAND_LINE = partial(trail.Author, key_id=None, merchant_id=None, request_id=None)
+_at_the_command_line = partial(trail.Author, key_id=None, merchant_id=None, request_id=None)
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _DOCUMENT = Path(__file__).resolve().parents[1] / "openapi" / "openapi.json"
 ACCEPTED_IN_A_TURN = 16
@@ -148,7 +148,7 @@ def operator_key(name: Annotated[str, typer.Option(help="Whose key it is, to fin
     with _running(embedded_is_migrated=True) as (settings, _), _sessions(settings) as session:
         trail.follow(session)
         made = make_key(session, merchant_id=None, is_test=False, name=name, scopes=[Scope.OPERATOR], at=utc_now())
-        trail.write(session, _AT_THE_COMMAND_LINE("koc operator-key"), at=utc_now())
+        trail.write(session, _at_the_command_line("koc operator-key"), at=utc_now())
     # Alone on the standard output, so that a script can take it from there.
     typer.echo(made.key)
     _err.print("Keep it: it is not stored. It makes merchants by `POST /v1/merchants`.")
@@ -189,7 +189,7 @@ def revoke_operator_key(
         if key.revoked_at is None:
             key.revoked_at = utc_now()
         name = key.name
-        trail.write(session, _AT_THE_COMMAND_LINE("koc revoke-operator-key", subject=key_id), at=utc_now())
+        trail.write(session, _at_the_command_line("koc revoke-operator-key", subject=key_id), at=utc_now())
     _err.print(f"The key {name!r} lets nobody in any more.", highlight=False, markup=False)
 
 

@@ -280,25 +280,29 @@ class _Paced:
         if self._counted:
             return
         self._counted = True
-        turn = self._service.pacer.take(self.hash, pace, now_s=monotonic())
-        self._state["headers"] = (*self._state.get("headers", ()), *pace_headers(pace, turn, "key"))
-        if not turn.allowed:
-            raise rate_limited(pace, turn, "This key")
+        self._state["pace_headers"] = _pace_headers(pace, take_turn(self._service, self.hash, pace, self._state), "key")
 
 
-def pace_headers(pace: Pace, turn: Turn, name: str) -> tuple[tuple[bytes, bytes], ...]:
+def take_turn(service: Service, asker: bytes | UUID, pace: Pace, state: dict[str, Any]) -> Turn:
+    """Count one request of a key, by its hash, or a source. Raises RateLimited. state: of the request's scope."""
+    turn = service.pacer.take(asker, pace, now_s=monotonic())
+    if turn.allowed:
+        return turn
+    name = "source" if isinstance(asker, UUID) else "key"
+    state["pace_headers"] = _pace_headers(pace, turn, name)
+    raise RateLimited(
+        f"This {name} may make {pace.rate_per_s} requests per second, {pace.burst} at once. Nothing was done; "
+        "try again later.",
+        retry_after_s=turn.retry_after_s,
+    )
+
+
+def _pace_headers(pace: Pace, turn: Turn, name: str) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of draft-ietf-httpapi-ratelimit-headers-11, read 2026-11: quota and window, what is left and until when."""
     window_s = ceil(pace.burst / pace.rate_per_s)
     return (
         (b"ratelimit-policy", f'"{name}";q={pace.burst};w={window_s}'.encode()),
         (b"ratelimit", f'"{name}";r={turn.remaining};t={turn.reset_s}'.encode()),
-    )
-
-
-def rate_limited(pace: Pace, turn: Turn, who: str) -> RateLimited:
-    return RateLimited(
-        f"{who} may make {pace.rate_per_s} requests per second, {pace.burst} at once. Nothing was done; try again later.",
-        retry_after_s=turn.retry_after_s,
     )
 
 

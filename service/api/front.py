@@ -41,7 +41,7 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                more = scope["state"].get("headers", ())
+                more = scope["state"].get("pace_headers", ())
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id), *more]
             await send(message)
 

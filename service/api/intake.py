@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from service.api.deps import Service, pace_headers, rate_limited, service_of
+from service.api.deps import Service, service_of, take_turn
 from service.api.problems import problem_response
 from service.domain.errors import Missing, ServiceError, TooLarge, Unavailable
 from service.infra import metrics
@@ -185,10 +185,7 @@ def _take_turn(source: KnownSource, request: Request) -> None:
     """Count a delivery of a source. Raises RateLimited."""
     service = service_of(request)
     pace = source.pace or Pace(service.settings.source_rate, service.settings.source_burst)
-    turn = service.pacer.take(source.id, pace, now_s=time.monotonic())
-    if not turn.allowed:
-        request.scope["state"]["headers"] = pace_headers(pace, turn, "source")
-        raise rate_limited(pace, turn, "This source")
+    take_turn(service, source.id, pace, request.scope["state"])
     service.usage.delivered(source.id)
 
 
