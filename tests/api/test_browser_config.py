@@ -17,8 +17,7 @@ def key(shop: Shop) -> str:
 
 
 def test_a_page_learns_what_its_script_needs_and_no_more(shop: Shop, key: str) -> None:
-    terms = {"rules": [{"kind": "percent", "rate": "10"}], "attribution": {"window_days": 45}}
-    program = shop.a_program(**terms)
+    program = shop.a_program(attribution={"window_days": 45})
 
     answer = shop.client.get(
         "/v1/browser-config", params={"program_id": program["id"]}, headers={"Authorization": f"Bearer {key}"}

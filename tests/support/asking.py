@@ -164,7 +164,7 @@ class _Builder:
             if "$ref" in schema:
                 schema = self._schemas[schema["$ref"].rpartition("/")[2]]
             elif "anyOf" in schema or "oneOf" in schema:
-                schema = schema.get("anyOf", schema.get("oneOf"))[0]
+                schema = (schema.get("anyOf") or schema["oneOf"])[0]
             elif "allOf" in schema:
                 schema = schema["allOf"][0]
             else:

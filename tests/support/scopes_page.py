@@ -21,7 +21,9 @@ def table() -> str:
             allowed = allowed_of(route)
             scopes = "no key" if allowed is None else ", ".join(allowed.scopes)
             owner = "everybody" if allowed is None else f"the {allowed.owner}"
-            rows += [(route.path, f"| `{method} {route.path}` | {scopes} | {owner} |\n") for method in route.methods]
+            rows += [
+                (route.path, f"| `{method} {route.path}` | {scopes} | {owner} |\n") for method in route.methods or ()
+            ]
     return "".join(lines + [line for _, line in sorted(rows)])
 
 
