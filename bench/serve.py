@@ -102,6 +102,9 @@ class Server:
         return cpu_seconds(self.process.pid)
 
 
+_UNLIMITED = "1000000"
+
+
 def environment(database_url: str, *, secret_key: str, port: int, **more: str) -> dict[str, str]:
     """Return the variables a process of the service is started with."""
     return {
@@ -112,6 +115,11 @@ def environment(database_url: str, *, secret_key: str, port: int, **more: str) -
         "KOC_PORT": str(port),
         "KOC_PUBLIC_URL": f"http://{HOST}:{port}",
         "KOC_LOG_FORMAT": "json",
+        # What is measured is the service, not how fast it lets one shop or person ask.
+        "KOC_KEY_RATE": _UNLIMITED,
+        "KOC_KEY_BURST": _UNLIMITED,
+        "KOC_SOURCE_RATE": _UNLIMITED,
+        "KOC_SOURCE_BURST": _UNLIMITED,
         **more,
     }
 

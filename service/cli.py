@@ -29,6 +29,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service import sdk
+from service.api import trail
 from service.api.api_keys import make_key
 from service.api.door import Door
 from service.domain.errors import Conflict, Invalid, Missing, Unavailable
@@ -52,10 +53,11 @@ from service.rebuild import database
 from service.rebuild.books import Rebuilt, rebuild
 from service.reports.export import export
 from service.reports.recheck import SAMPLE, recheck
-from service.tables.parties import MerchantRow, Scope
+from service.tables.parties import ApiKeyRow, MerchantRow, Scope
 from service.tracking.find import ClickSigner
 from service.worker import run_worker
 
+_at_the_command_line = partial(trail.Author, key_id=None, merchant_id=None, request_id=None)
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _DOCUMENT = Path(__file__).resolve().parents[1] / "openapi" / "openapi.json"
 ACCEPTED_IN_A_TURN = 16
@@ -155,10 +157,51 @@ def migrate_tables() -> None:
 def operator_key(name: Annotated[str, typer.Option(help="Whose key it is, to find it again in a list.")]) -> None:
     """Make an operator's key, which makes merchants, and print it. It is shown this once."""
     with _running(embedded_is_migrated=True) as (settings, _), _sessions(settings) as session:
+        trail.follow(session)
         made = make_key(session, merchant_id=None, is_test=False, name=name, scopes=[Scope.OPERATOR], at=utc_now())
+        trail.write(session, _at_the_command_line("koc operator-key"), at=utc_now())
     # Alone on the standard output, so that a script can take it from there.
     typer.echo(made.key)
     _err.print("Keep it: it is not stored. It makes merchants by `POST /v1/merchants`.")
+
+
+@app.command()
+def operator_keys() -> None:
+    """List the operators' keys: id, name, first and last characters, and when each was made, last used and is over."""
+    with _running(embedded_is_migrated=True) as (settings, _), _sessions(settings) as session:
+        keys = session.exec(
+            select(ApiKeyRow).where(col(ApiKeyRow.merchant_id).is_(None)).order_by(col(ApiKeyRow.id))
+        ).all()
+    table = Table("id", "name", "key", "made", "last used", "revoked")
+    for key in keys:
+        times = (key.created_at, key.last_used_at, key.revoked_at)
+        shown = ["" if at is None else at.isoformat(timespec="seconds") for at in times]
+        table.add_row(ids.encode("key", key.id), key.name, key.hint, *shown)
+    # As wide as it needs to be where nobody looks at it: an id that is cut cannot be given to another command.
+    Console(width=None if _out.is_terminal else 200).print(table)
+
+
+@app.command()
+def revoke_operator_key(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="key_…, as `koc operator-keys` shows it.")],
+) -> None:
+    """Withdraw an operator's key for good, at once. Repeating it changes nothing."""
+    try:
+        chosen = ids.decode("key", key_id)
+    except ValueError:
+        _stop("KEY_ID is the id of a key: key_ and 26 letters and digits. `koc operator-keys` lists them.")
+    with _running(embedded_is_migrated=True) as (settings, _), _sessions(settings) as session:
+        trail.follow(session)
+        key = session.exec(
+            select(ApiKeyRow).where(col(ApiKeyRow.id) == chosen, col(ApiKeyRow.merchant_id).is_(None)).with_for_update()
+        ).one_or_none()
+        if key is None:
+            _stop("No operator has such a key. `koc operator-keys` lists them.")
+        if key.revoked_at is None:
+            key.revoked_at = utc_now()
+        name = key.name
+        trail.write(session, _at_the_command_line("koc revoke-operator-key", subject=key_id), at=utc_now())
+    _err.print(f"The key {name!r} lets nobody in any more.", highlight=False, markup=False)
 
 
 @app.command()

@@ -25,7 +25,9 @@ from starlette.types import ASGIApp
 from service.api import (
     affiliates,
     api_keys,
+    audit,
     balances,
+    browser_config,
     clicks,
     commissions,
     conventions,
@@ -55,9 +57,11 @@ from service.api import (
 from service.api.deps import Service
 from service.api.door import CHECK_ORDERS
 from service.api.front import Front
+from service.api.usage import Usage
 from service.infra import crash, logs
 from service.infra.db import Admission, make_engine
 from service.infra.metrics import BatcherMetrics
+from service.infra.pace import Pacer
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
 from service.tracking.links import LinkMemory
@@ -84,7 +88,9 @@ ROUTERS = (
     events.router,
     webhook_endpoints.router,
     exports.router,
+    audit.router,
     me.router,
+    browser_config.router,
     health.router,
     problems.router,
 )
@@ -124,6 +130,8 @@ _TAGS = {
     "events": "What happened, in order.",
     "webhook endpoints": "Who is told what happens, and what came of telling.",
     "exports": "Everything a merchant owns, to take away.",
+    "audit": "Who changed what.",
+    "browser": "What a page of the shop may ask with a publishable key.",
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
     "problems": "Every code a failure may have.",
@@ -146,7 +154,7 @@ class Application(FastAPI):
             self.openapi_schema = described.complete(
                 super().openapi(),
                 {
-                    route.name: described.scopes_of(route)
+                    route.name: described.allowed_of(route)
                     for router in ROUTERS
                     for route in router.routes
                     if isinstance(route, APIRoute)
@@ -232,11 +240,15 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
             engine, batch_max=settings.batch_max, queue_max=settings.queue_max, observer=observer
         ),
         links=LinkMemory(engine, observer=observer),
+        usage=Usage(engine),
+        pacer=Pacer(),
+        paces={},
     )
     app.state.service = service
     app.state.intake = intake.Intake(engine, security, service.admission)
     service.orders.start()
     service.clicks.start()
+    service.usage.start()
     await service.links.start()
     return service
 
@@ -244,6 +256,7 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
 async def _close(service: Service) -> None:
     """Do what was accepted, then let go of the database."""
     await service.links.stop()
+    await run_in_threadpool(service.usage.stop)
     await run_in_threadpool(service.orders.stop)
     await run_in_threadpool(service.clicks.stop)
     service.engine.dispose()

@@ -223,7 +223,7 @@ _DESTINATION = {
 
 class PayoutMethodCreate(Body):
     rail: RailName
-    destination: Annotated[str, Strict(), Field(min_length=1, max_length=200)]
+    destination: Annotated[str, Strict(), Field(min_length=1, max_length=200, examples=["sandbox_ok"])]
     """The account at the rail: acct_… for stripe_connect, sandbox_ok for the sandbox. Shown to nobody afterwards."""
 
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 from sqlmodel import Session
 
+from service.api import trail
 from service.api.bulk import ITEMS_MAX, Batch, BulkView
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.filters import Created
@@ -440,5 +441,16 @@ def _decided(
     session: Session, caller: Caller, commission_id: UUID, decide: Callable[[Person], Recorded]
 ) -> CommissionView:
     """Return the commission as it is after a decision, which has been booked in this unit of work."""
+    before = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
     decide(Person(caller.merchant_id, caller.key_id, caller.now))
-    return CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    after = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    shown = {"status", "reason_code", "target", "places", "approved", "settles_at"}
+    trail.note(
+        session,
+        merchant_id=caller.merchant_id,
+        kind="commission",
+        subject=ids.encode("com", commission_id),
+        before=before.model_dump(mode="json", include=shown),
+        after=after.model_dump(mode="json", include=shown),
+    )
+    return after

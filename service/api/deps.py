@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
+from time import monotonic
 from types import TracebackType
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -15,13 +17,16 @@ from sqlmodel import Session, col, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from service.api import idempotency, versions
-from service.domain.errors import Forbidden, Unauthenticated
+from service.api import idempotency, trail, versions
+from service.api.owners import Owner
+from service.api.usage import Usage
+from service.domain.errors import Forbidden, RateLimited, Unauthenticated
 from service.infra import security as keys
 from service.infra.batcher import Batcher
 from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import Admission, read_session, unit_of_work
+from service.infra.pace import Pace, Pacer, Turn
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.tables.parties import ApiKeyRow, MerchantRow, Scope
@@ -69,6 +74,10 @@ class Service:
     orders: Batcher[Any, Any]
     clicks: Batcher[Any, Any]
     links: LinkMemory
+    usage: Usage
+    pacer: Pacer
+    paces: dict[bytes, Pace]
+    """How fast keys may ask that asked before, by their hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +160,8 @@ class _OneSession:
     def __init__(self, engine: Engine, *, writes: bool) -> None:
         self._engine = engine
         self._writes = writes
+        self.author: trail.Author | None = None
+        """Who asks and for what; whatever is kept is written into the audit trail under this name."""
         self._end = contextlib.ExitStack()
         self._session: Session | None = None
         self.asker: tuple[UUID | None, UUID] | None = None
@@ -160,6 +171,8 @@ class _OneSession:
         if self._session is None:
             opened = unit_of_work(self._engine) if self._writes else read_session(self._engine)
             self._session = self._end.enter_context(opened)
+            if self._writes:
+                trail.follow(self._session)
         return self._session
 
     @contextlib.contextmanager
@@ -169,7 +182,10 @@ class _OneSession:
             raise RuntimeError("An endpoint that answers GET must not write; it asked for a WriteSession.")
         try:
             with self._end:
-                yield self.open()
+                session = self.open()
+                yield session
+                if self.author is not None:
+                    trail.write(session, self.author, at=utc_now())
             crash_point(CrashPoint.REQUEST_COMMITTED)
         finally:
             self._session = None
@@ -227,7 +243,7 @@ ReadSession = Annotated[Session, Depends(_read_session)]
 
 _bearer = HTTPBearer(
     scheme_name="ApiKey",
-    bearerFormat="koc_live_… or koc_test_…",
+    bearerFormat="koc_live_…, koc_test_… or koc_pub_…",
     description="An API key. Each has scopes, and each operation says which it needs.",
     auto_error=False,
 )
@@ -242,19 +258,85 @@ class _Known:
     scopes: frozenset[Scope]
 
 
+_PACES_KEPT_MAX = 10_000
+
+
+class _Paced:
+    """The key of a request, by its hash, and how fast it may ask.
+
+    Asked before a session is opened: a key whose pace is known from an earlier request and that comes too often is
+    refused without the database. What is remembered lets nobody in; that the key is good is looked up each time.
+    """
+
+    def __init__(self, request: Request, service: Service, text: str) -> None:
+        self.hash = keys.hash_api_key(text)
+        self.is_test = keys.is_test_key(text)
+        self._state = request.scope["state"]
+        self._service = service
+        self._counted = False
+        known = service.paces.get(self.hash)
+        if known is not None:
+            self.count(known)
+
+    def count(self, pace: Pace) -> None:
+        """Count the request, once. Raises RateLimited."""
+        paces = self._service.paces
+        if len(paces) >= _PACES_KEPT_MAX and self.hash not in paces:
+            paces.clear()
+        paces[self.hash] = pace
+        if self._counted:
+            return
+        self._counted = True
+        self._state["pace_headers"] = _pace_headers(pace, take_turn(self._service, self.hash, pace, self._state), "key")
+
+
+def take_turn(service: Service, asker: bytes | UUID, pace: Pace, state: dict[str, Any]) -> Turn:
+    """Count one request of a key, by its hash, or a source. Raises RateLimited. state: of the request's scope."""
+    turn = service.pacer.take(asker, pace, now_s=monotonic())
+    if turn.allowed:
+        return turn
+    name = "source" if isinstance(asker, UUID) else "key"
+    state["pace_headers"] = _pace_headers(pace, turn, name)
+    raise RateLimited(
+        f"This {name} may make {pace.rate_per_s} requests per second, {pace.burst} at once. Nothing was done; "
+        "try again later.",
+        retry_after_s=turn.retry_after_s,
+    )
+
+
+def _pace_headers(pace: Pace, turn: Turn, name: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of draft-ietf-httpapi-ratelimit-headers-11, read 2026-11: quota and window, what is left and until when."""
+    window_s = ceil(pace.burst / pace.rate_per_s)
+    return (
+        (b"ratelimit-policy", f'"{name}";q={pace.burst};w={window_s}'.encode()),
+        (b"ratelimit", f'"{name}";r={turn.remaining};t={turn.reset_s}'.encode()),
+    )
+
+
+async def _paced(
+    request: Request, service: Services, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> _Paced:
+    text = "" if credentials is None else credentials.credentials
+    if not (keys.check_api_key(text) or keys.check_publishable_key(text)):
+        raise UnknownKey("Send an API key of this service as `Authorization: Bearer koc_…`.")
+    return _Paced(request, service, text)
+
+
 def _known(
-    held: _Held, request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    # First of all: whoever comes too often is not to wait for a session, nor to take one from others.
+    paced: Annotated[_Paced, Depends(_paced)],
+    held: _Held,
+    request: Request,
+    service: Services,
 ) -> _Known:
     """Recognise the key that came with the request."""
-    if credentials is None or not keys.check_api_key(credentials.credentials):
-        raise UnknownKey("Send an API key of this service as `Authorization: Bearer koc_…`.")
     # Not narrowed by merchant: the key is what tells which merchant it is.
     found = (
         held.open()
         .exec(
             select(ApiKeyRow, MerchantRow)
             .join(MerchantRow, col(MerchantRow.id) == col(ApiKeyRow.merchant_id), isouter=True)
-            .where(col(ApiKeyRow.hash) == keys.hash_api_key(credentials.credentials))
+            .where(col(ApiKeyRow.hash) == paced.hash)
         )
         .one_or_none()
     )
@@ -266,13 +348,37 @@ def _known(
         raise RevokedKey("Make a new key with an admin key of the merchant.")
     if key.expires_at is not None and key.expires_at <= now:
         raise ExpiredKey("Make a new key with an admin key of the merchant.")
+    paced.count(_pace_of(key, service.settings))
+    service.usage.key_used(key.id)
     held.asker = (key.merchant_id, key.id)
+    held.author = _author(request, key)
     merchant = None if row is None else merchant_of(row, now)
     if merchant is not None:
-        if keys.is_test_key(credentials.credentials) != merchant.is_test:
+        if paced.is_test != merchant.is_test:
             raise UnknownKey("This key is for test merchants and the merchant is live, or the other way round.")
         versions.say_mode(request, is_test=merchant.is_test)
     return _Known(key, merchant, frozenset(Scope(scope) for scope in key.scopes))
+
+
+def _pace_of(key: ApiKeyRow, settings: Settings) -> Pace:
+    if key.rate_per_s is not None and key.burst is not None:
+        return Pace(key.rate_per_s, key.burst)
+    if Scope.PUBLISHABLE in key.scopes:
+        # All visitors of a shop ask with one such key.
+        return Pace(settings.source_rate, settings.source_burst)
+    return Pace(settings.key_rate, settings.key_burst)
+
+
+def _author(request: Request, key: ApiKeyRow) -> trail.Author:
+    # The last id of the path is what the request is about: /v1/affiliates/{affiliate_id}/enrollments/{enrollment_id}/end.
+    named = [value for name, value in request.path_params.items() if name.endswith("_id")]
+    return trail.Author(
+        operation=getattr(request.scope.get("route"), "name", ""),
+        key_id=key.id,
+        merchant_id=key.merchant_id,
+        request_id=request.scope["state"].get("request_id"),
+        subject=named[-1] if named else "",
+    )
 
 
 def merchant_of(row: MerchantRow, now: datetime) -> Merchant:
@@ -288,6 +394,10 @@ def _own_units(held: _Held, request: Request, service: Services, known: _Key) ->
     keeping = idempotency.keeping_in(request)
     if keeping is not None:
         keeping.claim_apart(service.engine, service.security, merchant_id=known.key.merchant_id, key_id=known.key.id)
+    if request.method not in _READING:
+        # The trail says that it was asked for before any of it is done; each unit of work may be the last.
+        with held.kept():
+            pass
     return service.engine
 
 
@@ -297,7 +407,9 @@ session in which the key was looked up is closed by then, so that it still holds
 
 
 class Allowed:
-    """A dependency that lets keys with any of the scopes pass."""
+    """A dependency that lets keys with any of the scopes pass. It is also what a route declares its owner by."""
+
+    owner: ClassVar[Owner]
 
     def __init__(self, *scopes: Scope) -> None:
         self.scopes = scopes
@@ -309,19 +421,33 @@ class Allowed:
 
 
 class _MerchantKey(Allowed):
+    owner = Owner.MERCHANT
+
     async def __call__(self, known: _Key) -> Caller:
         self.check(known)
         assert known.merchant is not None
         return Caller(known.key.id, known.merchant, known.scopes, known.key.affiliate_id)
 
 
+class _MerchantOrAffiliateKey(_MerchantKey):
+    owner = Owner.MERCHANT_OR_AFFILIATE
+
+
+class _BrowserKey(_MerchantKey):
+    owner = Owner.BROWSER
+
+
 class _OperatorOnly(Allowed):
+    owner = Owner.OPERATOR
+
     async def __call__(self, known: _Key) -> OperatorKey:
         self.check(known)
         return OperatorKey(known.key.id)
 
 
 class _AffiliateOnly(Allowed):
+    owner = Owner.AFFILIATE
+
     async def __call__(self, known: _Key) -> AffiliateKey:
         self.check(known)
         assert known.merchant is not None
@@ -337,9 +463,12 @@ FinanceMaker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_MAKER, Scope
 FinanceChecker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_CHECKER))]
 Reader = Annotated[Caller, Depends(_MerchantKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER))]
 # Both for an affiliate too, whom `affiliate_id` then keeps to what is its own.
-AdminOrAffiliate = Annotated[Caller, Depends(_MerchantKey(Scope.ADMIN, Scope.AFFILIATE))]
+AdminOrAffiliate = Annotated[Caller, Depends(_MerchantOrAffiliateKey(Scope.ADMIN, Scope.AFFILIATE))]
 ReaderOrAffiliate = Annotated[
     Caller,
-    Depends(_MerchantKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER, Scope.AFFILIATE)),
+    Depends(
+        _MerchantOrAffiliateKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER, Scope.AFFILIATE)
+    ),
 ]
+Browser = Annotated[Caller, Depends(_BrowserKey(Scope.PUBLISHABLE))]
 AffiliateCaller = Annotated[AffiliateKey, Depends(_AffiliateOnly(Scope.AFFILIATE))]

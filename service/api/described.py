@@ -1,7 +1,7 @@
 """What the framework leaves out of the API's description: problems, raw routes, webhooks, which operations need no key."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -10,7 +10,7 @@ from service.api import idempotency, problems, versions, webhook_events
 from service.api.conventions import PREFIX
 from service.api.deps import Allowed
 from service.api.examples import add_examples
-from service.tables.parties import Scope
+from service.api.owners import PUBLIC, Owner
 
 Json = dict[str, Any]
 
@@ -53,6 +53,7 @@ _RAW: Json = {
             ),
             "operationId": "receive_webhook",
             "security": [],
+            "x-owner": Owner.SOURCE.value,
             "parameters": [
                 {
                     "name": "source",
@@ -84,6 +85,7 @@ _RAW: Json = {
             ),
             "operationId": "answer_challenge",
             "security": [],
+            "x-owner": Owner.SOURCE.value,
             "parameters": [
                 {
                     "name": "source",
@@ -108,6 +110,7 @@ _RAW: Json = {
             "description": "Send a visitor to where a short link leads, with a signed click id appended as `koc_click`.",
             "operationId": "follow_link",
             "security": [],
+            **PUBLIC,
             "parameters": [
                 {
                     "name": "code",
@@ -147,16 +150,16 @@ _PARAMETERS: Json = {
 """Headers that are the same for all operations of /v1, or all of one method."""
 
 
-def scopes_of(route: APIRoute) -> tuple[Scope, ...]:
-    """Return the scopes of which a key needs one to be let in; none where no key is asked for."""
+def allowed_of(route: APIRoute) -> Allowed | None:
+    """Return what a route asks of a key: its scopes, and its owner rule; None where no key is asked for."""
     waiting = [route.dependant]
     while waiting:
         one = waiting.pop()
         call: object = one.call
         if isinstance(call, Allowed):
-            return call.scopes
+            return call
         waiting += one.dependencies
-    return ()
+    return None
 
 
 def _with_one_name_each(description: Json) -> Json:
@@ -183,8 +186,8 @@ def _with_one_name_each(description: Json) -> Json:
 _SIDES = {"Input": "Input", "Output": ""}
 
 
-def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
-    """Return the description with what it lacks. scopes: by operation id.
+def complete(description: Json, allowed: Mapping[str, Allowed | None]) -> Json:
+    """Return the description with what it lacks. allowed: by operation id.
 
     Operations are called by one name each: AssertionError otherwise.
     """
@@ -206,9 +209,10 @@ def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
             operation.setdefault("security", [])
             assert operation["operationId"] not in seen, operation["operationId"]
             seen.add(operation["operationId"])
-            needed = scopes.get(operation["operationId"], ())
-            if needed:
-                words = " or ".join(f"`{scope}`" for scope in needed)
+            needed = allowed.get(operation["operationId"])
+            if needed is not None:
+                operation["x-owner"] = needed.owner.value
+                words = " or ".join(f"`{scope}`" for scope in needed.scopes)
                 operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
     add_examples(description)
     return description

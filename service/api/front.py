@@ -41,7 +41,8 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                more = scope["state"].get("pace_headers", ())
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id), *more]
             await send(message)
 
         try:

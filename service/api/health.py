@@ -6,6 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from service.api.deps import ReadSession, Services
+from service.api.owners import PUBLIC
 from service.api.views import View
 from service.domain.errors import Unavailable
 from service.infra import metrics, migrate
@@ -37,13 +38,13 @@ def _newest_revision() -> str:
     return migrate.revisions()[-1]
 
 
-@router.get("/healthz")
+@router.get("/healthz", openapi_extra=PUBLIC)
 async def get_health() -> HealthView:
     """Whether the process answers at all. Restart it if it does not."""
     return HealthView(status="ok")
 
 
-@router.get("/readyz")
+@router.get("/readyz", openapi_extra=PUBLIC)
 def get_readiness(session: ReadSession, service: Services) -> ReadinessView:
     """Whether the process can do its work: database there and migrated, writers alive. Send no requests while it says 503."""
     for batcher in (service.orders, service.clicks):
@@ -56,7 +57,7 @@ def get_readiness(session: ReadSession, service: Services) -> ReadinessView:
     return ReadinessView(status="ready", revision=revision)
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", openapi_extra=PUBLIC, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def get_metrics() -> Response:
     """What this server has counted since it started, in Prometheus' text format."""
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

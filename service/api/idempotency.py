@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api import trail
 from service.api.problems import problem_response
 from service.domain.errors import Conflict, Invalid, ServiceError, Unavailable
 from service.infra.clock import utc_now
@@ -135,7 +136,7 @@ class Keeping:
                 await self._give_up()
                 raise
             if self._savepoint is not None:
-                await run_in_threadpool(self._savepoint.undo)
+                await run_in_threadpool(self._undo)
             response = problem_response(request, error)
         except BaseException:
             await self._give_up()
@@ -143,6 +144,12 @@ class Keeping:
         if self._is_claimed:
             await run_in_threadpool(self._keep, response)
         return response
+
+    def _undo(self) -> None:
+        assert self._savepoint is not None
+        assert self._session is not None
+        self._savepoint.undo()
+        trail.forget(self._session)
 
     @property
     def _is_claimed(self) -> bool:

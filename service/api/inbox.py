@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Row
 from sqlmodel import Session
 
+from service.api import trail
 from service.api.deps import Admin, Reader, ReadSession, Services, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, Paging, page
@@ -153,11 +154,20 @@ def get_inbox_delivery(inbox_id: InboxId, caller: Admin, session: ReadSession) -
 @router.post("/v1/inbox/{inbox_id}/replay")
 def replay_inbox_delivery(inbox_id: InboxId, caller: Admin, session: WriteSession, services: Services) -> DeliveryView:
     """Read a parked delivery again, after a fix on our side or the shop's, and let what is understood now count."""
-    _delivery(session, caller.merchant_id, inbox_id)
+    before = _delivery(session, caller.merchant_id, inbox_id)
     reading = partial(reading_of, services.security, ClickSigner(services.security))
     if not replay(session, caller.merchant_id, [inbox_id], reading):
         raise NotParked(f"Delivery {ids.encode('inb', inbox_id)} is not parked.")
-    return DeliveryView.of(_delivery(session, caller.merchant_id, inbox_id))
+    row = _delivery(session, caller.merchant_id, inbox_id)
+    trail.note(
+        session,
+        merchant_id=caller.merchant_id,
+        kind="inbox",
+        subject=ids.encode("inb", inbox_id),
+        before={"state": before.state, "reason_code": before.reason_code},
+        after={"state": row.state, "reason_code": row.reason_code},
+    )
+    return DeliveryView.of(row)
 
 
 def _delivery(session: Session, merchant_id: UUID, inbox_id: UUID) -> Row[Any]:

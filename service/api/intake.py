@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from service.api.deps import Service, service_of
+from service.api.deps import Service, service_of, take_turn
 from service.api.problems import problem_response
 from service.domain.errors import Missing, ServiceError, TooLarge, Unauthenticated, Unavailable
 from service.infra import metrics
@@ -27,10 +27,11 @@ from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import Admission, DatabaseAway, fetch, read_session, run_unit
 from service.infra.ids import decode, encode
+from service.infra.pace import Pace
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
 from service.intake.adapters.model import BadSignature
-from service.intake.receive import KnownSource, reading_of, receive
+from service.intake.receive import KnownSource, reading_of, receive, verified
 from service.intake.record import Received, Recorded, record
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
@@ -39,7 +40,8 @@ from service.tracking.find import ClickSigner
 SECRET_PURPOSE = "source-secret"  # noqa: S105 - the name of a purpose, not a secret
 
 SOURCE_FRESH_S = 1.0
-"""Seconds a source is used from memory before it is read again; so long a withdrawn one may still be heard."""
+"""Seconds a source is used from memory before it is read again; so long a withdrawn one, or a secret that was dropped, may
+still be heard, and a new secret not yet."""
 
 SOURCES_KEPT_MAX = 10_000
 
@@ -101,7 +103,8 @@ class SourceMemory:
         rows = fetch(
             session,
             """
-            SELECT merchant_id, platform, secret, shop_domain,
+            SELECT merchant_id, platform, shop_domain, secret, secret_expires_at, previous_secret,
+                   previous_secret_expires_at, rate_per_s, burst,
                    coalesce(newest.settings, CAST('{}' AS jsonb)) AS settings, coalesce(newest.version, 0) AS version,
                    (SELECT is_test FROM merchant WHERE merchant.id = source.merchant_id) AS is_test
             FROM source
@@ -113,18 +116,24 @@ class SourceMemory:
         )
         if not rows:
             return None
-        row = rows[0]
-        secret = self._security.decrypt(bytes(row.secret), purpose=SECRET_PURPOSE)
+        [row] = rows
         return KnownSource(
             source_id,
             row.merchant_id,
             Platform(row.platform),
-            secret,
+            self._clear(row.secret),
             row.shop_domain,
             row.settings,
             row.version,
             is_test=row.is_test,
+            secret_expires_at=row.secret_expires_at,
+            previous_secret=self._clear(row.previous_secret) if row.previous_secret is not None else b"",
+            previous_secret_expires_at=row.previous_secret_expires_at,
+            pace=None if row.rate_per_s is None else Pace(row.rate_per_s, row.burst),
         )
+
+    def _clear(self, secret: bytes) -> bytes:
+        return self._security.decrypt(bytes(secret), purpose=SECRET_PURPOSE)
 
 
 class Intake:
@@ -175,13 +184,23 @@ class Intake:
             done.exception()
 
     def read(self, source: KnownSource, request: Request, body: bytes) -> Received:
-        """Verify a delivery over its raw bytes, then translate it. Raises BadSignature."""
+        """Verify a delivery over its raw bytes, then translate it. Raises BadSignature, RateLimited."""
         try:
-            delivery = ADAPTERS[source.platform].verify(source.secret, _headers(request), body, utc_now())
+            delivery = verified(source, _headers(request), body, utc_now())
         except BadSignature:
             metrics.signature_refused(source.platform.value)
             raise
+        # Not before: what others send to the address must not use up what the shop may send.
+        _take_turn(source, request)
         return receive(source, delivery, reading_of(self._security, self._signer, source.merchant_id))
+
+
+def _take_turn(source: KnownSource, request: Request) -> None:
+    """Count a delivery of a source. Raises RateLimited."""
+    service = service_of(request)
+    pace = source.pace or Pace(service.settings.source_rate, service.settings.source_burst)
+    take_turn(service, source.id, pace, request.scope["state"])
+    service.usage.delivered(source.id)
 
 
 def orders_batcher(
@@ -225,8 +244,9 @@ async def receive_webhook(request: Request) -> Response:
     """POST /intake/{source}: verify, translate, commit, answer.
 
     200 with what was understood (applied, waiting or ignored), 202 when it was kept but not understood; 401, 404 and
-    413 keep nothing; 503 with Retry-After when too many wait already or the database is away. A platform's unsigned ping
-    is answered 200 without a word, and not kept; so, kept, is every delivery of a platform that wants no words.
+    413 keep nothing, nor does 429 with Retry-After when the source sends faster than it may; 503 with Retry-After when
+    too many wait already or the database is away. A platform's unsigned ping is answered 200 without a word, and not kept;
+    so, kept, is every delivery of a platform that wants no words.
     """
     service: Service = service_of(request)
     try:

@@ -83,7 +83,9 @@ class NotApproved(Conflict):
     title = "The affiliate is not approved"
 
 
-Url = Annotated[str, Strict(), Field(min_length=1, max_length=URL_CHARACTERS_MAX)]
+Url = Annotated[
+    str, Strict(), Field(min_length=1, max_length=URL_CHARACTERS_MAX, examples=["https://shop.example/p/1"])
+]
 Sub = Annotated[Text, Field(max_length=200)]
 Code = Annotated[str, Strict(), Field(pattern=f"^{CODE.pattern}$")]
 

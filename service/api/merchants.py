@@ -67,7 +67,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-TimeZone = Annotated[str, Strict(), AfterValidator(_known_zone)]
+TimeZone = Annotated[str, Strict(), Field(examples=["Asia/Ho_Chi_Minh"]), AfterValidator(_known_zone)]
 
 
 class MerchantCreate(Body):

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Row
 from sqlmodel import Session
 
+from service.api import trail
 from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, Paging, page
@@ -307,8 +308,22 @@ def decide_order_attribution(
 ) -> AttributionView:
     """Say who brought an order, whatever touches it carries. The terms stay those of the time it was placed."""
     person = Person(caller.merchant_id, caller.key_id, caller.now)
+    before = get_order_attribution(order_id, caller, session)
     desk.attribute(session, person, order_id, affiliate_id=asked.affiliate_id, reason_code=asked.reason_code)
-    return get_order_attribution(order_id, caller, session)
+    after = get_order_attribution(order_id, caller, session)
+    shown = {"affiliate_id", "program_id", "program_version", "reason_code"}
+    trail.note(
+        session,
+        merchant_id=caller.merchant_id,
+        kind="orders",
+        subject=ids.encode("ord", order_id),
+        before=before.model_dump(mode="json", include=shown),
+        after={
+            **after.model_dump(mode="json", include=shown),
+            "decided": asked.model_dump(mode="json"),
+        },
+    )
+    return after
 
 
 @router.get("/v1/orders/{order_id}/timeline")

@@ -1,6 +1,7 @@
 """Money sent to one affiliate: its state, its attempts, and the statement that explains every cent of it."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlmodel import Session, col, select
 
+from service.api import trail
 from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
@@ -223,22 +225,54 @@ def release_payout(payout_id: PayoutId, caller: FinanceMaker, session: WriteSess
 
     Possible while nothing was sent, and after a refusal or a proof that nothing arrived. Safe to repeat.
     """
-    release(session, merchant_id=caller.merchant_id, item_id=payout_id, when=merchant_time_of(caller), now=utc_now())
+    with _noted(session, caller, payout_id):
+        release(
+            session, merchant_id=caller.merchant_id, item_id=payout_id, when=merchant_time_of(caller), now=utc_now()
+        )
     return _detail(session, caller, payout_id)
 
 
 @router.post("/v1/payouts/{payout_id}/retry", status_code=202)
 def retry_payout(payout_id: PayoutId, caller: FinanceMaker, session: WriteSession) -> PayoutDetailView:
     """Ask for another attempt after the provider refused the last one. It is checked again like the first."""
-    retry(session, merchant_id=caller.merchant_id, item_id=payout_id, by=caller.key_id, now=utc_now())
+    with _noted(session, caller, payout_id):
+        retry(session, merchant_id=caller.merchant_id, item_id=payout_id, by=caller.key_id, now=utc_now())
     return _detail(session, caller, payout_id)
 
 
 @router.post("/v1/payouts/{payout_id}/confirm-resend", status_code=202)
 def confirm_payout_resend(payout_id: PayoutId, caller: FinanceMaker, session: WriteSession) -> PayoutDetailView:
     """Confirm that a payout whose last attempt provably never arrived is to be sent again, under a new key."""
-    confirm_resend(session, merchant_id=caller.merchant_id, item_id=payout_id, by=caller.key_id, now=utc_now())
+    with _noted(session, caller, payout_id):
+        confirm_resend(session, merchant_id=caller.merchant_id, item_id=payout_id, by=caller.key_id, now=utc_now())
     return _detail(session, caller, payout_id)
+
+
+@contextlib.contextmanager
+def _noted(session: Session, caller: Caller, payout_id: UUID) -> Iterator[None]:
+    """Note in the audit trail what the block does to a payout."""
+
+    def told() -> dict[str, object]:
+        session.flush()
+        item = _item(session, caller.merchant_id, payout_id)
+        known = known_of(session, caller.merchant_id, [payout_id])[payout_id]
+        run = session.get_one(PayoutRunRow, (caller.merchant_id, item.run_id))
+        return {
+            "status": state_of(item, run_status=run.status, known=known).value,
+            "released": item.released_at is not None,
+            "asked_for_another_attempt": item.retry_by is not None,
+        }
+
+    before = told()
+    yield
+    trail.note(
+        session,
+        merchant_id=caller.merchant_id,
+        kind="payout_item",
+        subject=encode("pay", payout_id),
+        before=before,
+        after=told(),
+    )
 
 
 def merchant_time_of(caller: Caller) -> MerchantTime:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from service.api import versions
+from service.api.owners import PUBLIC
 from service.api.views import View
 from service.domain.errors import (
     Conflict,
@@ -24,6 +25,7 @@ from service.domain.errors import (
     Invalid,
     Missing,
     PreconditionFailed,
+    RateLimited,
     ServiceError,
     TooLarge,
     Unauthenticated,
@@ -64,6 +66,7 @@ _STATUS: Mapping[type[ServiceError], int] = {
     PreconditionFailed: 412,
     TooLarge: 413,
     Invalid: 422,
+    RateLimited: 429,
     Unavailable: 503,
 }
 _UNEXPECTED = 500
@@ -142,13 +145,13 @@ INTERNAL_ERROR = ProblemKind(
 router = APIRouter(tags=["problems"])
 
 
-@router.get("/problems")
+@router.get("/problems", openapi_extra=PUBLIC)
 async def list_problem_kinds() -> list[ProblemKind]:
     """List every code a problem of this service may have, and what it means."""
     return [kinds()[code] for code in sorted(kinds())]
 
 
-@router.get("/problems/{code}")
+@router.get("/problems/{code}", openapi_extra=PUBLIC)
 async def get_problem_kind(code: str) -> ProblemKind:
     """Explain one code; the `type` of each problem leads here."""
     if code not in kinds():

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 
 from service.api.deps import Reader, ReadSession
@@ -78,7 +78,7 @@ def list_reports(caller: Reader) -> ReportList:
 )
 def get_report_csv(
     *,
-    name: Text,
+    name: Annotated[Text, Path(examples=["payouts"])],
     caller: Reader,
     session: ReadSession,
     ending: Ending,

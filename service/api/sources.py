@@ -1,6 +1,6 @@
 """Where orders come from: a platform, a secret, and an address that nobody can guess."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
 
@@ -9,10 +9,12 @@ from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
 
+from service.api.api_keys import OVERLAP_MAX_S
 from service.api.deps import Admin, Reader, ReadSession, Services, WriteSession
+from service.api.etags import IfMatch
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.views import Body, Moment, Name, SourceId, View
-from service.domain.errors import Invalid, Missing
+from service.api.views import Body, Moment, Name, RateLimitBody, RateLimitView, SourceId, View
+from service.domain.errors import Conflict, Invalid, Missing
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.db import fetch
@@ -40,6 +42,20 @@ class UnusableSettings(Invalid):
     title = "The platform's sources have no such settings"
 
 
+class RotationUnderWay(Conflict):
+    """At most two secrets are valid: the one before the last still is."""
+
+    code = "secret-rotation-under-way"
+    title = "The secret before still verifies"
+
+
+class InvalidExpiry(Invalid):
+    """A secret that has expired verifies nothing."""
+
+    code = "invalid-expiry"
+    title = "The time of expiry does not lie ahead"
+
+
 def _delivers(platform: Platform) -> Platform:
     if platform not in ADAPTERS:
         raise PydanticCustomError("platform", "Must be one of {platforms}", {"platforms": ", ".join(ADAPTERS)})
@@ -53,6 +69,7 @@ Settings = Annotated[dict[str, Any], Field(max_length=50)]
 """What they may be is said by the platform's adapter alone, see docs/shops."""
 
 
+Secret = Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")]
 _SHOP = r"^([a-z0-9-]+(\.[a-z0-9-]+)+|[0-9]{1,32})$"
 
 
@@ -62,8 +79,13 @@ class SourceCreate(Body):
     shop_domain: Annotated[str, Strict(), Field(max_length=253, pattern=_SHOP)] | None = None
     """The shop's own host name, such as my-shop.myshopify.com, or at TikTok Shop its shop_id; a delivery that names
     another is parked."""
-    secret: Annotated[str, Strict(), Field(min_length=16, max_length=200, pattern=r"^[!-~]+$")] | None = None
-    """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer."""
+    secret: Secret | None = None
+    """The secret the platform signs with, where it makes its own; null: one is made and shown in the answer. For TikTok
+    Shop app key and app secret with a colon between."""
+    secret_expires_at: Moment | None = None
+    """From when on the secret verifies nothing any more, by the service's clock; null: never."""
+    rate_limit: RateLimitBody | None = None
+    """How fast the platform may deliver; null: as the service is set up."""
     settings: Settings = Field(default_factory=dict)
     """How this shop's deliveries are read, such as what its order statuses mean; the guide of each platform lists them."""
 
@@ -71,6 +93,23 @@ class SourceCreate(Body):
 class SourceSettingsPut(Body):
     settings: Settings
     """All of them; what is left out has its default again."""
+
+
+class SourceUpdate(Body):
+    """What is left out stays."""
+
+    name: Name | None = None
+    rate_limit: RateLimitBody | None = None
+    """null: as the service is set up."""
+
+
+class SecretRotate(Body):
+    secret: Secret | None = None
+    """The new secret, where the platform makes its own; null: one is made and shown in the answer."""
+    overlap_s: Annotated[int, Strict(), Field(ge=0, le=OVERLAP_MAX_S)] = 86_400
+    """Seconds the old secret verifies too; 0: all others are dropped at once."""
+    expires_at: Moment | None = None
+    """From when on the new secret verifies nothing any more; null: never."""
 
 
 class SourceView(View):
@@ -87,6 +126,14 @@ class SourceView(View):
     """How deliveries are read from now on."""
     settings_version: int
     """Which version of the settings that is; 0 where none were ever given."""
+    secret_expires_at: Moment | None
+    previous_secret_expires_at: Moment | None
+    """Until when the secret before the last rotation verifies too; null if there is none."""
+    last_delivery_at: Moment | None
+    """When something rightly signed last came: known after at most a quarter of a minute, and noted at most once a
+    minute."""
+    rate_limit: RateLimitView | None
+    """null: as the service is set up."""
 
     @classmethod
     def of(cls, row: SourceRow, public_url: str, settings: tuple[dict[str, Any], int]) -> Self:
@@ -101,6 +148,10 @@ class SourceView(View):
             disabled_at=row.disabled_at,
             settings=settings[0],
             settings_version=settings[1],
+            secret_expires_at=row.secret_expires_at,
+            previous_secret_expires_at=row.previous_secret_expires_at,
+            last_delivery_at=row.last_delivery_at,
+            rate_limit=RateLimitView.of(row.rate_per_s, row.burst),
         )
 
 
@@ -119,12 +170,10 @@ def make_desk(session: Session, merchant_id: UUID, *, at: datetime) -> None:
 @router.post("/v1/sources", status_code=201)
 def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, service: Services) -> SourceCreated:
     """Make a source. Its `webhook_url` is where the platform delivers; its secret is in this answer only."""
-    flaw = "" if asked.secret is None else ADAPTERS[asked.platform].secret_flaw(asked.secret)
-    if flaw:
-        raise UnusableSecret(flaw)
+    now = utc_now()
+    _check_expiry(asked.secret_expires_at, now)
     _check_settings(asked.platform, asked.settings)
-    made = ADAPTERS[asked.platform].new_secret() if asked.secret is None else None
-    secret = asked.secret or made or ""
+    secret, made = _secret_of(asked.platform, asked.secret)
     row = SourceRow(
         # Not ordered by time like other ids: the address has to be unguessable.
         id=uuid4(),
@@ -133,14 +182,17 @@ def create_source(asked: SourceCreate, caller: Admin, session: WriteSession, ser
         name=asked.name,
         shop_domain=asked.shop_domain,
         secret=service.security.encrypt(secret.encode(), purpose=SECRET_PURPOSE),
-        created_at=utc_now(),
+        secret_expires_at=asked.secret_expires_at,
+        created_at=now,
+        rate_per_s=None if asked.rate_limit is None else asked.rate_limit.per_second,
+        burst=None if asked.rate_limit is None else asked.rate_limit.burst,
     )
     session.add(row)
     session.flush()
     version = 0
     if asked.settings:
         version = 1
-        session.add(SourceSettingsRow(source_id=row.id, version=1, settings=asked.settings, created_at=utc_now()))
+        session.add(SourceSettingsRow(source_id=row.id, version=1, settings=asked.settings, created_at=now))
         session.flush()
     view = SourceView.of(row, service.settings.public_url, (asked.settings, version))
     return SourceCreated(source=view, secret=made)
@@ -185,13 +237,19 @@ def get_source(source_id: SourceId, caller: Reader, session: ReadSession, servic
 
 @router.put("/v1/sources/{source_id}/settings")
 def set_source_settings(
-    source_id: SourceId, asked: SourceSettingsPut, caller: Admin, session: WriteSession, service: Services
+    source_id: SourceId,
+    asked: SourceSettingsPut,
+    caller: Admin,
+    session: WriteSession,
+    service: Services,
+    expected: IfMatch,
 ) -> SourceView:
     """Read deliveries by these settings from now on, and parked ones when they are replayed.
 
     What was read before stays as it was read. The same settings again make no new version.
     """
     row = _locked(session, caller.merchant_id, source_id)
+    expected.check(_view(session, row, service))
     _check_settings(Platform(row.platform), asked.settings)
     known, version = _settings(session, [source_id]).get(source_id, ({}, 0))
     if asked.settings != known:
@@ -211,6 +269,62 @@ def disable_source(source_id: SourceId, caller: Admin, session: WriteSession, se
     return _view(session, row, service)
 
 
+@router.post("/v1/sources/{source_id}/enable")
+def enable_source(source_id: SourceId, caller: Admin, session: WriteSession, service: Services) -> SourceView:
+    """Take deliveries again, at the same address, with the secret of before. Repeating it changes nothing."""
+    row = _locked(session, caller.merchant_id, source_id)
+    row.disabled_at = None
+    return _view(session, row, service)
+
+
+@router.patch("/v1/sources/{source_id}")
+def update_source(
+    source_id: SourceId,
+    asked: SourceUpdate,
+    caller: Admin,
+    session: WriteSession,
+    service: Services,
+    expected: IfMatch,
+) -> SourceView:
+    """Change a source's name or how fast its platform may deliver."""
+    row = _locked(session, caller.merchant_id, source_id)
+    expected.check(_view(session, row, service))
+    if asked.name is not None:
+        row.name = asked.name
+    if "rate_limit" in asked.model_fields_set:
+        row.rate_per_s = None if asked.rate_limit is None else asked.rate_limit.per_second
+        row.burst = None if asked.rate_limit is None else asked.rate_limit.burst
+    return _view(session, row, service)
+
+
+@router.post("/v1/sources/{source_id}/rotate-secret")
+def rotate_source_secret(
+    source_id: SourceId, asked: SecretRotate, caller: Admin, session: WriteSession, service: Services
+) -> SourceCreated:
+    """Give a source a new secret, and let the old one verify too for a while. A secret that was made is shown this once.
+
+    At most two are valid: while one before the last still is, only a rotation without overlap is possible.
+    """
+    row = _locked(session, caller.merchant_id, source_id)
+    now = utc_now()
+    _check_expiry(asked.expires_at, now)
+    if asked.overlap_s and row.previous_secret_expires_at is not None and row.previous_secret_expires_at > now:
+        raise RotationUnderWay(
+            f"The secret before the last verifies until {row.previous_secret_expires_at.isoformat()}; wait until then, "
+            "or rotate with overlap_s 0, which drops it and the last at once."
+        )
+    secret, made = _secret_of(Platform(row.platform), asked.secret)
+    if asked.overlap_s:
+        ends_at = now + timedelta(seconds=asked.overlap_s)
+        row.previous_secret = row.secret
+        row.previous_secret_expires_at = min(ends_at, row.secret_expires_at or ends_at)
+    else:
+        row.previous_secret = row.previous_secret_expires_at = None
+    row.secret = service.security.encrypt(secret.encode(), purpose=SECRET_PURPOSE)
+    row.secret_expires_at = asked.expires_at
+    return SourceCreated(source=_view(session, row, service), secret=made)
+
+
 def _locked(session: Session, merchant_id: UUID, source_id: UUID) -> SourceRow:
     """A source that a shop delivers to. Whoever else changes it waits, so that versions are numbered one by one."""
     row = session.exec(
@@ -225,6 +339,22 @@ def _locked(session: Session, merchant_id: UUID, source_id: UUID) -> SourceRow:
     if row is None:
         raise Missing("This merchant has no such source.")
     return row
+
+
+def _secret_of(platform: Platform, given: str | None) -> tuple[str, str | None]:
+    """(the secret to keep, what to show of it: nothing where it was given). Raises UnusableSecret."""
+    if given is None:
+        made = ADAPTERS[platform].new_secret()
+        return made, made
+    flaw = ADAPTERS[platform].secret_flaw(given)
+    if flaw:
+        raise UnusableSecret(flaw)
+    return given, None
+
+
+def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
+        raise InvalidExpiry("It must lie ahead, by the service's clock.")
 
 
 def _check_settings(platform: Platform, settings: dict[str, Any]) -> None:

@@ -108,6 +108,9 @@ WebhookEndpointId = Annotated[
 WebhookDeliveryId = Annotated[
     UUID, BeforeValidator(_parser("whd")), PlainSerializer(_printer("whd")), WithJsonSchema(_schema("whd"))
 ]
+AuditId = Annotated[
+    UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
+]
 
 # RFC 3339, section 5.6: a date, a time, and a zone that must not be left out.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
@@ -173,7 +176,9 @@ ExternalId = Annotated[
     AfterValidator(_not_blank),
 ]
 """The merchant's own id of a thing; unique per merchant and kind of thing."""
-ReasonCode = Annotated[str, Strict(), Field(min_length=1, max_length=60, pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$")]
+ReasonCode = Annotated[
+    str, Strict(), Field(min_length=1, max_length=60, pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", examples=["reviewed"])
+]
 """Why, as a word for machines; the merchant's own vocabulary."""
 Count = Annotated[int, Strict(), Field(ge=0, le=2**53)]
 """A whole number, zero or more; "3" and 3.0 are refused."""
@@ -193,6 +198,28 @@ Currency = Annotated[
     AfterValidator(_known_currency),
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["USD"]}),
 ]
+
+
+class RateLimitView(View):
+    """How fast somebody may ask, at each process of the service."""
+
+    per_second: int
+    """Requests per second, for long."""
+    burst: int
+    """Requests at once."""
+
+    @classmethod
+    def of(cls, rate_per_s: int | None, burst: int | None) -> "RateLimitView | None":
+        return None if rate_per_s is None or burst is None else cls(per_second=rate_per_s, burst=burst)
+
+
+class RateLimitBody(Body):
+    """How fast somebody may ask, at each process of the service."""
+
+    per_second: Annotated[int, Strict(), Field(ge=1, le=100_000)]
+    """Requests per second, for long."""
+    burst: Annotated[int, Strict(), Field(ge=1, le=1_000_000)]
+    """Requests at once."""
 
 
 class MoneyView(View):

@@ -73,6 +73,17 @@ class Unavailable(ServiceError):
     retry_after_s = 1
 
 
+class RateLimited(ServiceError):
+    """More requests than this key or source may make; the same request may succeed after `retry_after_s` seconds."""
+
+    code = "rate-limited"
+    title = "Too many requests, try again later"
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class UnknownCurrency(Invalid):
     code = "unknown-currency"
     title = "The currency is not an active ISO 4217 code"

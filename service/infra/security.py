@@ -23,6 +23,7 @@ _HASH_BYTES = 16
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _API_KEY = re.compile(r"(koc_(?:live|test)_[0-9A-Za-z]{30})([0-9A-Za-z]{6})")
+_PUBLISHABLE_KEY = re.compile(r"(koc_pub_(?:live|test)_[0-9A-Za-z]{30})([0-9A-Za-z]{6})")
 _NO_DIGIT = re.compile(r"\D+")
 
 
@@ -137,24 +138,42 @@ def normalised(kind: str, value: str) -> str:
 
 def new_api_key(is_test: bool) -> str:
     """Return a new key: `koc_live_` or `koc_test_`, 30 random base-62 digits (178 bits), 6 digits of checksum."""
-    body = ("koc_test_" if is_test else "koc_live_") + "".join([secrets.choice(_BASE62) for _ in range(30)])
-    return body + _checksum(body)
+    return _new_key("koc_test_" if is_test else "koc_live_")
+
+
+def new_publishable_key(is_test: bool) -> str:
+    """Return a new key that may be read in a page: `koc_pub_live_` or `koc_pub_test_`, then as in any key."""
+    return _new_key("koc_pub_test_" if is_test else "koc_pub_live_")
 
 
 def check_api_key(text: str) -> bool:
     """Whether the text could be a key of ours: format and checksum. A typo is refused before the database is asked."""
-    match = _API_KEY.fullmatch(text)
-    return match is not None and hmac.compare_digest(_checksum(match[1]), match[2])
+    return _fits(_API_KEY, text)
+
+
+def check_publishable_key(text: str) -> bool:
+    """As `check_api_key`, for publishable keys: no text passes both."""
+    return _fits(_PUBLISHABLE_KEY, text)
 
 
 def is_test_key(text: str) -> bool:
     """Whether a key is a test merchant's; its checksum covers that word."""
-    return text.startswith("koc_test_")
+    return text.startswith(("koc_test_", "koc_pub_test_"))
 
 
 def hash_api_key(text: str) -> bytes:
     """Return what is stored of a key. Plain SHA-256: a slow hash adds nothing to 178 random bits."""
     return hashlib.sha256(text.encode()).digest()
+
+
+def _new_key(kind: str) -> str:
+    body = kind + "".join([secrets.choice(_BASE62) for _ in range(30)])
+    return body + _checksum(body)
+
+
+def _fits(form: re.Pattern[str], text: str) -> bool:
+    match = form.fullmatch(text)
+    return match is not None and hmac.compare_digest(_checksum(match[1]), match[2])
 
 
 def _checksum(body: str) -> str:

@@ -101,6 +101,14 @@ class Settings(BaseSettings):
     """Most bytes of a request's body; a longer one is answered 413."""
     webhook_allow_networks: Annotated[str, AfterValidator(_networks)] = ""
     """Networks that webhooks may go to though they are not public, with commas between them; by default none."""
+    key_rate: Annotated[int, Field(ge=1)] = 100
+    """Requests per second an API key may make for long, per process; a key may have a limit of its own."""
+    key_burst: Annotated[int, Field(ge=1)] = 400
+    """Requests an API key may make at once, per process."""
+    source_rate: Annotated[int, Field(ge=1)] = 500
+    """As key_rate, for the deliveries of a source, and for a publishable key, which all visitors of a shop share."""
+    source_burst: Annotated[int, Field(ge=1)] = 2000
+    """As key_burst, for the deliveries of a source, and for a publishable key."""
     log_format: Literal["auto", "json", "pretty"] = "auto"
     """How log lines look; auto is pretty on a terminal, else JSON."""
 

@@ -1,14 +1,17 @@
 """From a verified delivery to what we read in it; pure but for the keys it is handed."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
 from service.domain.order import JsonObject
+from service.infra.pace import Pace
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
-from service.intake.adapters.model import Delivery, NotUnderstood, Reading
+from service.intake.adapters.model import BadSignature, Delivery, NotUnderstood, Reading
 from service.intake.record import Received
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
@@ -17,20 +20,50 @@ from service.tracking.find import ClickSigner
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """A source as the intake needs it: the secret in the clear, never logged. shop_domain: the only one, if named.
+    """A source as the intake needs it: the secrets in the clear, never logged. shop_domain: the only one, if named.
 
-    settings, settings_version: how its bodies are to be read, and by which version of that; 0 where it has none.
-    is_test: its merchant is one for trying out.
+    secret: empty where nothing has to be verified. previous_secret: the one before it, which verifies too until its time
+    is over; empty if there is none. settings, settings_version: how its bodies are to be read, and by which version of
+    that; 0 where it has none. is_test: its merchant is one for trying out. pace: of its own; None as the service is set up.
     """
 
     id: UUID
     merchant_id: UUID
     platform: Platform
-    secret: bytes
+    secret: bytes = field(repr=False)
     shop_domain: str | None = None
     settings: JsonObject = field(default_factory=dict)
     settings_version: int = 0
     is_test: bool = False
+    secret_expires_at: datetime | None = None
+    previous_secret: bytes = field(default=b"", repr=False)
+    previous_secret_expires_at: datetime | None = None
+    pace: Pace | None = None
+
+    def secrets(self, now: datetime) -> tuple[bytes, ...]:
+        """Those that verify now, the newest first; never more than two."""
+        dated = ((self.secret, self.secret_expires_at), (self.previous_secret, self.previous_secret_expires_at))
+        return tuple(secret for secret, until in dated if secret and (until is None or now < until))
+
+
+def verified(source: KnownSource, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery:
+    """Return the delivery when it is signed with a secret that is valid now. Raises BadSignature.
+
+    All of them are tried, whichever fits: the time taken tells nothing about which one the sender has.
+    """
+    delivery: Delivery | None = None
+    refusal = BadSignature("No secret of this source is valid any more; rotate it.")
+    verify = ADAPTERS[source.platform].verify
+    for number, secret in enumerate(source.secrets(now)):
+        try:
+            fits = verify(secret, headers, body, now)
+        except BadSignature as error:
+            refusal = error if number == 0 else refusal
+        else:
+            delivery = delivery or fits
+    if delivery is None:
+        raise refusal
+    return delivery
 
 
 def reading_of(security: Security, signer: ClickSigner, merchant_id: UUID) -> Reading:

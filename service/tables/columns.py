@@ -42,6 +42,10 @@ def count(*, primary_key: bool = False) -> Any:
     return Field(default=0, sa_type=BigInteger, nullable=False, primary_key=primary_key)
 
 
+def count_or_none() -> Any:
+    return Field(default=None, sa_type=BigInteger, nullable=True)
+
+
 def moment(*, primary_key: bool = False) -> Any:
     """A point in time with its zone; aware UTC in Python."""
     return Field(sa_type=DateTime(timezone=True), nullable=False, primary_key=primary_key)
@@ -78,6 +82,11 @@ def blob_key() -> Any:
 
 def document() -> Any:
     return Field(default_factory=dict, sa_type=JSONB, nullable=False)
+
+
+def document_or_none() -> Any:
+    # None is SQL's NULL, not the JSON value null.
+    return Field(default=None, sa_type=JSONB(none_as_null=True), nullable=True)
 
 
 def listing() -> Any:

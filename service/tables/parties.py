@@ -13,6 +13,7 @@ from service.tables.columns import (
     blob,
     blob_or_none,
     count,
+    count_or_none,
     document,
     key,
     listing,
@@ -23,6 +24,8 @@ from service.tables.columns import (
     words,
     words_or_none,
 )
+
+_PACE = "(rate_per_s IS NULL) = (burst IS NULL) AND (rate_per_s IS NULL OR (rate_per_s > 0 AND burst > 0))"
 
 
 class MerchantRow(SQLModel, table=True):
@@ -59,6 +62,8 @@ class Scope(StrEnum):
     READ = "read"
     AFFILIATE = "affiliate"
     """One affiliate's own view."""
+    PUBLISHABLE = "publishable"
+    """What a page in a browser may know; such a key is no secret."""
 
 
 class ApiKeyRow(SQLModel, table=True):
@@ -69,6 +74,7 @@ class ApiKeyRow(SQLModel, table=True):
         UniqueConstraint("hash"),
         ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
         CheckConstraint("merchant_id IS NOT NULL OR scopes = '[\"operator\"]'", name="merchant"),
+        CheckConstraint(_PACE, name="pace"),
     )
 
     id: UUID = key()
@@ -85,6 +91,11 @@ class ApiKeyRow(SQLModel, table=True):
     created_at: datetime = moment()
     expires_at: datetime | None = moment_or_none()
     revoked_at: datetime | None = moment_or_none()
+    last_used_at: datetime | None = moment_or_none()
+    """To the minute or so: written aside, never by the request that used the key."""
+    rate_per_s: int | None = count_or_none()
+    """Requests per second it may make for long, and at once; None: as the settings say. Both or neither."""
+    burst: int | None = count_or_none()
 
 
 class Platform(StrEnum):
@@ -106,6 +117,8 @@ class SourceRow(SQLModel, table=True):
         ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
         Index("source_one_desk_ix", "merchant_id", unique=True, postgresql_where=text("platform = 'desk'")),
         one_of("platform", Platform),
+        CheckConstraint("(previous_secret IS NULL) = (previous_secret_expires_at IS NULL)", name="previous_secret"),
+        CheckConstraint(_PACE, name="pace"),
     )
 
     id: UUID = key()
@@ -116,8 +129,17 @@ class SourceRow(SQLModel, table=True):
     shop_domain: str | None = words_or_none()
     secret: bytes | None = blob_or_none()
     """The webhook secret, encrypted; None only for the desk."""
+    secret_expires_at: datetime | None = moment_or_none()
+    previous_secret: bytes | None = blob_or_none()
+    """The secret before, encrypted; it verifies too until its time is over."""
+    previous_secret_expires_at: datetime | None = moment_or_none()
     created_at: datetime = moment()
     disabled_at: datetime | None = moment_or_none()
+    last_delivery_at: datetime | None = moment_or_none()
+    """To the minute or so: written aside, never by the delivery itself."""
+    rate_per_s: int | None = count_or_none()
+    """As for a key."""
+    burst: int | None = count_or_none()
 
 
 class SourceSettingsRow(SQLModel, table=True):

@@ -107,6 +107,26 @@ def test_an_operators_key_is_alone_on_the_output_and_opens_the_door(shop: Shop, 
     assert key not in answer.stderr
 
 
+def test_operators_keys_are_listed_and_withdrawn_and_the_trail_has_both(shop: Shop, database_url: str) -> None:
+    key = koc("operator-key", "--name", "Ann", env=environment(database_url)).stdout.strip()
+
+    listed = koc("operator-keys", env=environment(database_url))
+    [line] = [line for line in listed.stdout.splitlines() if "Ann" in line]
+    key_id = next(word for word in line.split() if word.startswith("key_"))
+    revoked = koc("revoke-operator-key", key_id, env=environment(database_url))
+    unknown = koc("revoke-operator-key", "key_" + "0" * 26, env=environment(database_url))
+
+    assert key not in listed.stdout
+    assert (revoked.returncode, unknown.returncode) == (0, 2)
+    answer = shop.client.get("/v1/merchants", headers={"Authorization": f"Bearer {key}"})
+    assert answer.json()["code"] == "revoked-key"
+    rows = shop.get("/v1/operator/audit", by="operator").json()["data"]
+    assert [(row["operation"], row["subject"]) for row in rows[:2]] == [
+        ("koc revoke-operator-key", key_id),
+        ("koc operator-key", key_id),
+    ]
+
+
 def test_books_that_agree_are_said_to(shop: Shop, database_url: str) -> None:
     affiliate = shop.an_affiliate()
     shop.an_order(coupon_codes=[shop.a_coupon(affiliate)["code"]])

@@ -15,7 +15,17 @@ from tests.support.shop import SECRET_KEY, Shop
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """Return the settings the service under test runs with."""
-    return Settings(database_url=database_url, secret_key=SECRET_KEY, db_pool_size=7, db_admission=4)
+    return Settings(
+        database_url=database_url,
+        secret_key=SECRET_KEY,
+        db_pool_size=7,
+        db_admission=4,
+        # Tests ask faster than people; those of the limits set their own.
+        key_rate=100_000,
+        key_burst=100_000,
+        source_rate=100_000,
+        source_burst=100_000,
+    )
 
 
 @lru_cache(maxsize=4)

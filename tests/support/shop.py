@@ -46,6 +46,7 @@ class Shop:
         is_test: bool = True,
         time_zone: str = "UTC",
         opened: timedelta = timedelta(days=60),
+        name: str = "Shop",
     ) -> None:
         self.client = client
         self._keys: dict[str, str] = {"operator": _operator_key(client)}
@@ -54,7 +55,7 @@ class Shop:
         self._source: Json | None = None
         made = self.post(
             "/v1/merchants",
-            {"name": "Shop", "time_zone": time_zone, "is_test": is_test},
+            {"name": name, "time_zone": time_zone, "is_test": is_test},
             by="operator",
         ).json()
         self.id: str = made["merchant"]["id"]

@@ -1,0 +1,173 @@
+"""Merchants with something of everything, each of whose words can be told from the other's."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from service.infra import ids
+from service.infra.db import fetch, read_session
+from tests.support.asking import ANY_ID, Operation, Slot
+from tests.support.shop import Shop
+
+Json = dict[str, Any]
+Ids = Mapping[str, Sequence[str]]
+"""Public ids by their prefix."""
+
+_NOTES = ("last_used_at", "last_delivery_at")
+"""Columns that are written aside at any time."""
+
+
+@dataclass
+class Tenant:
+    """A merchant. word: stands in every text of it, and in no other's."""
+
+    shop: Shop
+    word: str
+    affiliates: list[str] = field(default_factory=list)
+
+    @classmethod
+    def settled(cls, client: TestClient, word: str) -> "Tenant":
+        shop = Shop(client, name=f"canary-{word}-merchant")
+        self = cls(shop, word)
+        program = _made(
+            shop.post(
+                "/v1/programs",
+                {
+                    "name": self.text("program"),
+                    "terms": {"rules": [{"kind": "percent", "rate": "10"}]},
+                    "valid_from": shop.opened_at.isoformat(),
+                    "allowed_domains": [f"canary-{word}-domain.example", "shop.example"],
+                    "fallback_url": f"https://canary-{word}-domain.example/",
+                    "disclosure": self.text("disclosure"),
+                    "external_id": self.text("external"),
+                },
+            )
+        )["program"]
+        for number in (1, 2):
+            affiliate = shop.an_affiliate(
+                self.text(f"name-{number}"),
+                program=program,
+                email=f"canary-{word}-mail-{number}@example.com",
+                external_id=self.text("external" if number == 1 else "external-2"),
+                profile={"about": self.text(f"about-{number}")},
+            )
+            self.affiliates.append(affiliate["id"])
+            link = shop.a_link(
+                affiliate,
+                program=program,
+                url=f"https://canary-{word}-domain.example/p/{number}",
+                sub1=self.text(f"sub-{number}"),
+                external_id=self.text(f"link-{number}"),
+            )
+            coupon = f"canary-{word}-code-{number}"
+            shop.a_coupon(affiliate, coupon, program=program, external_id=self.text(f"coupon-{number}"))
+            shop.click(link)
+        for number in (1, 2):
+            for days in (30, 1):
+                order = (
+                    f"canary-{word}-order-{number}-{days}"
+                    if days == 1
+                    else self.text("external" if number == 1 else "old")
+                )
+                at = shop.time(days=days)
+                coupon = f"canary-{word}-code-{number}"
+                shop.an_order(
+                    order, placed_at=at, coupon_codes=[coupon], customer={"email": f"canary-{word}-buyer@example.com"}
+                )
+        shop.deliver({"type": "order", "id": self.text("parked")})
+        shop.deliver(shop.refund({"id": self.text("waiting"), "currency": "USD"}, "1.00"))
+        shop.post("/v1/jobs/settle")
+        asked = {"rail": "sandbox", "currency": "USD", "external_id": self.text("run")}
+        _made(shop.post("/v1/payout-runs", asked, by="finance-maker"))
+        for role in ("read", "finance-checker", *self.affiliates):
+            shop.key_of(role)
+        return self
+
+    def text(self, name: str) -> str:
+        return f"canary-{self.word}-{name}"
+
+    @property
+    def canaries(self) -> re.Pattern[str]:
+        return re.compile(rf"canary-{self.word}-[a-z0-9-]+")
+
+    def seen_by(self, role: str, operations: Sequence[Operation]) -> dict[str, list[str]]:
+        """Return the ids that a key of this tenant comes upon: in lists, and in what those lead to."""
+        seen: dict[str, list[str]] = defaultdict(list)
+        asked: set[str] = set()
+        readings = [one for one in operations if one.method == "get" and one.owner not in {"public", "browser"}]
+        is_new = True
+        while is_new:
+            is_new = False
+            for operation in readings:
+                for url in self._urls(operation, seen):
+                    if url in asked:
+                        continue
+                    asked.add(url)
+                    is_new = True
+                    answer = self.shop.get(url, by=role)
+                    if answer.status_code == 200 and not url.endswith((".png", ".svg")):
+                        for found in ANY_ID.findall(answer.text):
+                            if found not in seen[found[:3]]:
+                                seen[found[:3]].append(found)
+        return dict(seen)
+
+    def _urls(self, operation: Operation, seen: Ids) -> list[str]:
+        """The operation for the ids known so far, two of each kind."""
+        slots = [slot for slot in operation.slots() if slot.place == "path"]
+        if not slots:
+            return [operation.made(lambda _: None).url]
+        if any(not seen.get(slot.kind) and slot.kind != "external" for slot in slots):
+            return []
+        urls = []
+        for number in range(2):
+
+            def fill(slot: Slot, number: int = number) -> str | None:
+                if slot.kind == "external":
+                    return self.text("external")
+                known = seen.get(slot.kind, [])
+                return known[number % len(known)] if slot.place == "path" else None
+
+            urls.append(operation.made(fill).url)
+        return list(dict.fromkeys(urls))
+
+
+def rows_of(engine: Engine, merchant_id: str, *, about: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return every row of a merchant by table, as text. about: only rows in which one of these ids stands."""
+    with read_session(engine) as session:
+        tables = fetch(
+            session,
+            """
+            SELECT table_name FROM information_schema.columns
+            WHERE table_schema = 'public' AND column_name = 'merchant_id' ORDER BY 1
+            """,
+        )
+        rows = {}
+        for (table,) in tables:
+            found = fetch(
+                session,
+                f"""
+                SELECT CAST(to_jsonb(one) - CAST(:notes AS text[]) AS text) AS row FROM "{table}" AS one
+                WHERE merchant_id = :merchant_id
+                """,
+                {"merchant_id": ids.decode("mer", merchant_id), "notes": list(_NOTES)},
+            )
+            rows[table] = sorted(row for (row,) in found if not about or any(each in row for each in about))
+        return rows
+
+
+def raw(public_ids: Sequence[str]) -> list[str]:
+    """The ids as they stand in the database."""
+    found: list[UUID] = [ids.decode(each[:3], each) for each in public_ids]
+    return [str(each) for each in found]
+
+
+def _made(answer: Any) -> Json:
+    assert answer.is_success, answer.text
+    made: Json = answer.json()
+    return made
