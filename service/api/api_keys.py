@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Session, col, select
 
 from service.api.deps import Admin, Caller, ReadSession, WriteSession
+from service.api.etags import IfMatch
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import AffiliateId, Body, KeyId, Moment, Name, RateLimitBody, RateLimitView, View
@@ -213,10 +214,24 @@ def list_api_keys(
     return page(rows, paging, key=lambda row: (row.id,), view=ApiKeyView.of)
 
 
+@router.get("/v1/api-keys/{key_id}")
+def get_api_key(key_id: KeyId, caller: Admin, session: ReadSession) -> ApiKeyView:
+    """Return one key, without the key itself."""
+    row = session.exec(
+        select(ApiKeyRow).where(col(ApiKeyRow.id) == key_id, col(ApiKeyRow.merchant_id) == caller.merchant_id)
+    ).one_or_none()
+    if row is None:
+        raise Missing("This merchant has no such key.")
+    return ApiKeyView.of(row)
+
+
 @router.patch("/v1/api-keys/{key_id}")
-def update_api_key(key_id: KeyId, asked: ApiKeyUpdate, caller: Admin, session: WriteSession) -> ApiKeyView:
+def update_api_key(
+    key_id: KeyId, asked: ApiKeyUpdate, caller: Admin, session: WriteSession, expected: IfMatch
+) -> ApiKeyView:
     """Change a key's name or how fast it may ask. What it may do is fixed: make another key for that."""
     row = _locked(session, caller, key_id)
+    expected.check(ApiKeyView.of(row))
     if asked.name is not None:
         row.name = asked.name
     if "rate_limit" in asked.model_fields_set:

@@ -17,7 +17,7 @@ from sqlmodel import Session, SQLModel
 
 from service.infra import ids
 from service.infra.db import execute
-from service.tables import audit, money, orders, parties, payouts, programs
+from service.tables import answers, audit, money, orders, parties, payouts, programs, webhooks
 
 NOBODYS = UUID(int=0)
 """Stands for the merchant where there is none: keys of operators."""
@@ -55,6 +55,10 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     programs.LinkOwnerRow: Shown("lnk", "link_id"),
     programs.CouponRow: Shown("cpn", "id"),
     programs.CouponOwnerRow: Shown("cpn", "coupon_id"),
+    parties.SourceSettingsRow: Shown("src", "source_id", masked=frozenset({"settings"})),
+    webhooks.WebhookEndpointRow: Shown(
+        "whk", "id", left_out=frozenset({"failures", "failing_since", "rests_until", "updated_at"})
+    ),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
 }
 """Tables whose rows people change one by one."""
@@ -80,6 +84,10 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     money.OutboxRow: "append-only",
     payouts.JobRow: "what the worker does next",
     programs.ClickRow: "a visitor's",
+    answers.KeptAnswerRow: "what was answered, for a day",
+    webhooks.WebhookQueueRow: "what the worker does next",
+    webhooks.WebhookDeliveryRow: "what the worker sends; a replay is noted as asked for",
+    webhooks.WebhookAttemptRow: "the worker's",
 }
 """All other tables, and why nothing is compared there."""
 

@@ -14,6 +14,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
+from service.api.etags import IfMatch
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import Body, EventId, Moment, Text, View, WebhookDeliveryId, WebhookEndpointId
 from service.domain.addresses import as_address, is_numeric, why_refused
@@ -306,9 +307,11 @@ def update_webhook_endpoint(
     caller: Admin,
     session: WriteSession,
     service: Services,
+    expected: IfMatch,
 ) -> WebhookEndpointView:
     """Change where an endpoint is, what it is told, what it is called, or whether it is told anything."""
     row = _locked(session, caller.merchant_id, endpoint_id)
+    expected.check(WebhookEndpointView.of(row))
     if asked.url is not None:
         check_url(asked.url, service.settings, is_test=caller.merchant.is_test)
         if asked.url != row.url:

@@ -28,6 +28,8 @@ TABLE_TIMEOUT_MS = 60 * 60 * 1000
 
 NOT_EXPORTED: dict[str, str] = {
     "job": "what our own workers have yet to do; it follows from the rest and is made anew",
+    "kept_answer": "answers repeated for a day, encrypted; what they tell stands in the rows they speak of",
+    "webhook_queue": "events that become deliveries within seconds",
 }
 """Tables with a merchant's rows that stay behind, and why."""
 
@@ -39,6 +41,9 @@ OWNED_BY: dict[str, str] = {
 
 WITHHELD: dict[str, str] = {
     "source.secret": "the webhook secret",
+    "source.previous_secret": "the webhook secret before it",
+    "webhook_endpoint.secret": "what events are signed with",
+    "webhook_endpoint.previous_secret": "what events were signed with before",
     "api_key.hash": "whoever has it can look for the key",
     "payout_method.destination": "the account at the rail; destination_hint shows its end",
     "payout_attempt.request": "what was sent to the rail, which names the account",

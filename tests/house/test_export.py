@@ -22,6 +22,10 @@ HARMLESS = {
     "payout_attempt.idempotency_key": "made of the item's id; worth nothing without the rail's own key",
     "payout_method.destination_hint": "the last characters, for people",
     "commission_entry.destination": "the place money moved to: pending, held, payable",
+    "source.secret_expires_at": "a time",
+    "source.previous_secret_expires_at": "a time",
+    "webhook_endpoint.previous_secret_until": "a time",
+    "audit.key_id": "which key, not the key",
     "click.ip_hash": "keyed; the address itself is not kept",
 }
 """Columns that sound like secrets and are none, and why."""
@@ -51,7 +55,11 @@ def test_nothing_is_said_of_tables_and_columns_that_are_gone() -> None:
 
 
 def test_of_every_column_of_bytes_it_is_said_how_it_is_written_or_why_it_is_not() -> None:
-    of_bytes = {name for name, column in columns().items() if isinstance(column.type, LargeBinary)}
+    of_bytes = {
+        name
+        for name, column in columns().items()
+        if isinstance(column.type, LargeBinary) and column.table.name not in NOT_EXPORTED
+    }
 
     assert of_bytes - set(WITHHELD) - AS_BASE64 - AS_HEX == set()
 

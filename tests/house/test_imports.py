@@ -28,6 +28,7 @@ def test_every_line_of_the_house_is_in_the_contract() -> None:
     assert (house["containers"], house["exhaustive"]) == (["service"], True)
     assert lines == [
         "cli",
+        "sdk",
         "main",
         "api | portal | worker | rebuild",
         "intake | payouts | reports",
