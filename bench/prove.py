@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, chaos, confluence, faults, machine, show
+from bench import books, chaos, confluence, faults, fuzz, machine, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -15,6 +15,7 @@ PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "chaos": chaos.prove,
     "confluence": confluence.prove,
     "faults": faults.prove,
+    "fuzz": fuzz.prove,
     "machine": machine.prove,
 }
 """By name: takes how many and the seed, as far as given; returns whether the promise holds."""
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--n",
         type=int,
-        help="how many: of books, replays out of order; of chaos, kills; of faults, times; of machine, times the histories of a test (make prove N=…)",
+        help="how many: of books, replays out of order; of chaos, kills; of faults, times; of fuzz, requests; of machine, times the histories of a test (make prove N=…)",
     )
     parser.add_argument("--seed", type=int, help="repeat a run that chose these numbers (make prove SEED=…)")
     given = parser.parse_args()

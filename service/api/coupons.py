@@ -26,7 +26,7 @@ from service.api.traceable import (
     owner_at,
     program_of,
 )
-from service.api.views import AffiliateId, Body, CouponId, ExternalId, Moment, Name, ProgramId, View
+from service.api.views import AffiliateId, Body, CouponId, ExternalId, Moment, Name, ProgramId, Text, View
 from service.domain.errors import Conflict, Missing
 from service.domain.order import folded
 from service.infra import ids
@@ -128,7 +128,7 @@ def list_coupons(
     session: ReadSession,
     paging: Paging,
     affiliate_id: Annotated[AffiliateId | None, Query(description="Only coupons this affiliate owns now.")] = None,
-    code: Annotated[str | None, Query(max_length=64, description="Only the coupon with this code.")] = None,
+    code: Annotated[Text | None, Query(max_length=64, description="Only the coupon with this code.")] = None,
 ) -> Page[CouponView]:
     """List coupons, newest first. An affiliate's key sees its own."""
     statement = select(CouponRow).where(col(CouponRow.merchant_id) == caller.merchant_id)

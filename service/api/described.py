@@ -11,14 +11,20 @@ from service.tables.parties import Scope
 
 Json = dict[str, Any]
 
+_PROBLEM: Json = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
 FAILURES: dict[int | str, Json] = {
-    status: {
-        "description": text,
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for status, text in (("4XX", "The request cannot be done as it is."), ("5XX", "The service is at fault."))
+    "4XX": {"description": "The request cannot be done as it is; `code` says why.", "content": _PROBLEM},
+    "500": {"description": "The service is at fault.", "content": _PROBLEM},
+    "503": {
+        "description": "The service is busy; the same request may succeed later.",
+        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}},
+        "content": _PROBLEM,
+    },
 }
-"""Answers every operation may give."""
+"""Answers every operation may give. Which codes there are, and which status each has, `/problems` lists."""
+_SHARED: dict[str, str] = {"4XX": "Refused", "500": "Failed", "503": "Busy"}
+"""Under which names the description has them once, for all operations."""
 
 _RECEIVED: Json = {
     "title": "Received",
@@ -118,16 +124,24 @@ def complete(description: Json, scopes: Mapping[str, Sequence[Scope]]) -> Json:
     shape = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= shape.pop("$defs", {}) | {"Problem": shape, "Received": _RECEIVED}
     description["components"]["schemas"] = dict(sorted(schemas.items()))
+    description["components"]["responses"] = {name: FAILURES[status] for status, name in _SHARED.items()}
     description["paths"] = dict(sorted((description["paths"] | _RAW).items()))
     seen: set[str] = set()
     for path in description["paths"].values():
         for operation in path.values():
+            for status, name in _SHARED.items():
+                if operation["responses"].get(status) == FAILURES[status]:
+                    operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
             # Said outright: a linter takes silence for forgetfulness.
             operation.setdefault("security", [])
             assert operation["operationId"] not in seen, operation["operationId"]
             seen.add(operation["operationId"])
             needed = scopes.get(operation["operationId"], ())
             if needed:
+                # One of the scopes is enough, so each is a requirement of its own.
+                operation["security"] = [
+                    {scheme: [str(scope)] for scheme in one} for one in operation["security"] for scope in needed
+                ]
                 words = " or ".join(f"`{scope}`" for scope in needed)
                 operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
     return description

@@ -37,7 +37,17 @@ from service.api.traceable import (
     owner_at,
     program_of,
 )
-from service.api.views import AffiliateId, Body, ExternalId, LinkId, Moment, ProgramId, Text, View
+from service.api.views import (
+    WRITTEN_INTEGER,
+    AffiliateId,
+    Body,
+    ExternalId,
+    LinkId,
+    Moment,
+    ProgramId,
+    Text,
+    View,
+)
 from service.domain.errors import Conflict, Invalid, Missing
 from service.infra import ids
 from service.infra.db import fetch
@@ -99,7 +109,7 @@ class LinkCreate(Body):
 
 
 class LinkUpdate(Body):
-    paused: bool | None = None
+    paused: Annotated[bool, Strict()] | None = None
     """True: the short link leads to the programme's fallback, without a click id. False: it leads on again."""
     url: Url | None = None
     """Where it leads from now on."""
@@ -274,8 +284,10 @@ def transfer_link(
     return _shown(session, row, caller, services.settings.public_url)
 
 
-Scale = Annotated[int, Query(ge=1, le=40, description="Pixels per module, the smallest square of the code.")]
-Border = Annotated[int, Query(ge=0, le=10, description="Modules of white around it; scanners want 4.")]
+Scale = Annotated[
+    int, WRITTEN_INTEGER, Query(ge=1, le=40, description="Pixels per module, the smallest square of the code.")
+]
+Border = Annotated[int, WRITTEN_INTEGER, Query(ge=0, le=10, description="Modules of white around it; scanners want 4.")]
 
 
 @router.get(
