@@ -43,7 +43,7 @@ fmt: $(STAMP) ## format the code and mend what the linter can mend
 bench: $(STAMP) ## measure: WHAT=orders, redirect, postings or overload, N= how many
 	$(BIN)/python -m bench $(WHAT) $(if $(N),--n $(N))
 
-prove: $(STAMP) ## try to break a promise: WHAT=books, confluence, machine, chaos or faults, N= and SEED=
+prove: $(STAMP) ## try to break a promise: WHAT=books, confluence, machine, chaos, faults or fuzz, N= and SEED=
 	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(MUTANTS)/.installed ## change lines, see whether tests notice: WHAT=domain or ledger, N= and SEED= of a sample

@@ -12,9 +12,9 @@ import requests
 
 from bench import fuzz_mutate, fuzz_shops, fuzz_wire, show
 from bench.fuzz_contract import Answer, Contract
-from bench.fuzz_schema import Generated, Generator
+from bench.fuzz_schema import Generated, Generator, plain
 from bench.fuzz_wire import Request
-from bench.fuzz_world import COUPON, World, chunks
+from bench.fuzz_world import COUPON, ID, World, chunks
 from bench.serve import HOST, Database, Server, database, environment, koc, new_secret_key, operator, service
 
 REQUESTS = 50_000
@@ -27,11 +27,15 @@ WEBHOOKS = 0.3
 """What part of the rest are webhooks."""
 WIRE = 0.25
 """What part of the rest are bytes that are hardly HTTP."""
+UNCHANGED = 0.15
+"""What part of those to be mutated is sent as it is, so that there is something new to ask for."""
 UNSIGNED = 0.15
 """What part of the webhooks are signed with another secret."""
 CORPUS_MAX = 12
 """Good requests of an operation that are kept to be mutated."""
 SHOWN_MAX = 20
+TRACE_SHOWN = 1500
+"""Characters of a trace that are shown: its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,12 @@ class Run:
     """Webhooks that were let in, by platform."""
     failures: list[Failure] = field(default_factory=list)
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def keep(self, request: Request) -> None:
+        """Keep a good request, to be mutated later."""
+        operation = self.contract.find(request.method, request.target)
+        if operation is not None:
+            self.corpus.setdefault(operation.id, deque(maxlen=CORPUS_MAX)).append(request)
 
     def send(self, kind: str, request: Request) -> Answer | None:
         """Send one request over a connection of its own and judge what comes back. None where nothing did."""
@@ -140,8 +150,7 @@ def prove(n: int | None, seed: int | None) -> bool:
                 _fuzz(run, count, seed)
                 alive = server.process.poll() is None and requests.get(f"{server.url}/readyz", timeout=60).ok
             clean = _books_are_clean(postgres, secret_key)
-        traces = log.read_text(errors="replace").count("Traceback")
-        return _told(run, seed, alive=alive, clean=clean, traces=traces)
+        return _told(run, seed, alive=alive, clean=clean, traces=_traces(log))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -151,7 +160,9 @@ def _begun(server: Server, postgres: Database, secret_key: str, draw: random.Ran
     kinds = {each["code"]: each["status"] for each in requests.get(f"{server.url}/problems", timeout=60).json()}
     contract = Contract(document, kinds)
     world = World(server.url, contract, lambda: operator(postgres.url, secret_key=secret_key), draw)
-    return Run(server, contract, world, draw)
+    run = Run(server, contract, world, draw)
+    world.given = lambda prepared: run.keep(plain(prepared))
+    return run
 
 
 def _fuzz(run: Run, count: int, seed: int) -> None:
@@ -160,7 +171,10 @@ def _fuzz(run: Run, count: int, seed: int) -> None:
         for number, size in enumerate(chunks(count, ROUND)):
             run.world.renew()
             by_schema = round(size * BY_SCHEMA)
-            for generated in generator.generate(by_schema, seed=seed + number, change=run.world.an_id_like):
+            made = generator.generate(
+                by_schema, seed=seed + number, change=run.world.an_id_like, place=run.world.a_place
+            )
+            for generated in made:
                 _by_schema(run, generator, generated)
                 tell(run.sent.total())
             while run.sent.total() < number * ROUND + size:
@@ -175,8 +189,8 @@ def _by_schema(run: Run, generator: Generator, generated: Generated) -> None:
     if answer.status == 401 and key and not run.world.alive():
         run.world.renew()
     run.judge(generated, answer, complaint)
-    if operation is not None and not generated.is_hostile:
-        run.corpus.setdefault(operation.id, deque(maxlen=CORPUS_MAX)).append(generated.request)
+    if not generated.is_hostile:
+        run.keep(generated.request)
 
 
 def _by_hand(run: Run) -> None:
@@ -188,7 +202,9 @@ def _by_hand(run: Run) -> None:
     if chance < WEBHOOKS + WIRE:
         run.send_bytes("bytes", fuzz_mutate.mutated_wire(request, _good(run), run.draw))
         return
-    answer = run.send("mutated", fuzz_mutate.mutated_request(request, run.draw))
+    if run.draw.random() >= UNCHANGED:
+        request = fuzz_mutate.mutated_request(request, run.draw)
+    answer = run.send("mutated", request)
     # One that is refused for its key may have been revoked by an earlier request.
     if answer is not None and answer.status == 401 and run.draw.random() < 0.2 and not run.world.alive():
         run.world.renew()
@@ -207,7 +223,14 @@ def _good(run: Run) -> Request:
     key = run.world.key_for(operation)
     if key:
         headers.append(("authorization", f"Bearer {key}"))
-    return replace(request, target=path + mark + query, headers=tuple(headers))
+    return replace(request, target=path + mark + query, headers=tuple(headers), body=_about_known(run, request.body))
+
+
+def _about_known(run: Run, body: bytes) -> bytes:
+    """A body with the ids in it replaced by known ones: those of an earlier merchant lead nowhere."""
+    return ID.sub(lambda found: run.world.an_id_like(found[0]), body.decode("utf-8", "surrogateescape")).encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def _webhook(run: Run) -> None:
@@ -237,10 +260,18 @@ def _books_are_clean(postgres: Database, secret_key: str) -> bool:
     return answer.returncode == 0
 
 
-def _told(run: Run, seed: int, *, alive: bool, clean: bool, traces: int) -> bool:
+def _traces(log: Path) -> Counter[str]:
+    """Errors that the service did not expect, by how their traces end."""
+    with log.open(errors="replace") as lines:
+        return Counter(line.rstrip()[-TRACE_SHOWN:] for line in lines if "Traceback" in line)
+
+
+def _told(run: Run, seed: int, *, alive: bool, clean: bool, traces: Counter[str]) -> bool:
     for failure in run.failures:
         times = run.failed[failure.about, failure.complaint]
         show.say(f"\n{failure.about}: {failure.complaint} ({times} times, seed {seed})\n{failure.line}")
+    for trace, times in traces.most_common(5):
+        show.say(f"\nIn the log of the service, {times} times: …{trace}")
     unheard = sorted(set(run.world.sources) - set(run.understood))
     for platform in unheard:
         show.say(f"No webhook of {platform} was let in: teach bench/fuzz_shops.py how it signs.")
@@ -261,9 +292,9 @@ def _told(run: Run, seed: int, *, alive: bool, clean: bool, traces: int) -> bool
         webhooks_kept=run.understood.total(),
         refused_503=run.statuses[503],
         merchants=run.world.made,
-        traces=traces,
+        traces=traces.total(),
         alive=int(alive),
         books_clean=int(clean),
-        failures=failures + traces + len(unheard) + int(not alive) + int(not clean),
+        failures=failures + traces.total() + len(unheard) + int(not alive) + int(not clean),
     )
     return alive and clean and not failures and not traces and not unheard

@@ -15,6 +15,7 @@ PROBLEM = "application/problem+json"
 METHODS = ("get", "post", "put", "patch", "delete")
 _OUTSIDE = re.compile(r"/(?:docs|openapi\.json|static/.*)")
 """Paths that are no operations: pages and files for people."""
+_HOST = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Contract:
     def __init__(self, document: JsonObject, kinds: Mapping[str, int]) -> None:
         self.document = document
         self.operations = [
-            _operation(document, method, path, item[method])
+            _operation(method, path, item[method])
             for path, item in document["paths"].items()
             for method in METHODS
             if method in item
@@ -59,7 +60,8 @@ class Contract:
 
     def find(self, method: str, target: str) -> Operation | None:
         """The operation that a request is for, if any."""
-        path = unquote(target.partition("?")[0].partition("#")[0])
+        # A proxy's form of an address names the host as well.
+        path = unquote(_HOST.sub("", target).partition("?")[0].partition("#")[0])
         wanted = "GET" if method == "HEAD" else method
         return next((one for one in self._by_precision if one.method == wanted and one.matches.fullmatch(path)), None)
 
@@ -135,7 +137,7 @@ class Contract:
         return f"a body unlike its schema at /{place}: {error.message[:200]}"
 
 
-def _operation(document: JsonObject, method: str, path: str, operation: JsonObject) -> Operation:
+def _operation(method: str, path: str, operation: JsonObject) -> Operation:
     needed: Sequence[Mapping[str, Sequence[str]]] = operation.get("security", [])
     scopes = tuple(scope for one in needed for named in one.values() for scope in named)
     pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]*\})", path))

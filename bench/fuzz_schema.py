@@ -49,8 +49,10 @@ class Generator:
         self._operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
         logging.getLogger("schemathesis").setLevel(logging.ERROR)
 
-    def generate(self, count: int, *, seed: int, change: Callable[[str], str]) -> Iterator[Generated]:
-        """Yield so many requests, spread over all operations. change: told each id in them, gives one to use instead."""
+    def generate(
+        self, count: int, *, seed: int, change: Callable[[str], str], place: Callable[[str, str], str]
+    ) -> Iterator[Generated]:
+        """Yield so many requests, spread over all operations. change: told each id in them, gives one to use instead; place: likewise of a path's parameters, with the name."""
         total = len(self._operations)
         for index, operation in enumerate(self._operations):
             share = count * (index + 1) // total - count * index // total
@@ -60,7 +62,11 @@ class Generator:
                 *((case, True) for case in self._cases(operation, hostile, GenerationMode.NEGATIVE, seed)),
             ]
             for case, is_hostile in made:
-                for name in ("path_parameters", "query", "body"):
+                case.path_parameters = {
+                    name: place(name, value) if isinstance(value, str) and not is_hostile else value
+                    for name, value in dict(case.path_parameters or {}).items()
+                }
+                for name in ("query", "body"):
                     setattr(case, name, texts_replaced(getattr(case, name), change))
                 yield Generated(case, self._request(case, ""), is_hostile)
 
@@ -119,19 +125,23 @@ class Generator:
         ).prepare()
 
     def _request(self, case: Case[Any], key: str) -> Request:
-        prepared = self._prepared(case, key)
-        body = prepared.body or b""
-        headers = tuple(
-            (name, value)
-            for name, value in prepared.headers.items()
-            if name.lower() not in {"content-length", "transfer-encoding", "connection", "accept"}
-        )
-        return Request(
-            prepared.method or "GET",
-            prepared.path_url,
-            headers,
-            body.encode() if isinstance(body, str) else bytes(body),
-        )
+        return plain(self._prepared(case, key))
+
+
+def plain(prepared: requests.PreparedRequest) -> Request:
+    """A request as we send it ourselves."""
+    body = prepared.body or b""
+    headers = tuple(
+        (name, value)
+        for name, value in prepared.headers.items()
+        if name.lower() not in {"content-length", "transfer-encoding", "connection", "accept"}
+    )
+    return Request(
+        prepared.method or "GET",
+        prepared.path_url,
+        headers,
+        body.encode() if isinstance(body, str) else bytes(body),
+    )
 
 
 def _said(failure: BaseException) -> str:

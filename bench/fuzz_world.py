@@ -45,8 +45,16 @@ class World:
     keys: dict[str, str] = field(default_factory=dict)
     pool: defaultdict[str, deque[str]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_MAX)))
     sources: dict[str, Source] = field(default_factory=dict)
+    given: Callable[[requests.PreparedRequest], None] = lambda _: None
+    """Told each request that the making of a merchant takes: they are good ones."""
     made: int = 0
     """How many merchants it took."""
+    _named: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = {name for each in self.contract.operations for name in re.findall(r"\{(\w+)\}", each.path)}
+        plain = "|".join(sorted(name for name in names if not name.endswith("_id") or name == "external_id"))
+        self._named = re.compile(rf'"({plain})": ?"?([A-Za-z0-9_-]{{1,60}})')
 
     def renew(self) -> None:
         """Make a merchant with all that belongs to it, and forget the one before. Raises Refused."""
@@ -54,7 +62,9 @@ class World:
             self.keys["operator"] = self.make_operator()
         self.made += 1
         operator = Api(self.url, self.keys["operator"])
+        self._listen(operator)
         shop = Shop.opened(operator, name=f"Fuzz {self.made}", terms=TERMS)
+        self._listen(shop.api)
         self.pool.clear()
         self.keys = {"operator": self.keys["operator"], "admin": shop.api.key}
         koc = shop.koc("lan", "Lan", COUPON)
@@ -81,7 +91,9 @@ class World:
         return self.draw.choice(list(self.keys.values()))
 
     def learn(self, body: bytes) -> None:
-        """Remember the ids an answer holds, so that later requests are about things that are there."""
+        """Remember the ids and names an answer holds, so that later requests are about things that are there."""
+        for named in self._named.finditer(body[:200_000].decode("utf-8", "replace")):
+            self.pool[named[1]].append(named[2])
         for found in ID.finditer(body[:200_000].decode("utf-8", "replace")):
             kept = self.pool[found[1]]
             if found[0] not in kept:
@@ -92,6 +104,14 @@ class World:
         found = ID.fullmatch(text)
         known = self.pool.get(found[1]) if found else None
         return self.draw.choice(list(known)) if known else text
+
+    def a_place(self, name: str, text: str) -> str:
+        """What to put in the place of a path's parameter: an id or name that is known, or the text."""
+        known = self.pool.get(name)
+        return self.draw.choice(list(known)) if known and self.draw.random() < 0.6 else self.an_id_like(text)
+
+    def _listen(self, api: Api) -> None:
+        api.session.hooks["response"].append(lambda answer, **_: self.given(answer.request) if answer.ok else None)
 
     def harvest(self) -> None:
         """Learn from everything that can be listed."""

@@ -48,9 +48,10 @@ class Door(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        # Not before: an address that cannot be read is an error of the head.
         self._in_head = False
         self._head_bytes = 0
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

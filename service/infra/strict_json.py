@@ -123,7 +123,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_f
 
 def _refuse_depth(value: Any) -> None:
     level: list[Any] = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in range(DEPTH_MAX):
         level = [
             inner
             for outer in level
