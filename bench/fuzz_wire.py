@@ -121,7 +121,9 @@ def exchange(host: str, port: int, data: bytes, *, patience_s: float = HANGS_S) 
         with contextlib.suppress(ConnectionError):
             line.sendall(data)
             if not outcome.told.expected:
-                line.shutdown(socket.SHUT_WR)
+                # The service may have closed it by now.
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_WR)
         methods = (method for method, _ in outcome.told.requests)
         try:
             for answer in _answers(line, methods):
