@@ -64,7 +64,7 @@ $(SDK)/.installed: $(STAMP) requirements/sdk.txt
 bench: $(STAMP) ## measure: WHAT=orders, redirect, postings or overload, N= how many
 	$(BIN)/python -m bench $(WHAT) $(if $(N),--n $(N))
 
-prove: $(STAMP) ## try to break a promise: WHAT=books, sdk, confluence, machine, chaos or faults, N= and SEED=
+prove: $(STAMP) ## try to break a promise: WHAT=books, sdk, confluence, machine, chaos, faults or fuzz, N= and SEED=
 	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(MUTANTS)/.installed ## change lines, see whether tests notice: WHAT=domain or ledger, N= and SEED= of a sample

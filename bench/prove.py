@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, chaos, confluence, faults, machine, sdk, show
+from bench import books, chaos, confluence, faults, fuzz, machine, sdk, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -15,6 +15,7 @@ PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "chaos": chaos.prove,
     "confluence": confluence.prove,
     "faults": faults.prove,
+    "fuzz": fuzz.prove,
     "machine": machine.prove,
     "sdk": sdk.prove,
 }
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument(
         "--n",
         type=int,
-        help="how many: of books, replays out of order; of chaos, kills; of faults, times; of machine, times the histories of a test (make prove N=…)",
+        help="how many: of books, replays out of order; of chaos, kills; of faults, times; of fuzz, requests; of machine, times the histories of a test (make prove N=…)",
     )
     parser.add_argument("--seed", type=int, help="repeat a run that chose these numbers (make prove SEED=…)")
     given = parser.parse_args()

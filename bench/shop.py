@@ -26,23 +26,23 @@ class Api:
     def __init__(self, url: str, key: str) -> None:
         self.url = url
         self.key = key
-        self._session = requests.Session()
-        self._session.headers["authorization"] = f"Bearer {key}"
+        self.session = requests.Session()
+        self.session.headers["authorization"] = f"Bearer {key}"
 
     def with_key(self, key: str) -> "Api":
         return Api(self.url, key)
 
     def get(self, path: str, **query: str | int) -> Any:
-        return self._read(self._session.get(self.url + path, params=query, timeout=TIMEOUT_S))
+        return self._read(self.session.get(self.url + path, params=query, timeout=TIMEOUT_S))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return self._read(self._session.post(self.url + path, json=body, timeout=TIMEOUT_S))
+        return self._read(self.session.post(self.url + path, json=body, timeout=TIMEOUT_S))
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._read(self._session.put(self.url + path, json=body, timeout=TIMEOUT_S))
+        return self._read(self.session.put(self.url + path, json=body, timeout=TIMEOUT_S))
 
     def text(self, path: str, **query: str | int) -> str:
-        answer = self._session.get(self.url + path, params=query, timeout=TIMEOUT_S)
+        answer = self.session.get(self.url + path, params=query, timeout=TIMEOUT_S)
         if answer.status_code >= 400:
             self._read(answer)
         return answer.text

@@ -57,6 +57,7 @@ from service.api import (
 from service.api.deps import Service
 from service.api.door import CHECK_ORDERS
 from service.api.front import Front
+from service.api.strict import Strict
 from service.api.usage import Usage
 from service.infra import crash, logs
 from service.infra.db import Admission, make_engine
@@ -146,7 +147,8 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         # Around the framework's own outermost layer, so that its answers to crashes carry a request id too.
-        return Front(super().build_middleware_stack(), body_bytes_max=self.front_body_bytes_max, refusal=intake.refusal)
+        strict = Strict(super().build_middleware_stack(), body_bytes_max=self.front_body_bytes_max)
+        return Front(strict, body_bytes_max=self.front_body_bytes_max, refusal=intake.refusal)
 
     def openapi(self) -> dict[str, Any]:
         """Return the API's description, made once."""

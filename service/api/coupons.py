@@ -32,7 +32,7 @@ from service.api.traceable import (
     program_of,
     programs_of,
 )
-from service.api.views import AffiliateId, Body, CouponId, ExternalId, Moment, Name, ProgramId, View
+from service.api.views import AffiliateId, Body, CouponId, ExternalId, Moment, Name, ProgramId, Text, View
 from service.domain.errors import Conflict, Missing
 from service.domain.order import folded
 from service.infra import ids
@@ -191,7 +191,7 @@ def list_coupons(
     paging: Paging,
     created: Created,
     affiliate_id: Annotated[AffiliateId | None, Query(description="Only coupons this affiliate owns now.")] = None,
-    code: Annotated[str | None, Query(max_length=64, description="Only the coupon with this code.")] = None,
+    code: Annotated[Text | None, Query(max_length=64, description="Only the coupon with this code.")] = None,
     program_id: Annotated[ProgramId | None, Query(description="Only coupons of this programme.")] = None,
     external_id: ExternalIdFilter = None,
 ) -> Page[CouponView]:

@@ -15,15 +15,20 @@ from service.api.owners import PUBLIC, Owner
 Json = dict[str, Any]
 
 _PARAMETER = "#/components/parameters/"
+_PROBLEM: Json = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 FAILURES: dict[int | str, Json] = {
-    status: {
-        "description": text,
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for status, text in (("4XX", "The request cannot be done as it is."), ("5XX", "The service is at fault."))
+    "4XX": {"description": "The request cannot be done as it is; `code` says why.", "content": _PROBLEM},
+    "500": {"description": "The service is at fault.", "content": _PROBLEM},
+    "503": {
+        "description": "The service is busy; the same request may succeed later.",
+        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}},
+        "content": _PROBLEM,
+    },
 }
-"""Answers every operation may give."""
+"""Answers every operation may give. Which codes there are, and which status each has, `/problems` lists."""
+_SHARED: dict[str, str] = {"4XX": "Refused", "500": "Failed", "503": "Busy"}
+"""Under which names the description has them once, for all operations."""
 
 _RECEIVED: Json = {
     "title": "Received",
@@ -196,6 +201,7 @@ def complete(description: Json, allowed: Mapping[str, Allowed | None]) -> Json:
     schemas |= shape.pop("$defs", {}) | {"Problem": shape, "Received": _RECEIVED}
     schemas |= webhook_events.schemas()
     description = _with_one_name_each(description)
+    description["components"]["responses"] = {name: FAILURES[status] for status, name in _SHARED.items()}
     description["paths"] = dict(sorted((description["paths"] | _RAW).items()))
     description["webhooks"] = webhook_events.webhooks()
     description["components"]["parameters"] = _PARAMETERS
@@ -205,6 +211,9 @@ def complete(description: Json, allowed: Mapping[str, Allowed | None]) -> Json:
             if address.startswith(PREFIX):
                 names = ["IdempotencyKey", "KocVersion"] if method == "post" else ["KocVersion"]
                 operation.setdefault("parameters", []).extend({"$ref": f"{_PARAMETER}{name}"} for name in names)
+            for status, name in _SHARED.items():
+                if operation["responses"].get(status) == FAILURES[status]:
+                    operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
             # Said outright: a linter takes silence for forgetfulness.
             operation.setdefault("security", [])
             assert operation["operationId"] not in seen, operation["operationId"]
@@ -212,6 +221,10 @@ def complete(description: Json, allowed: Mapping[str, Allowed | None]) -> Json:
             needed = allowed.get(operation["operationId"])
             if needed is not None:
                 operation["x-owner"] = needed.owner.value
+                # One of the scopes is enough, so each is a requirement of its own.
+                operation["security"] = [
+                    {scheme: [str(scope)] for scheme in one} for one in operation["security"] for scope in needed.scopes
+                ]
                 words = " or ".join(f"`{scope}`" for scope in needed.scopes)
                 operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
     add_examples(description)

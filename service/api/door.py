@@ -1,14 +1,15 @@
 """Where HTTP comes in: as the server library speaks it, but webhooks beyond what may wait are refused unparsed."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.front import new_request_id
-from service.api.problems import problem_response
-from service.domain.errors import Unavailable
+from service.api.problems import HeadTooLarge, MalformedHttp, problem_response
+from service.domain.errors import ServiceError, Unavailable
 from service.infra import metrics
 
 CHECK_ORDERS = "check_orders"
@@ -22,6 +23,8 @@ _UNUSUAL = tuple(b"\r\n" + name for name in (b"transfer-encoding", b"expect", b"
 _CONNECTION, _STAYS = b"\r\nconnection:", b" keep-alive"
 _ID = b"req_" + 16 * b"0"
 """Stands in prepared answers for the id of a request."""
+HEAD_BYTES_MAX = 65_536
+"""Bytes of a request's first line and headers; the parser itself would go on for as long as they come."""
 PATHS_MAX = 4096
 """Prepared answers that are kept: one for each source that is refused."""
 
@@ -36,10 +39,19 @@ class Door(HttpToolsProtocol):
 
     _reading = False
     """Whether a request has begun that is not read to its end."""
+    _in_head = False
+    """Whether its headers are not read to their end."""
+    _head_bytes = 0
 
     def on_message_begin(self) -> None:
-        self._reading = True
+        self._reading = self._in_head = True
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        # Not before: an address that cannot be read is an error of the head.
+        self._in_head = False
+        self._head_bytes = 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -49,10 +61,32 @@ class Door(HttpToolsProtocol):
         refusal = self._refusal(data) if data.startswith(_WEBHOOK) else None
         if refusal is None:
             super().data_received(data)
+            if self._in_head:
+                self._head_bytes += len(data)
+                if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                    self._close_with(HeadTooLarge(f"A request's headers may have at most {HEAD_BYTES_MAX} bytes."))
             return
         self._unset_keepalive_if_required()
         self.transport.write(refusal)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the library's own words are plain text
+        """Answer bytes that are no HTTP; called by the library."""
+        self._close_with(MalformedHttp("Send requests as RFC 9112 describes them."))
+
+    def _close_with(self, error: ServiceError) -> None:
+        """End the connection, saying why where the answer cannot be taken for that of an earlier request."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_its_own = self._reading and not self._in_head and not self.pipeline
+        if cycle is None or cycle.response_complete or (is_its_own and not cycle.response_started):
+            request_id = new_request_id()
+            path = "" if self._in_head or not self._reading else self.scope["path"]
+            scope = {"type": "http", "path": path, "state": {"request_id": request_id.decode()}}
+            response = problem_response(scope, error)
+            own = [*self.server_state.default_headers, *response.raw_headers]
+            headers = [*own, (b"x-request-id", request_id), (b"connection", b"close")]
+            self.transport.write(_written(response.status_code, headers, bytes(response.body)))
+        self.transport.close()
 
     def _refusal(self, data: bytes) -> bytes | None:
         """The answer to a webhook that is to be refused; None for all that goes the usual way."""
@@ -81,10 +115,15 @@ class Door(HttpToolsProtocol):
 def _prepared(path: str, kind: type[Unavailable], detail: str) -> tuple[bytes, bytes]:
     """(status line, all else but the server's own headers) of a refusal, made once for each path."""
     response = problem_response({"type": "http", "path": path, "state": {"request_id": _ID.decode()}}, kind(detail))
-    headers = [*response.raw_headers, (b"x-request-id", _ID)]
+    written = _written(response.status_code, [*response.raw_headers, (b"x-request-id", _ID)], bytes(response.body))
+    first, line_end, rest = written.partition(b"\r\n")
+    return first + line_end, rest
+
+
+def _written(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """A whole answer as it goes over the wire."""
     lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    phrase = HTTPStatus(response.status_code).phrase.encode()
-    return b"HTTP/1.1 %d %b\r\n" % (response.status_code, phrase), lines + b"\r\n" + bytes(response.body)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, HTTPStatus(status).phrase.encode(), lines, body)
 
 
 def _path_of_whole_webhook(data: bytes) -> str | None:

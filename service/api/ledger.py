@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from service.api.deps import Reader, ReadSession
 from service.api.paging import Page, Paging, page
-from service.api.views import AffiliateId, CommissionId, Currency, Moment, MoneyView, PostingId, Text, View
+from service.api.views import AffiliateId, CommissionId, Currency, Day, Moment, MoneyView, PostingId, Text, View
 from service.domain.commission import EntryKind
 from service.domain.errors import Missing
 from service.domain.ledger import AccountKind
@@ -124,8 +124,8 @@ def list_postings(
     account: Annotated[AccountKind | None, Query(description="Postings from or to accounts of this kind.")] = None,
     currency: Annotated[Currency | None, Query(description="Postings in this currency.")] = None,
     event: Annotated[Text | None, Query(description="Postings of exactly this event.")] = None,
-    day_from: Annotated[date | None, Query(description="Booked on this day or later.")] = None,
-    day_to: Annotated[date | None, Query(description="Booked on this day or before.")] = None,
+    day_from: Annotated[Day | None, Query(description="Booked on this day or later.")] = None,
+    day_to: Annotated[Day | None, Query(description="Booked on this day or before.")] = None,
 ) -> Page[PostingView]:
     """List postings, newest first."""
     asked: dict[str, tuple[str, object]] = {

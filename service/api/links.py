@@ -44,7 +44,17 @@ from service.api.traceable import (
     program_of,
     programs_of,
 )
-from service.api.views import AffiliateId, Body, ExternalId, LinkId, Moment, ProgramId, Text, View
+from service.api.views import (
+    WRITTEN_INTEGER,
+    AffiliateId,
+    Body,
+    ExternalId,
+    LinkId,
+    Moment,
+    ProgramId,
+    Text,
+    View,
+)
 from service.domain.errors import Conflict, Invalid, Missing
 from service.infra import ids
 from service.infra.db import execute, fetch
@@ -125,7 +135,7 @@ class LinkBulk(Body):
 
 
 class LinkUpdate(Body):
-    paused: bool | None = None
+    paused: Annotated[bool, Strict()] | None = None
     """True: the short link leads to the programme's fallback, without a click id. False: it leads on again."""
     url: Url | None = None
     """Where it leads from now on."""
@@ -378,8 +388,10 @@ def transfer_link(
     return _shown(session, row, caller, services.settings.public_url)
 
 
-Scale = Annotated[int, Query(ge=1, le=40, description="Pixels per module, the smallest square of the code.")]
-Border = Annotated[int, Query(ge=0, le=10, description="Modules of white around it; scanners want 4.")]
+Scale = Annotated[
+    int, WRITTEN_INTEGER, Query(ge=1, le=40, description="Pixels per module, the smallest square of the code.")
+]
+Border = Annotated[int, WRITTEN_INTEGER, Query(ge=0, le=10, description="Modules of white around it; scanners want 4.")]
 
 
 @router.get(

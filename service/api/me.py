@@ -21,6 +21,7 @@ from service.api.commissions import (
 from service.api.deps import AffiliateCaller, AffiliateKey, ReadSession, Services
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import (
+    WRITTEN_INTEGER,
     AffiliateId,
     CommissionId,
     CouponId,
@@ -359,7 +360,7 @@ def get_my_earnings(caller: AffiliateCaller, session: ReadSession) -> EarningsLi
 def get_my_series(
     caller: AffiliateCaller,
     session: ReadSession,
-    days: Annotated[int, Query(ge=1, le=DAYS_MAX, description="How many days, today included.")] = 30,
+    days: Annotated[int, WRITTEN_INTEGER, Query(ge=1, le=DAYS_MAX, description="How many days, today included.")] = 30,
 ) -> SeriesList:
     """Return what was earned day by day, by the merchant's time zone, each currency apart."""
     today = booking_day(caller.now, caller.merchant.time_zone)

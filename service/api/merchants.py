@@ -17,7 +17,7 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.problems import taken
 from service.api.sources import make_desk
-from service.api.views import Body, ExternalId, MerchantId, Moment, Name, View
+from service.api.views import YEAR_MAX, Body, ExternalId, MerchantId, Moment, Name, View
 from service.domain.errors import Conflict, Forbidden, Missing
 from service.infra.clock import utc_now
 from service.infra.ids import new_id
@@ -74,7 +74,7 @@ class MerchantCreate(Body):
     name: Name
     time_zone: TimeZone
     """IANA name. Booking days, periods and cut-offs go by it, so it is fixed for good."""
-    is_test: bool = False
+    is_test: Annotated[bool, Strict()] = False
     """A test merchant has a clock that can be moved and is paid on the sandbox rail only."""
     external_id: ExternalId | None = None
 
@@ -278,6 +278,8 @@ def move_test_clock(asked: TestClockMove, caller: Admin, session: WriteSession, 
     target = asked.to if asked.to is not None else present + timedelta(seconds=asked.advance_s or 0)
     if target < present:
         raise ClockBackwards(f"This merchant's clock already shows {present.isoformat()}.")
+    if target.year > YEAR_MAX:
+        raise ClockBackwards(f"A test clock ends with the year {YEAR_MAX}.")
     if target - present > _STEP_MAX:
         raise ClockBackwards("A test clock moves at most ten years at a time.")
     # Whole seconds, rounded up, so that the clock has reached the time asked for.

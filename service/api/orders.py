@@ -16,6 +16,7 @@ from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSessi
 from service.api.filters import Created
 from service.api.paging import Page, Paging, page
 from service.api.views import (
+    WRITTEN_FLAG,
     AffiliateId,
     Body,
     LinkId,
@@ -196,7 +197,9 @@ def list_orders(
     source_id: Annotated[SourceId | None, Query(description="Orders of this source.")] = None,
     external_id: Annotated[Text | None, Query(description="Orders with this id at their shop.")] = None,
     status: Annotated[OrderStatus | None, Query(description="Orders that stand so.")] = None,
-    waiting: Annotated[bool | None, Query(description="True: only orders that have not come themselves.")] = None,
+    waiting: Annotated[
+        Annotated[bool, WRITTEN_FLAG] | None, Query(description="True: only orders that have not come themselves.")
+    ] = None,
     placed_from: Annotated[Moment | None, Query(description="Orders placed then or later.")] = None,
     placed_before: Annotated[Moment | None, Query(description="Orders placed before then.")] = None,
 ) -> Page[OrderView]:

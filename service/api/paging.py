@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import Depends, Query
 from sqlalchemy import ColumnElement, Select, tuple_
 
-from service.api.views import View
+from service.api.views import WRITTEN_INTEGER, View
 from service.domain.errors import Invalid
 
 LIMIT_MAX = 200
@@ -79,7 +79,7 @@ class PageQuery:
 
 
 def page_query(
-    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Most rows in the page.")] = LIMIT,
+    limit: Annotated[int, WRITTEN_INTEGER, Query(ge=1, le=LIMIT_MAX, description="Most rows in the page.")] = LIMIT,
     cursor: Annotated[
         str | None, Query(max_length=_CURSOR_MAX, description="`next_cursor` of the page before.")
     ] = None,

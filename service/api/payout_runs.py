@@ -16,7 +16,7 @@ from service.api.merchants import ExternalIdTaken
 from service.api.paging import LIMIT_MAX, Page, Paging, newest_first, page
 from service.api.payouts import PayoutView, merchant_time_of, views_of
 from service.api.problems import taken
-from service.api.views import AffiliateId, Body, Currency, ExternalId, KeyId, Moment, MoneyView, RunId, View
+from service.api.views import AffiliateId, Body, Currency, Day, ExternalId, KeyId, Moment, MoneyView, RunId, View
 from service.domain.payout import Excluded, ItemState, RunState
 from service.infra.clock import utc_now
 from service.infra.db import fetch
@@ -39,7 +39,7 @@ class PayoutRunCreate(Body):
 
     rail: RailName
     currency: Currency
-    pay_on: date | None = None
+    pay_on: Day | None = None
     """The day the money is to leave, by the merchant's calendar; today if not given. Nothing is sent before it."""
     external_id: ExternalId | None = None
     affiliate_ids: Annotated[tuple[AffiliateId, ...], Field(max_length=1000)] = ()

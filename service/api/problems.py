@@ -8,6 +8,7 @@ from inspect import cleandoc
 from typing import Any
 
 import psycopg
+import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import IntegrityError
@@ -33,13 +34,35 @@ from service.domain.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger(__name__)
 
 
 class MalformedJson(Invalid):
-    """The body is no JSON at all."""
+    """The body is not one strict JSON value in UTF-8; the detail says where it breaks."""
 
     code = "malformed-json"
-    title = "The body is not JSON"
+    title = "The body is not strict JSON"
+
+
+class MalformedHttp(Invalid):
+    """The bytes are no HTTP/1.1 request. The connection is closed."""
+
+    code = "malformed-http"
+    title = "The request is not HTTP"
+
+
+class HeadTooLarge(Invalid):
+    """The request line and headers together are longer than 64 KiB. The connection is closed."""
+
+    code = "head-too-large"
+    title = "The headers are longer than allowed"
+
+
+class UnsupportedMediaType(Invalid):
+    """The body is not of the media type, character set or encoding that the endpoint reads."""
+
+    code = "unsupported-media-type"
+    title = "The endpoint does not read bodies of this type"
 
 
 class UnknownPath(Missing):
@@ -58,6 +81,7 @@ class MethodNotAllowed(Invalid):
 
 _STATUS: Mapping[type[ServiceError], int] = {
     MalformedJson: 400,
+    MalformedHttp: 400,
     Unauthenticated: 401,
     Forbidden: 403,
     Missing: 404,
@@ -65,6 +89,8 @@ _STATUS: Mapping[type[ServiceError], int] = {
     Conflict: 409,
     PreconditionFailed: 412,
     TooLarge: 413,
+    UnsupportedMediaType: 415,
+    HeadTooLarge: 431,
     Invalid: 422,
     RateLimited: 429,
     Unavailable: 503,
@@ -116,6 +142,18 @@ def problem_response(asked: HTTPConnection | Scope, error: ServiceError) -> Resp
         headers["Retry-After"] = str(retry_after_s)
     return _response(
         asked, status=status_of(type(error)), code=error.code, title=error.title, detail=error.detail, headers=headers
+    )
+
+
+def invalid_response(asked: HTTPConnection | Scope, parts: Sequence[Mapping[str, str]]) -> Response:
+    """Return the answer to a request of which parts are wrong. parts: as ProblemPart has them."""
+    return _response(
+        asked,
+        status=_STATUS[Invalid],
+        code=Invalid.code,
+        title=Invalid.title,
+        detail=f"{len(parts)} part(s) of the request are not as described; see errors.",
+        errors=[{**part, "pointer": part["pointer"][:_POINTER_MAX]} for part in parts],
     )
 
 
@@ -233,14 +271,10 @@ async def _unreadable(request: Request, error: Exception) -> Response:
     parts = error.errors()
     if any(part["type"] == "json_invalid" for part in parts):
         return problem_response(request, MalformedJson("The body could not be read as JSON in UTF-8."))
-    return _response(
-        request,
-        status=_STATUS[Invalid],
-        code=Invalid.code,
-        title=Invalid.title,
-        detail=f"{len(parts)} part(s) of the request are not as described; see errors.",
-        errors=[_part(part) for part in parts],
-    )
+    # The framework hands over the bytes of a body that is not declared to be JSON; no endpoint's types take them.
+    if error.body and isinstance(error.body, bytes) and any(tuple(part["loc"]) == ("body",) for part in parts):
+        return problem_response(request, UnsupportedMediaType("Send the body as `Content-Type: application/json`."))
+    return invalid_response(request, [_part(part) for part in parts])
 
 
 def parts_of(errors: Sequence[Any], *place: str | int) -> list[ProblemPart]:
@@ -261,7 +295,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, str]:
         case _:
             detail = part["msg"].removeprefix("Value error, ")
     pointer = f"#{path}" if place == "body" else f"{place}{path}"
-    return {"pointer": pointer[:_POINTER_MAX], "code": part["type"].replace("_", "-"), "detail": detail}
+    return {"pointer": pointer, "code": part["type"].replace("_", "-"), "detail": detail}
 
 
 async def _framework(request: Request, error: Exception) -> Response:
@@ -279,18 +313,16 @@ async def _framework(request: Request, error: Exception) -> Response:
             return problem_response(request, TooLarge("The body has more bytes than this service accepts."))
         case 400:
             return problem_response(request, MalformedJson("The body could not be read as JSON in UTF-8."))
-        case status:
-            return _response(
-                request,
-                status=status,
-                code=f"http-{status}",
-                title=str(error.detail),
-                detail=str(error.detail),
-                headers=error.headers,
-            )
+        case status if status < _UNEXPECTED:
+            # Whatever else the framework may come to refuse: under a code of ours, each of which is explained.
+            return problem_response(request, Invalid(str(error.detail)))
+        case _:
+            return await _unexpected(request, error)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the server logs the error itself
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # The server logs the trace; this line ties it to what the caller was told.
+    _log.error("request failed", request_id=request_id_of(request), method=request.method, error=type(error).__name__)
     return _response(
         request,
         status=INTERNAL_ERROR.status,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import ConfigDict, Field, Strict
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, func, select
@@ -18,7 +18,7 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
 from service.api.problems import taken
-from service.api.views import Body, ExternalId, Moment, MoneyBody, Name, ProgramId, Text, View
+from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, MoneyBody, Name, ProgramId, Text, View
 from service.domain.errors import Conflict, InvalidTerms, Missing
 from service.domain.order import Milestone
 from service.domain.program import Base, Model, Precedence, SelfPurchase, Terms
@@ -400,9 +400,14 @@ def list_program_versions(
 
 
 @router.get("/v1/programs/{program_id}/versions/{number}")
-def get_program_version(program_id: ProgramId, number: int, caller: Reader, session: ReadSession) -> ProgramVersionView:
+def get_program_version(
+    program_id: ProgramId,
+    number: Annotated[int, WRITTEN_INTEGER, Path(ge=1, le=2**31 - 1)],
+    caller: Reader,
+    session: ReadSession,
+) -> ProgramVersionView:
     """Return one version of a programme's terms."""
-    row = session.get(ProgramVersionRow, (caller.merchant_id, program_id, number)) if 0 < number < 2**31 else None
+    row = session.get(ProgramVersionRow, (caller.merchant_id, program_id, number))
     if row is None:
         raise Missing("This programme has no such version.")
     return ProgramVersionView.of(row)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 
 from service.api.deps import Reader, ReadSession
-from service.api.views import Currency, RunId, Text, View
+from service.api.views import Currency, Day, RunId, Text, View
 from service.reports.define import REPORTS, Column, Filter, Kind, Report, find
 from service.reports.stream import stream_csv
 
@@ -82,8 +82,8 @@ def get_report_csv(
     caller: Reader,
     session: ReadSession,
     ending: Ending,
-    day_from: Annotated[date | None, Query(alias="from", description="First day, in the merchant's time zone.")] = None,
-    day_to: Annotated[date | None, Query(alias="to", description="Last day, included.")] = None,
+    day_from: Annotated[Day | None, Query(alias="from", description="First day, in the merchant's time zone.")] = None,
+    day_to: Annotated[Day | None, Query(alias="to", description="Last day, included.")] = None,
     currency: Annotated[Currency | None, Query(description="Only rows in this currency.")] = None,
     run_id: Annotated[RunId | None, Query(description="Only what this payout run paid.")] = None,
 ) -> StreamingResponse:

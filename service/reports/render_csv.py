@@ -8,8 +8,9 @@ from service.domain.money import EXPONENTS
 from service.infra.ids import ALPHABET
 from service.reports.define import Column, Kind, Report
 
-_FORMULA = "^[-=+@\t\r\n]"
-"""How a cell begins that a spreadsheet would run instead of show; a quote before it makes it text."""
+_FORMULA = "^[-=+@\t\r\n＝＋－＠]"
+"""How a cell begins that a spreadsheet would run instead of show, wide signs included; a quote before it makes it text.
+NUL, which some skip, cannot be stored. Source: OWASP, CSV Injection; ASVS 5.0, 1.2.10."""
 
 
 def copy_statement(report: Report) -> sql.Composed:

@@ -216,3 +216,48 @@ def test_a_refused_caller_who_says_nothing_more_is_let_go() -> None:
         return caller.wire.closed
 
     assert asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"nonsense\r\n\r\n", id="no HTTP"),
+        pytest.param(b"GET /\xc3\xa9 HTTP/1.1\r\n\r\n", id="raw letters in the address"),
+        pytest.param(b"GET p://\n\r\n", id="an address nobody can read, found by fuzzing"),
+        pytest.param(b"CONNECT shop.example:443 HTTP/1.1\r\n\r\n", id="CONNECT, found by fuzzing"),
+        pytest.param(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", id="a chunk without length"),
+        pytest.param(b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", id="two lengths"),
+    ],
+)
+def test_bytes_that_are_no_http_are_answered_with_a_problem(data: bytes) -> None:
+    answer, _ = said(free, data)
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    problem = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+    assert (problem["code"], problem["status"]) == ("malformed-http", 400)
+
+
+def test_headers_without_end_are_cut_off() -> None:
+    answer, reached = said(free, b"GET / HTTP/1.1\r\n", *[b"x-more: " + b"y" * 8000 + b"\r\n"] * 9)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "head-too-large"
+    assert reached == []
+
+
+def test_long_bodies_after_short_headers_are_no_long_headers() -> None:
+    body = b"x" * 100_000
+
+    answer, reached = said(free, b"POST / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n", body[:60_000], body[60_000:])
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert reached == [body]
+
+
+def test_nonsense_after_a_request_is_not_taken_for_its_answer() -> None:
+    answer, _ = said(free, webhook() + b"nonsense\r\n\r\n")
+
+    assert b" 400 " not in answer

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from typing import Any
 
 import pytest
@@ -439,7 +440,9 @@ def test_a_report_is_csv_with_the_api_s_ids(shop: Shop, told: Json) -> None:
 
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert answer.headers["content-type"] == "text/csv; charset=utf-8; header=present"
-    assert "commissions-" in answer.headers["content-disposition"]
+    assert re.fullmatch(
+        r'attachment; filename="commissions-\d{4}-\d\d-\d\d\.csv"', answer.headers["content-disposition"]
+    )
     assert {row["commission_id"]: row["target_minor"] for row in rows} == {
         name: str(each["target"]["amount_minor"]) for name, each in commissions.items()
     }

@@ -142,7 +142,9 @@ def test_every_currency_we_take_has_a_unit(engine: Engine) -> None:
     assert all(Decimal(1).scaleb(-exponent) > 0 for exponent in EXPONENTS.values())
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")'])
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "＠SUM(A1)", '=HYPERLINK("http://x")']
+)
 def test_no_cell_is_read_as_a_formula(engine: Engine, name: str) -> None:
     books = full_books(engine)
     with unit_of_work(engine) as session:

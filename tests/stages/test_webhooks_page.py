@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service.infra.strict_json import DEPTH_MAX
 from service.intake.adapters import generic, parse, standard_webhooks
 from service.intake.adapters.model import Delivery
 from tests.support.webhooks import READING
@@ -46,7 +47,7 @@ def test_each_reason_is_on_the_page() -> None:
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"{parse.LINES_MAX:,} lines, {parse.TOUCHES_MAX} click ids" in PAGE
-    assert f"{parse.DEPTH_MAX} levels of JSON" in PAGE
+    assert f"{DEPTH_MAX} levels of JSON" in PAGE
 
 
 def test_the_python_recipe_signs_what_we_verify() -> None:

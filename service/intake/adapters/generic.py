@@ -20,6 +20,7 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
+from service.domain.text import made_visible
 from service.intake.adapters import standard_webhooks
 from service.intake.adapters.assemble import (
     clicks_in,
@@ -150,7 +151,7 @@ def _texts(event: JsonObject, key: str) -> list[str]:
     for index, value in enumerate(values):
         if type(value) is not str or len(value) > TEXT_MAX:
             raise wrong(f"{key}[{index}]", f"a text of at most {TEXT_MAX} characters", value)
-    return values
+    return [made_visible(value) for value in values]
 
 
 def _click_ids(event: JsonObject) -> list[str]:

@@ -3,21 +3,19 @@
 A path is put together only when something is wrong: this is the hot path of every order.
 """
 
-import json
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from service.domain.errors import InvalidAmount
 from service.domain.money import AMOUNT_MAX_MINOR, EXPONENTS, minor_of, round_half_away
 from service.domain.order import JsonObject
+from service.domain.text import made_visible
+from service.infra import strict_json
 from service.intake.adapters.model import NotUnderstood
 
-DEPTH_MAX = 32
-"""Objects and lists inside one another."""
 TEXT_MAX = 255
 """Characters of an id, code, name or other short text."""
 URL_MAX = 65536
@@ -26,8 +24,6 @@ LINES_MAX = 5000
 """Lines of one order or refund."""
 TOUCHES_MAX = 50
 """Click ids and coupon codes of one order."""
-_NUMBER_MAX = 100
-"""Characters of a JSON number."""
 _YEAR_MIN, _YEAR_MAX = 1970, 2200
 
 _TIME = re.compile(
@@ -49,102 +45,22 @@ _MAGNITUDE_MAX = len(str(AMOUNT_MAX_MINOR)) + 4
 def load(body: bytes) -> JsonObject:
     """Return the JSON object in the bytes, decimal numbers as Decimal.
 
-    Raises NotUnderstood("invalid_json", …) for anything but one UTF-8 object: a byte-order mark, NaN, a key twice, a
-    number of more than 100 characters, NUL or half a surrogate pair in a text, more than 32 levels.
+    Raises NotUnderstood("invalid_json", …) for anything but one strict UTF-8 object (`strict_json.load_mended`). A NUL or
+    half a surrogate pair, which a shop cuts from what a buyer typed, is mended: it must not keep an order out.
     """
-    if body.startswith(b"\xef\xbb\xbf"):
-        raise _invalid("it begins with a byte-order mark")
     try:
-        # Decoded here, since `json` would take UTF-16 and UTF-32 as well.
-        value = _DECODER.decode(body.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise _invalid("the body is not UTF-8") from None
-    except RecursionError:
-        raise _invalid(f"more than {DEPTH_MAX} levels") from None
-    except json.JSONDecodeError as error:
-        raise _invalid(f"{error.msg} at character {error.pos}") from None
-    except ValueError as error:
+        value = strict_json.load_mended(body)
+    except strict_json.KeyTwice as error:
+        raise _invalid(f"the key {error.key[:40]!r} comes twice in one object") from None
+    except strict_json.NotStrict as error:
         raise _invalid(str(error)) from None
     if type(value) is not dict:
         raise _invalid("the body is not an object")
-    if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
-        _refuse_depth(value)
-    # Only an escape can bring these in: raw ones are no JSON, or no UTF-8.
-    if b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body:
-        _refuse_odd_texts(value)
     return value
 
 
 def _invalid(detail: str) -> NotUnderstood:
     return NotUnderstood("invalid_json", f"The body is not strict JSON: {detail}.")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:40]!r} comes twice in one object")
-    return value
-
-
-def _whole(text: str) -> int:
-    if len(text) > _NUMBER_MAX:
-        raise ValueError(f"a number of more than {_NUMBER_MAX} characters")
-    return int(text)
-
-
-def _decimal(text: str) -> Decimal:
-    if len(text) > _NUMBER_MAX:
-        raise ValueError(f"a number of more than {_NUMBER_MAX} characters")
-    try:
-        return Decimal(text)
-    except DecimalException:
-        raise ValueError("a number that is too large") from None
-
-
-def _constant(text: str) -> None:
-    raise ValueError(f"{text} is not a number")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_float=_decimal, parse_constant=_constant)
-
-
-def _refuse_depth(value: JsonObject) -> None:
-    level: list[Any] = [value]
-    for _ in range(DEPTH_MAX):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
-            return
-    raise _invalid(f"more than {DEPTH_MAX} levels")
-
-
-def _refuse_odd_texts(value: JsonObject) -> None:
-    for text in _texts(value):
-        if "\0" in text:
-            raise _invalid("a text holds NUL")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise _invalid("a text holds half a surrogate pair") from None
-
-
-def _texts(value: JsonObject) -> Iterator[str]:
-    rest: list[Any] = [value]
-    while rest:
-        one = rest.pop()
-        if type(one) is str:
-            yield one
-        elif type(one) is dict:
-            yield from one
-            rest.extend(one.values())
-        elif type(one) is list:
-            rest.extend(one)
 
 
 def wrong(where: str, expected: str, value: object = None) -> NotUnderstood:
@@ -202,18 +118,20 @@ def an_id(of: JsonObject, key: str, where: str = "") -> str:
     value = of.get(key)
     if type(value) is int:
         return str(value)
-    if type(value) is str and 0 < len(value) <= TEXT_MAX and not value.isspace():
-        return value
+    if type(value) is str and len(value) <= TEXT_MAX:
+        shown = made_visible(value)
+        if shown and not shown.isspace():
+            return shown
     raise wrong(where + key, f"an id (an integer, or a text of 1 to {TEXT_MAX} characters)", value)
 
 
 def a_text(of: JsonObject, key: str, where: str = "", *, most: int = TEXT_MAX) -> str:
-    """Return a text of at most `most` characters; empty where it is absent or null."""
+    """Return a text of at most `most` characters, without any nobody sees; empty where it is absent or null."""
     value = of.get(key)
     if value is None:
         return ""
     if type(value) is str and len(value) <= most:
-        return value
+        return made_visible(value)
     raise wrong(where + key, f"a text of at most {most} characters", value)
 
 
@@ -221,7 +139,7 @@ def a_label(of: JsonObject, key: str, where: str = "") -> str:
     """Return a short text that some shops send as a number, digit for digit; empty where it is absent or null."""
     value = of.get(key)
     if type(value) is str and len(value) <= TEXT_MAX:
-        return value
+        return made_visible(value)
     return str(value) if type(value) is int else a_text(of, key, where)
 
 
