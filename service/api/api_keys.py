@@ -16,7 +16,7 @@ from service.api.deps import Admin, Caller, ReadSession, WriteSession
 from service.api.etags import IfMatch
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.views import AffiliateId, Body, KeyId, Moment, Name, RateLimitBody, RateLimitView, View
+from service.api.views import WRITTEN_FLAG, AffiliateId, Body, KeyId, Moment, Name, RateLimitBody, RateLimitView, View
 from service.domain.errors import Conflict, Invalid, Missing
 from service.infra.clock import utc_now
 from service.infra.ids import new_id
@@ -195,7 +195,9 @@ def list_api_keys(
     scope: Annotated[MerchantScope | None, Query(description="Only keys with this scope.")] = None,
     affiliate_id: Annotated[AffiliateId | None, Query(description="Only keys of this affiliate.")] = None,
     active: Annotated[
-        bool | None, Query(description="true: only keys that let somebody in now; false: only the others.")
+        bool | None,
+        WRITTEN_FLAG,
+        Query(description="true: only keys that let somebody in now; false: only the others."),
     ] = None,
 ) -> Page[ApiKeyView]:
     """List the merchant's keys, newest first, the revoked ones too."""

@@ -45,6 +45,7 @@ from service.api.traceable import (
     programs_of,
 )
 from service.api.views import (
+    WRITTEN_FLAG,
     WRITTEN_INTEGER,
     AffiliateId,
     Body,
@@ -126,7 +127,7 @@ class LinkCreate(_LinkParts):
 class LinkPut(_LinkParts):
     affiliate_id: AffiliateId
     """Whose link it is now."""
-    paused: bool = False
+    paused: Annotated[bool, Strict()] = False
     """True: the short link leads to the programme's fallback, without a click id."""
 
 
@@ -304,7 +305,9 @@ def list_links(
     program_id: Annotated[ProgramId | None, Query(description="Only links of this programme.")] = None,
     external_id: ExternalIdFilter = None,
     code: Annotated[Code | None, Query(description="Only the link with this short code.")] = None,
-    paused: Annotated[bool | None, Query(description="True: only paused ones; false: only those that lead on.")] = None,
+    paused: Annotated[
+        bool | None, WRITTEN_FLAG, Query(description="True: only paused ones; false: only those that lead on.")
+    ] = None,
 ) -> Page[LinkView]:
     """List links, newest first. An affiliate's key sees its own."""
     statement = select(LinkRow).where(col(LinkRow.merchant_id) == caller.merchant_id)

@@ -17,7 +17,7 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.problems import taken
 from service.api.sources import make_desk
-from service.api.views import YEAR_MAX, Body, ExternalId, MerchantId, Moment, Name, View
+from service.api.views import WRITTEN_FLAG, YEAR_MAX, Body, ExternalId, MerchantId, Moment, Name, View
 from service.domain.errors import Conflict, Forbidden, Missing
 from service.infra.clock import utc_now
 from service.infra.ids import new_id
@@ -115,7 +115,7 @@ class MerchantPut(Body):
     name: Name
     time_zone: TimeZone
     """IANA name; fixed for good, like is_test."""
-    is_test: bool = False
+    is_test: Annotated[bool, Strict()] = False
 
 
 class MerchantSettingsView(View):
@@ -230,7 +230,9 @@ def list_merchants(
     session: ReadSession,
     paging: Paging,
     created: Created,
-    is_test: Annotated[bool | None, Query(description="True: only test merchants; false: only live ones.")] = None,
+    is_test: Annotated[
+        bool | None, WRITTEN_FLAG, Query(description="True: only test merchants; false: only live ones.")
+    ] = None,
     external_id: ExternalIdFilter = None,
 ) -> Page[MerchantView]:
     """List all merchants, newest first."""

@@ -13,7 +13,7 @@ from service.api.api_keys import OVERLAP_MAX_S
 from service.api.deps import Admin, Reader, ReadSession, Services, WriteSession
 from service.api.etags import IfMatch
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.views import Body, Moment, Name, RateLimitBody, RateLimitView, SourceId, View
+from service.api.views import WRITTEN_FLAG, Body, Moment, Name, RateLimitBody, RateLimitView, SourceId, View
 from service.domain.errors import Conflict, Invalid, Missing
 from service.infra import ids
 from service.infra.clock import utc_now
@@ -206,7 +206,9 @@ def list_sources(
     service: Services,
     paging: Paging,
     platform: Annotated[Platform | None, Query(description="Only sources of this platform.")] = None,
-    disabled: Annotated[bool | None, Query(description="True: only disabled ones; false: only the others.")] = None,
+    disabled: Annotated[
+        bool | None, WRITTEN_FLAG, Query(description="True: only disabled ones; false: only the others.")
+    ] = None,
 ) -> Page[SourceView]:
     """List the merchant's sources, the disabled ones and the desk too."""
     sources = select(SourceRow).where(col(SourceRow.merchant_id) == caller.merchant_id)
