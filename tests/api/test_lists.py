@@ -77,7 +77,7 @@ def test_filters_narrow_lists_to_what_was_asked_for(shop: Shop) -> None:
         ("/v1/links", {"code": link["code"]}, [link["id"]]),
         ("/v1/links", {"paused": False, "program_id": program_id}, []),
         ("/v1/coupons", {"program_id": program_id}, [coupon["id"]]),
-        ("/v1/api-keys", {"revoked": True}, [key["id"]]),
+        ("/v1/api-keys", {"active": False}, [key["id"]]),
         ("/v1/sources", {"platform": "generic", "disabled": False}, [shop.source["source"]["id"]]),
         ("/v1/sources", {"disabled": True}, []),
         ("/v1/payout-runs", {"currency": "USD", "rail": "sandbox", "external_id": "x"}, []),

@@ -273,7 +273,8 @@ def test_a_span_is_replayed_with_what_was_missed_while_disabled(shop: Shop, rece
     counts = {each: told[each] for each in ("events", "delivered_first", "delivered_again", "under_way", "has_more")}
     assert counts == {"events": 2, "delivered_first": 1, "delivered_again": 1, "under_way": 0, "has_more": False}
     seen = [each.headers["webhook-id"] for each in receiver.messages]
-    assert (len(seen), len(set(seen)), seen[-1]) == (3, 2, max(seen))
+    # In which order two are delivered is promised to nobody.
+    assert (len(seen), len(set(seen)), seen.count(seen[0])) == (3, 2, 2)
     assert shop.post(f"{path}/replay", span | {"after_event_id": told["last_event_id"]}).json()["events"] == 0
     assert shop.post(f"{path}/replay", span | {"events": ["payout.*"]}).json()["events"] == 0
     assert shop.post(f"{path}/replay", {"since": since, "until": shop.time(days=19)}).json()["events"] == 1

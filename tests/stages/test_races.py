@@ -99,7 +99,8 @@ def deliver_often(engine: Engine, share: tuple[Received, int]) -> list[Recorded]
 
 def assert_one_effect(books: Books, answers: Sequence[Recorded]) -> None:
     assert all(replace(answer, repeated=True) == replace(answers[0], repeated=True) for answer in answers)
-    assert counts(books, "inbox", "orders", "posting", "commission_entry", "outbox") == [1, 1, 1, 1, 1]
+    # Two events: the order has a KOC, and she earned something.
+    assert counts(books, "inbox", "orders", "posting", "commission_entry", "outbox") == [1, 1, 1, 1, 2]
     assert [row.seen for row in books.rows("SELECT seen FROM orders WHERE merchant_id = :merchant_id")] == [1]
     assert books.places() == (1_000, 0, 0)
     assert wrong_with(books.engine, books.merchant_id) == []

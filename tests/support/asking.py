@@ -74,6 +74,9 @@ class Operation:
         builder = _Builder(self.schemas, fill, words or count())
         url, query = self.path, []
         for parameter in self.described.get("parameters", []):
+            if "$ref" in parameter:
+                # Headers that all operations have, and none needs.
+                continue
             name, place = parameter["name"], parameter["in"]
             if place not in {"path", "query"}:
                 continue
