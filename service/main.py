@@ -26,6 +26,7 @@ from service.api import (
     affiliates,
     api_keys,
     balances,
+    browser,
     clicks,
     commissions,
     coupons,
@@ -78,6 +79,7 @@ ROUTERS = (
     reports.router,
     events.router,
     me.router,
+    browser.router,
     health.router,
     problems.router,
 )
@@ -117,6 +119,7 @@ _TAGS = {
     "events": "What happened, in order.",
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
+    "browser": "What a shop's pages load.",
     "problems": "Every code a failure may have.",
     "health": "For those who run the service.",
 }

@@ -113,6 +113,7 @@ def test_every_operation_says_whether_it_needs_a_key(client: TestClient) -> None
         "get_problem_kind",
         "receive_webhook",
         "follow_link",
+        "get_browser_script",
     }
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert all(
