@@ -276,7 +276,7 @@ def _count_together_from_the_start(workers: int) -> None:
     if not named and workers == 1:
         return
     folder = named or tempfile.mkdtemp(prefix="koc-metrics-")
-    metrics.begin(Path(folder))
+    metrics.make_room(Path(folder))
     os.environ |= {metrics.FOLDER: folder, _COUNTING: str(os.getpid()), _OWN_FOLDER: "" if named else folder}
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves, with our own arguments
 

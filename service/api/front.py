@@ -99,7 +99,7 @@ class Front:
             structlog.contextvars.bind_contextvars(request_id=request_id)
 
     def _tell(self, operation: str, status: int, seconds: float) -> None:
-        facts = {"operation": operation, "status": status, "seconds": round(seconds, 3)}
+        facts = {"operation": operation, "status": status, "milliseconds": int(seconds * 1000)}
         now = time.monotonic()
         if status >= 500 and status != _BUSY:
             _log.error("A request failed", extra=facts)

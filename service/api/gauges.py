@@ -193,6 +193,6 @@ class Gauges(Collector):
                 family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
                 for row in rows:
                     *labels, value = (*row[: len(gauge.labels)], row[len(gauge.labels) + at])
-                    family.add_metric([str(label) for label in labels], float(value))
+                    family.add_metric([str(label) for label in labels], value)
                 found.append(family)
         return found

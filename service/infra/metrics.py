@@ -153,7 +153,7 @@ def forget_dead(folder: Path) -> None:
                 mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call] # the library leaves it untyped
 
 
-def begin(folder: Path) -> None:
+def make_room(folder: Path) -> None:
     """Make the folder, or take out of it what processes left that are gone: an earlier server's numbers are not ours.
 
     A worker that counts into it already keeps its numbers. Before this process counts anything itself.
