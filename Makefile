@@ -1,6 +1,6 @@
 # The commands of this project. `make help` lists them; each makes its environment first if that is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint-openapi sdk bench prove mutants
+.PHONY: help setup demo test check fmt lint-openapi sdk bench prove mutants browser
 SHELL := /bin/sh
 
 PYTHON ?= python3
@@ -10,6 +10,8 @@ STAMP := $(VENV)/.installed
 MUTANTS := .venv-mutants
 SDK := .venv-sdk
 LINT := openapi/lint
+BROWSER := .venv-browser
+CHROMIUM ?= /usr/bin/chromium
 CODE := $(wildcard service tests bench migrations)
 
 help: ## list these commands
@@ -74,4 +76,15 @@ mutants: $(MUTANTS)/.installed ## change lines, see whether tests notice: WHAT=d
 $(MUTANTS)/.installed: $(STAMP) requirements/mutants.txt
 	$(PYTHON) -m venv $(MUTANTS)
 	$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt -r requirements/mutants.txt
+	@touch $@
+
+browser: ## run the tests in a real Chromium; CHROMIUM= is its path
+	@if [ -x "$(CHROMIUM)" ]; then $(MAKE) --no-print-directory $(BROWSER)/.installed && \
+	KOC_TEST_CHROMIUM="$(CHROMIUM)" PYTHONPATH=$(BROWSER) $(BIN)/python -m pytest -n 0 tests/browser $(ARGS); else \
+	echo "No Chromium at $(CHROMIUM). Install it (Debian: apt-get install chromium), or name it: make browser CHROMIUM=/path/to/it"; \
+	[ "$(CI)" != true ]; fi
+
+# Beside the environment, not in it: nothing else needs the driver.
+$(BROWSER)/.installed: $(STAMP) requirements/browser.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BROWSER) -r requirements/browser.txt
 	@touch $@

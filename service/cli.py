@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ from service.api import trail
 from service.api.api_keys import make_key
 from service.api.door import Door
 from service.domain.errors import Conflict, Invalid, Missing, Unavailable
-from service.infra import crash, embedded_postgres, ids, logs, migrate
+from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
@@ -58,7 +59,8 @@ from service.tracking.find import ClickSigner
 from service.worker import run_worker
 
 _at_the_command_line = partial(trail.Author, key_id=None, merchant_id=None, request_id=None)
-_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_COUNTING, _OWN_FOLDER = "KOC_COUNTING_PROCESS", "KOC_COUNTING_FOLDER"
+"""Variables between a server's first start and its second: the process they are for, and the folder it has to take away."""
 _DOCUMENT = Path(__file__).resolve().parents[1] / "openapi" / "openapi.json"
 ACCEPTED_IN_A_TURN = 16
 """New connections per turn of a server's event loop; each costs every connection a few microseconds."""
@@ -105,13 +107,14 @@ def serve(
 
     Without DATABASE_URL a PostgreSQL of our own is started, migrated, and ended with us.
     """
+    _count_together_from_the_start(workers)
     with _running(embedded_is_migrated=True) as (found, embedded), _stopped_by_signals() as stop:
         given = {"host": host, "port": port}
         settings = found.model_copy(update={name: value for name, value in given.items() if value is not None})
         # Server processes are spawned, and so is their application: only the environment reaches them.
         os.environ.update(settings.environment())
         with (
-            _counting_together(workers),
+            _folder_taken_away(),
             _worker_beside(settings, stop)
             if (embedded if with_worker is None else with_worker)
             else contextlib.nullcontext(),
@@ -389,7 +392,7 @@ def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, 
     """Yield settings that name a running database, and whether it is the embedded one; explain what goes wrong."""
     try:
         settings = load()
-        logs.configure(settings.log_format)
+        logs.configure(settings.log_format, secrets=settings.secrets())
         crash.arm(os.environ)
         if settings.database_url is not None:
             yield settings, False
@@ -428,23 +431,30 @@ def _sessions(settings: Settings) -> Iterator[Session]:
         engine.dispose()
 
 
+def _count_together_from_the_start(workers: int) -> None:
+    """Start this process anew with a folder in which it and its server processes count; not where one counts alone.
+
+    Where numbers go is decided when the library is first imported, and it has been. An operator may name the folder.
+    """
+    if os.environ.get(_COUNTING) == str(os.getpid()):
+        return
+    named = os.environ.get(metrics.FOLDER)
+    if not named and workers == 1:
+        return
+    folder = named or tempfile.mkdtemp(prefix="koc-metrics-")
+    metrics.make_room(Path(folder))
+    os.environ |= {metrics.FOLDER: folder, _COUNTING: str(os.getpid()), _OWN_FOLDER: "" if named else folder}
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves, with our own arguments
+
+
 @contextlib.contextmanager
-def _counting_together(workers: int) -> Iterator[None]:
-    """Let several server processes count into one folder; an operator may name it, and then it is only emptied."""
-    named = os.environ.get(_METRICS_FOLDER)
-    if named is not None:
-        Path(named).mkdir(parents=True, exist_ok=True)
-        for file in Path(named).glob("*.db"):
-            file.unlink()
+def _folder_taken_away() -> Iterator[None]:
+    """Remove the folder of numbers in the end, if it is our own."""
+    try:
         yield
-    elif workers == 1:
-        yield
-    else:
-        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix="koc-metrics-")
-        try:
-            yield
-        finally:
-            shutil.rmtree(os.environ.pop(_METRICS_FOLDER), ignore_errors=True)
+    finally:
+        if own := os.environ.get(_OWN_FOLDER):
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def _listen(config: uvicorn.Config) -> list[socket.socket]:

@@ -15,18 +15,20 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from service.api import (
     affiliates,
     api_keys,
     audit,
     balances,
+    browser,
     browser_config,
     clicks,
     commissions,
@@ -57,6 +59,7 @@ from service.api import (
 from service.api.deps import Service
 from service.api.door import CHECK_ORDERS
 from service.api.front import Front
+from service.api.gauges import Gauges
 from service.api.strict import Strict
 from service.api.usage import Usage
 from service.infra import crash, logs
@@ -92,6 +95,7 @@ ROUTERS = (
     audit.router,
     me.router,
     browser_config.router,
+    browser.router,
     health.router,
     problems.router,
 )
@@ -132,11 +136,29 @@ _TAGS = {
     "webhook endpoints": "Who is told what happens, and what came of telling.",
     "exports": "Everything a merchant owns, to take away.",
     "audit": "Who changed what.",
-    "browser": "What a page of the shop may ask with a publishable key.",
+    "browser": "What a shop's pages load, and ask with a publishable key.",
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
     "problems": "Every code a failure may have.",
     "health": "For those who run the service.",
+}
+
+
+def _is_untraced(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.startswith(UNTRACED)
+
+
+TELEMETRY: TelemetryConfig = {
+    "tracing": True,
+    # Prometheus counts, and lines go to standard error.
+    "metrics": False,
+    "logs": False,
+    # A span for each dependency of each request costs more than most requests.
+    "operation_spans": False,
+    # By OpenTelemetry's own variables: nothing is sent, and no span made, where OTEL_EXPORTER_OTLP_ENDPOINT is unset.
+    "auto_configure": True,
+    "exclude": _is_untraced,
 }
 
 
@@ -165,8 +187,15 @@ class Application(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application; its database and writers are opened when it starts. settings: of the environment if None."""
+UNTRACED = ("/r/", "/t.js", "/static/", "/healthz", "/readyz", "/metrics")
+"""Beginnings of paths whose requests are too many, or too dull, for a span each."""
+
+
+def create_app(settings: Settings | None = None, *, telemetry: TelemetryConfig | None = None) -> FastAPI:
+    """Return the application; its database and writers are opened when it starts.
+
+    settings: of the environment if None. telemetry: in place of parts of TELEMETRY.
+    """
     chosen = settings or load()
 
     @contextlib.asynccontextmanager
@@ -179,6 +208,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield {CHECK_ORDERS: service.orders.check}
         finally:
             await _close(service)
+            app.state.gauges.close()
 
     app = Application(
         title="KOC commission service",
@@ -194,7 +224,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
         max_body_size=chosen.body_bytes_max,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry={**TELEMETRY, **(telemetry or {})},
         lifespan=lifespan,
         responses=described.FAILURES,
     )
@@ -213,7 +243,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def serve_app() -> FastAPI:
     """Return the application of a server process, which starts with nothing but its environment."""
     settings = load()
-    logs.configure(settings.log_format)
+    logs.configure(settings.log_format, secrets=settings.secrets())
     crash.arm(os.environ)
     # The metrics count requests; a line for each would cost the hot routes more than their own work.
     logging.getLogger("uvicorn.access").propagate = False
@@ -247,6 +277,7 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
         paces={},
     )
     app.state.service = service
+    app.state.gauges = Gauges(settings.database_url)
     app.state.intake = intake.Intake(engine, security, service.admission)
     service.orders.start()
     service.clicks.start()

@@ -1,10 +1,13 @@
 """What every request meets first: its id, the limit on its body, and the clock that measures it."""
 
+import logging
 import random
 import re
 import time
 from collections.abc import Callable
 
+import structlog
+from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem_response
@@ -13,6 +16,15 @@ from service.infra import metrics
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """What we take over as a request id: safe to write into logs and headers."""
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+"""W3C Trace Context, section 3.2."""
+SLOW_S = 2.0
+"""Seconds after which a request has its line in the log."""
+SLOW_APART_S = 1.0
+"""Seconds between two such lines: when all are slow, one of them says as much as a thousand."""
+_BUSY = 503
+
+_log = logging.getLogger(__name__)
 
 
 class Front:
@@ -25,6 +37,7 @@ class Front:
         self._app = app
         self._body_bytes_max = body_bytes_max
         self._refusal = refusal
+        self._told_at = -SLOW_APART_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,10 +45,17 @@ class Front:
             return
         started = time.perf_counter()
         status = 500
-        headers = scope["headers"]
-        given = next((value for name, value in headers if name == b"x-request-id"), b"")
+        given = length = parent = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"traceparent":
+                parent = value
         request_id = given if _GIVEN_ID.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
+        self._mark(scope, request_id.decode(), parent)
 
         async def send_marked(message: Message) -> None:
             nonlocal status
@@ -46,7 +66,6 @@ class Front:
             await send(message)
 
         try:
-            length = next((value for name, value in headers if name == b"content-length"), b"")
             if length.isdigit() and int(length) > self._body_bytes_max:
                 # Refused here because the framework's own answer to a known length is no problem document.
                 await problem_response(scope, _too_large(self._body_bytes_max))(scope, receive, send_marked)
@@ -57,7 +76,37 @@ class Front:
         finally:
             route = scope.get("route")
             operation = getattr(route, "name", None) or "none"
-            metrics.request_answered(operation, status=status, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            metrics.request_answered(operation, status=status, seconds=seconds)
+            if seconds >= SLOW_S or (status >= 500 and status != _BUSY):
+                self._tell(operation, status, seconds)
+
+    @staticmethod
+    def _mark(scope: Scope, request_id: str, parent: bytes) -> None:
+        """Let log lines of this request, and its trace where there is one, be found by each other."""
+        span = trace.get_current_span()
+        found = _TRACEPARENT.fullmatch(parent)
+        if span.is_recording():
+            structlog.contextvars.bind_contextvars(
+                request_id=request_id, trace_id=trace.format_trace_id(span.get_span_context().trace_id)
+            )
+            span.set_attribute("koc.request_id", request_id)
+            if scope.get("query_string"):
+                # Filters name people.
+                span.set_attribute("url.query", "[masked]")
+        elif found:
+            structlog.contextvars.bind_contextvars(request_id=request_id, trace_id=found[1].decode())
+        else:
+            structlog.contextvars.bind_contextvars(request_id=request_id)
+
+    def _tell(self, operation: str, status: int, seconds: float) -> None:
+        facts = {"operation": operation, "status": status, "milliseconds": int(seconds * 1000)}
+        now = time.monotonic()
+        if status >= 500 and status != _BUSY:
+            _log.error("A request failed", extra=facts)
+        elif now - self._told_at >= SLOW_APART_S:
+            self._told_at = now
+            _log.warning("A request was slow", extra=facts)
 
 
 def new_request_id() -> bytes:

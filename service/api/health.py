@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api.deps import ReadSession, Services
 from service.api.owners import PUBLIC
@@ -58,6 +58,6 @@ def get_readiness(session: ReadSession, service: Services) -> ReadinessView:
 
 
 @router.get("/metrics", openapi_extra=PUBLIC, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def get_metrics() -> Response:
-    """What this server has counted since it started, in Prometheus' text format."""
-    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+def get_metrics(request: Request) -> Response:
+    """What this server has counted since it started, and what the database says of the business, in Prometheus' text format."""
+    return Response(metrics.exposition(request.app.state.gauges), media_type=metrics.CONTENT_TYPE)

@@ -37,8 +37,8 @@ class NotRunning(Unavailable):
 class Observer(Protocol):
     """Who counts. Called from the batcher's thread and from callers' threads; must be quick and must not raise."""
 
-    def batch(self, name: str, *, size: int, seconds: float) -> None:
-        """A batch of `size` items was answered after `seconds` of work."""
+    def batch(self, name: str, *, size: int, seconds: float, waiting: int) -> None:
+        """A batch of `size` items was answered after `seconds` of work; `waiting` more wait for theirs."""
 
     def refused(self, name: str) -> None:
         """A caller was refused because the queue was full."""
@@ -53,7 +53,7 @@ class Observer(Protocol):
 class Nobody:
     """An observer that counts nothing."""
 
-    def batch(self, name: str, *, size: int, seconds: float) -> None:
+    def batch(self, name: str, *, size: int, seconds: float, waiting: int) -> None:
         pass
 
     def refused(self, name: str) -> None:
@@ -198,7 +198,8 @@ class Batcher(Generic[Item, Result]):
             # Before the answers leave: one who comes back with its next item must find its own place free.
             self._in_hand = 0
             _answer(self._held, outcomes)
-            self._observer.batch(self.name, size=len(self._held), seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._observer.batch(self.name, size=len(self._held), seconds=seconds, waiting=len(self._queue))
             self._held = []
 
     def _take(self) -> bool:

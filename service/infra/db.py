@@ -85,6 +85,8 @@ def make_engine(
         pool_pre_ping=True,
         # The last released connection first, so that a quiet service uses few and those stay warm.
         pool_use_lifo=True,
+        # An error's text is logged, and what a statement was given may be anybody's name or account.
+        hide_parameters=True,
         connect_args={
             "application_name": application_name,
             "connect_timeout": _SIGN_OF_LIFE_S,

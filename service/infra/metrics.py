@@ -2,17 +2,31 @@
 
 With PROMETHEUS_MULTIPROC_DIR set before this module is first imported, the processes of one server count together: each
 writes files into that folder, and a scrape of any of them sums them up. The process that starts the others empties the
-folder. There are no gauges here: those of a process that was killed would be counted on for ever.
+folder. What a killed process counted stays counted; its gauges go with it, at the next scrape.
 """
 
+import contextlib
 import os
+import re
 from functools import cache
+from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names the folder."""
+_NUMBERS_OF = re.compile(r".*_([0-9]+)\.db")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -25,6 +39,12 @@ _request_seconds = Histogram(
 )
 _batch_items = Histogram("koc_batch_items", "Items in one unit of work of a batcher.", ["batcher"], buckets=_SIZES)
 _batch_seconds = Histogram("koc_batch_seconds", "Time of one unit of work of a batcher.", ["batcher"], buckets=_SECONDS)
+_batch_waiting = Gauge(
+    "koc_batch_waiting",
+    "Items that waited for their unit of work when the last one ended, of all living processes.",
+    ["batcher"],
+    multiprocess_mode="livesum",
+)
 _batch_refused = Counter("koc_batch_refused", "Items refused because the batcher's queue was full.", ["batcher"])
 _batch_parked = Counter("koc_batch_parked", "Items that failed alone and were put away.", ["batcher"])
 _batch_restarts = Counter(
@@ -106,9 +126,10 @@ def job_done(kind: str, *, result: str, seconds: float) -> None:
 class BatcherMetrics:
     """What batchers tell: an Observer of `infra.batcher`."""
 
-    def batch(self, name: str, *, size: int, seconds: float) -> None:
+    def batch(self, name: str, *, size: int, seconds: float, waiting: int) -> None:
         _batch_items.labels(name).observe(size)
         _batch_seconds.labels(name).observe(seconds)
+        _batch_waiting.labels(name).set(waiting)
 
     def refused(self, name: str) -> None:
         _batch_refused.labels(name).inc()
@@ -120,10 +141,58 @@ class BatcherMetrics:
         _batch_restarts.labels(name).inc()
 
 
-def exposition() -> bytes:
-    """Return all numbers in Prometheus' text format, of all processes of this server where they count together."""
-    if not os.environ.get(_FOLDER):
-        return generate_latest(REGISTRY)
+def exposition(*more: Collector) -> bytes:
+    """Return all numbers in Prometheus' text format, of all processes of this server where they count together.
+
+    more: what is not counted but asked for, by this process alone.
+    """
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return generate_latest(REGISTRY) + _of(more)
+    forget_dead(Path(folder))
     together = CollectorRegistry()
     MultiProcessCollector(together)  # type: ignore[no-untyped-call] # the library leaves this class untyped
-    return generate_latest(together)
+    return generate_latest(together) + _of(more)
+
+
+def forget_dead(folder: Path) -> None:
+    """Take the gauges of processes that are gone out of the folder; their counters stay.
+
+    The server library has no word for a worker that was killed, so whoever asks for the numbers looks.
+    """
+    for number in {
+        int(match[1]) for file in folder.glob("gauge_live*.db") if (match := _NUMBERS_OF.fullmatch(file.name))
+    }:
+        if not _lives(number):
+            # Another process may have been asked at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call] # the library leaves it untyped
+
+
+def make_room(folder: Path) -> None:
+    """Make the folder, or take out of it what processes left that are gone: an earlier server's numbers are not ours.
+
+    A worker that counts into it already keeps its numbers. Before this process counts anything itself.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        match = _NUMBERS_OF.fullmatch(file.name)
+        if match is None or int(match[1]) == os.getpid() or not _lives(int(match[1])):
+            file.unlink(missing_ok=True)
+
+
+def _of(collectors: tuple[Collector, ...]) -> bytes:
+    asked = CollectorRegistry()
+    for each in collectors:
+        asked.register(each)
+    return generate_latest(asked)
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.infra import logs
+
 BATCHERS = 3
 """Units of work that run beside the admitted requests: of orders, of clicks, and the reading of links into memory."""
 
@@ -122,6 +124,11 @@ class Settings(BaseSettings):
     def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Networks that webhooks may go to though they are not public."""
         return _read_networks(self.webhook_allow_networks)
+
+    def secrets(self) -> list[str]:
+        """Return the texts that must not be told to anybody."""
+        given = [self.secret_key, self.stripe_secret_key or ""]
+        return [each for each in given if each] + logs.secrets_of(self.database_url)
 
     def environment(self) -> dict[str, str]:
         """Return variables from which another process loads the same settings. They hold secrets."""

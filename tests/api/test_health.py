@@ -114,6 +114,7 @@ def test_every_operation_says_whether_it_needs_a_key(client: TestClient) -> None
         "receive_webhook",
         "answer_challenge",
         "follow_link",
+        "get_browser_script",
     }
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert all(

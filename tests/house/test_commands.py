@@ -26,6 +26,7 @@ def test_make_help_lists_the_commands() -> None:
         "bench",
         "prove",
         "mutants",
+        "browser",
     ]
 
 
@@ -42,3 +43,16 @@ def test_an_old_python_is_refused_with_the_way_out() -> None:
     assert answer.returncode != 0
     assert "Python 3.11 or newer" in answer.stdout
     assert "PYTHON=" in answer.stdout
+
+
+def test_without_chromium_it_says_how_to_get_it_and_only_ci_fails() -> None:
+    asked = ["make", "browser", "CHROMIUM=/nowhere/chromium"]
+    anywhere = {name: value for name, value in ALONE.items() if name != "CI"}
+
+    here = subprocess.run(asked, cwd=ROOT, env=anywhere, capture_output=True, text=True, check=False)
+    in_ci = subprocess.run(asked, cwd=ROOT, env=anywhere | {"CI": "true"}, capture_output=True, text=True, check=False)
+
+    assert "apt-get install chromium" in here.stdout
+    assert "apt-get install chromium" in in_ci.stdout
+    assert here.returncode == 0
+    assert in_ci.returncode != 0

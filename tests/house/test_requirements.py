@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.house import ROOT, pyproject
 
-FILES = ["all.txt", "run.txt", "build.txt", "mutants.txt"]
+FILES = ["all.txt", "run.txt", "build.txt", "mutants.txt", "browser.txt"]
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -52,6 +52,13 @@ def test_what_is_mutated_is_tested_with_the_same_packages() -> None:
     everything, mutants = pinned("all.txt"), pinned("mutants.txt")
 
     assert {name: version for name, version in mutants.items() if everything.get(name, version) != version} == {}
+
+
+def test_the_driver_of_the_browser_fits_beside_everything_else() -> None:
+    everything, browser = pinned("all.txt"), pinned("browser.txt")
+
+    assert {name: version for name, version in browser.items() if everything.get(name, version) != version} == {}
+    assert "playwright" not in everything
 
 
 def test_all_that_the_project_asks_for_is_pinned() -> None:

@@ -50,7 +50,7 @@ class Tally:
         self.parkings = 0
         self.restarts = 0
 
-    def batch(self, name: str, *, size: int, seconds: float) -> None:
+    def batch(self, name: str, *, size: int, seconds: float, waiting: int) -> None:
         assert seconds >= 0
         self.sizes.append(size)
 

@@ -35,21 +35,23 @@ HOLD_DAYS = 14
 class Shop:
     """A merchant in UTC with keys for every role, and builders for what it has.
 
-    client: of a running service. is_test: with a clock that `advance` moves. opened: how long ago programmes,
-    enrolments and approvals made before the first order begin, so that orders of the days before count.
+    client: of a running service. operator_key: of a service in another process, whose database we do not reach into.
+    is_test: with a clock that `advance` moves. opened: how long ago programmes, enrolments and approvals made before the
+    first order begin, so that orders of the days before count.
     """
 
     def __init__(
         self,
         client: TestClient,
         *,
+        operator_key: str | None = None,
         is_test: bool = True,
         time_zone: str = "UTC",
         opened: timedelta = timedelta(days=60),
         name: str = "Shop",
     ) -> None:
         self.client = client
-        self._keys: dict[str, str] = {"operator": _operator_key(client)}
+        self._keys: dict[str, str] = {"operator": operator_key or _operator_key(client)}
         self._numbers = count(1)
         self._programs: dict[str, Json] = {}
         self._source: Json | None = None
