@@ -118,7 +118,8 @@ def test_every_operation_says_whether_it_needs_a_key(client: TestClient) -> None
     }
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert all(
-        "application/problem+json" in one["get"]["responses"]["4XX"]["content"]
+        one["get"]["responses"]["4XX"] == {"$ref": "#/components/responses/Refused"}
         for one in described["paths"].values()
         if "get" in one
     )
+    assert "application/problem+json" in described["components"]["responses"]["Refused"]["content"]

@@ -49,6 +49,8 @@ class Tenant:
                 },
             )
         )["program"]
+        endpoint = _made(shop.post("/v1/webhook-endpoints", {"url": f"https://canary-{word}-hooks.example/"}))
+        shop.post(f"/v1/webhook-endpoints/{endpoint['webhook_endpoint']['id']}/ping")
         for number in (1, 2):
             affiliate = shop.an_affiliate(
                 self.text(f"name-{number}"),
