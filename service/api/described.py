@@ -227,5 +227,28 @@ def complete(description: Json, allowed: Mapping[str, Allowed | None]) -> Json:
                 ]
                 words = " or ".join(f"`{scope}`" for scope in needed.scopes)
                 operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
+    _say_bounds(description)
+    _forget_unused(description)
     add_examples(description)
     return description
+
+
+def _say_bounds(description: Json) -> None:
+    """Call the bounds of whole numbers in addresses what JSON Schema calls them: our own check stands before them."""
+    for path in description["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                schema = parameter.get("schema", {})
+                for ours, standard in (("ge", "minimum"), ("le", "maximum")):
+                    if ours in schema:
+                        schema[standard] = schema.pop(ours)
+
+
+def _forget_unused(description: Json) -> None:
+    """Leave out schemas that nothing refers to, such as the parts of a body that is read item by item."""
+    schemas = description["components"]["schemas"]
+    text = json.dumps(description)
+    while unused := [name for name in schemas if f'"#/components/schemas/{name}"' not in text]:
+        for name in unused:
+            del schemas[name]
+        text = json.dumps(description)

@@ -29,7 +29,7 @@ _BY_NAME: Mapping[str, object] = {
     "rail": "sandbox",
     "rate": "12.5",
     "reason_code": "checked",
-    "secret": "whsec_…",
+    "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     "shop_domain": "tea.example",
     "status": "active",
     "time_zone": "Asia/Ho_Chi_Minh",

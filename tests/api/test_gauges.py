@@ -22,13 +22,13 @@ def always_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def live(shop: Shop, engine: Engine) -> Shop:
-    """Return a merchant whose numbers count, though it has the rail that moves no money."""
-    went_live(shop, engine, is_test=False)
-    return shop
+def live(client: TestClient) -> Shop:
+    """Return a merchant whose numbers count."""
+    return Shop(client, is_test=False)
 
 
 def went_live(shop: Shop, engine: Engine, *, is_test: bool) -> None:
+    """Let the numbers of a merchant count that pays by the rail that moves no money; its keys are refused meanwhile."""
     with unit_of_work(engine) as session:
         asked = {"id": ids.decode("mer", shop.id), "is_test": is_test}
         execute(session, "UPDATE merchant SET is_test = :is_test WHERE id = :id", asked)
