@@ -47,6 +47,9 @@ def signed(secret: str, body: bytes, *, delivery: str, topic: str) -> Headers:
         ("stripe-signature", f"t={at_s},v1={stripe}"),
         ("authorization", digest.hex()),
     ]
+    app_key, colon, app_secret = secret.partition(":")
+    if colon:
+        headers[-1] = ("authorization", hmac.digest(app_secret.encode(), app_key.encode() + body, "sha256").hex())
     try:
         own = standard(secret, Event(delivery, body), at_s=at_s)
     except (binascii.Error, ValueError):

@@ -71,7 +71,11 @@ _RAW: Json = {
             "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
             "responses": {
                 "200": {
-                    "description": "Kept and understood.",
+                    "description": (
+                        "Kept and understood. Without a body where the platform wants none: TikTok Shop's deliveries, "
+                        "whatever became of them, and WooCommerce's ping."
+                    ),
+                    "x-may-be-empty": True,
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Received"}}},
                 },
                 "202": {

@@ -159,7 +159,8 @@ class Books:
 
     def delivery(self, order: str, *facts: Fact, delivery_id: str | None = None) -> Received:
         """A verified delivery that tells these facts of an order."""
-        body = json.dumps([[fact.kind, fact.key, fact.version_at.isoformat(), fact.text] for fact in facts]).encode()
+        told = [[fact.kind, fact.key, fact.version_at.isoformat(), fact.text, fact.provisional] for fact in facts]
+        body = json.dumps(told).encode()
         return Received(
             self.merchant_id,
             self.source_id,
