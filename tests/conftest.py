@@ -93,7 +93,7 @@ def engine(database_url: str, _worker_engine: Engine) -> Iterator[Engine]:
     assert "Current Checked out connections: 0" in status, f"The test kept a connection: {status}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_database() -> Callable[..., AbstractContextManager[str]]:
     """Return a maker of further databases: `with new_database(migrated=False) as url: ...`."""
     return databases.new_database

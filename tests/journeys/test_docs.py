@@ -1,0 +1,93 @@
+"""The README's tour and every example of the pages in docs/, pasted into a shell as a new user would."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import running
+from tests.support.pages import PAGES, README, SHELL, Desk, blocks, name_of, runs
+
+NOT_RUN = {
+    ("docs/payouts.md", "console"): "serves until it is stopped",
+    ("docs/telemetry.md", "console"): "serves until it is stopped, and wants a collector",
+}
+"""Blocks of a page that show commands and are not run, and why."""
+
+_COMMAND = re.compile(r"\b(?:curl|koc) ")
+_IN_A_SENTENCE = re.compile(r"`(?:\$ )?curl [^`]*`")
+
+
+@dataclass(frozen=True)
+class Toured:
+    """A reader who has taken the README's tour, and what it printed."""
+
+    desk: Desk
+    said: str
+
+
+@pytest.fixture(scope="module")
+def toured(
+    new_database: Callable[..., AbstractContextManager[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Toured]:
+    folder = tmp_path_factory.mktemp("docs")
+    with new_database() as url, running.service(url, log=folder / "serve.log") as service:
+        desk = Desk.made(folder, service.environment | {"KOC": service.url})
+        yield Toured(desk, desk.paste(README, keep=True))
+
+
+def test_the_tour_of_the_readme_works_when_pasted(toured: Toured) -> None:
+    assert '"state":"waiting"' in toured.said
+    assert '"target_minor":31250' in toured.said
+    assert "31250" in toured.said.rsplit("paid", 1)[1]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs, blocks(page)))], ids=name_of)
+def test_the_examples_of_a_page_work_when_pasted_after_the_tour(page: Path, toured: Toured) -> None:
+    toured.desk.paste(page)
+
+
+def test_no_page_shows_a_command_that_is_not_run() -> None:
+    shown = {
+        (name_of(page), block.language): f"{name_of(page)}:{block.line}"
+        for page in PAGES
+        for block in blocks(page)
+        if not runs(block) and _COMMAND.search(block.text)
+    }
+    mentioned = {name_of(page): _IN_A_SENTENCE.findall(page.read_text(encoding="utf-8")) for page in PAGES}
+
+    assert [place for which, place in shown.items() if which not in NOT_RUN] == [], "make it bash, or say why not"
+    assert {page: requests for page, requests in mentioned.items() if requests} == {}, "make it a block of bash"
+    assert set(NOT_RUN) - set(shown) == set()
+
+
+def test_a_request_that_is_refused_ends_its_example() -> None:
+    """Without --fail-with-body curl is content with any answer; where a page shows a refusal, grep looks for it."""
+    lenient = [
+        f"{name_of(page)}:{block.line}: curl {request.splitlines()[0]}"
+        for page in [README, *PAGES]
+        for block in blocks(page)
+        if block.language in SHELL
+        for request in re.split(r"\bcurl ", block.text)[1:]
+        if "--fail-with-body" not in request and "| grep" not in request
+    ]
+
+    assert lenient == []
+
+
+def test_a_page_whose_examples_follow_the_tour_says_so() -> None:
+    follow = []
+    for page in PAGES:
+        shell = "\n".join(block.text for block in blocks(page) if block.language in SHELL)
+        if re.search(r"\$KOC\b|\bapi \"", shell) and not re.search(r"^KOC=", shell, re.MULTILINE):
+            follow.append(page)
+
+    assert follow
+    assert [
+        name_of(page)
+        for page in follow
+        if "README.md#a-tour-in-five-minutes)" not in page.read_text(encoding="utf-8")
+    ] == []
