@@ -1,23 +1,18 @@
-"""docs/webhooks.md: its examples are what the adapters read, its recipes sign what they verify."""
+"""docs/webhooks.md: its examples are what the adapters read. Its recipes are run in tests/journeys/test_docs.py."""
 
 import json
 import re
-import shutil
-import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.infra.strict_json import DEPTH_MAX
-from service.intake.adapters import generic, parse, standard_webhooks
+from service.intake.adapters import generic, parse
 from service.intake.adapters.model import Delivery
 from tests.support.webhooks import READING
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "webhooks.md").read_text()
-SECRET = standard_webhooks.new_secret()
 
 
 def blocks(language: str) -> list[str]:
@@ -48,34 +43,3 @@ def test_each_reason_is_on_the_page() -> None:
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"{parse.LINES_MAX:,} lines, {parse.TOUCHES_MAX} click ids" in PAGE
     assert f"{DEPTH_MAX} levels of JSON" in PAGE
-
-
-def test_the_python_recipe_signs_what_we_verify() -> None:
-    (recipe,) = blocks("python")
-    names: dict[str, Any] = {}
-    exec(recipe, names)  # noqa: S102 - our own page
-
-    headers = names["headers_for"](SECRET, b'{"a": 1}')
-
-    assert standard_webhooks.verify(SECRET.encode(), headers, b'{"a": 1}', datetime.now(UTC)).delivery_id.startswith(
-        "msg_"
-    )
-
-
-@pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("od")), reason="the recipe needs openssl and od")
-def test_the_shell_recipe_signs_what_we_verify() -> None:
-    (recipe,) = blocks("bash")
-    # In place of curl: one line for each argument.
-    script = 'curl() { printf "%s\\n" "$@"; }\n' + recipe
-
-    sent = subprocess.run(
-        ["bash", "-euc", script],
-        env={"SECRET": SECRET, "WEBHOOK_URL": "http://localhost/intake/src_1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    headers = dict(line.split(": ", 1) for line in sent if line.startswith("webhook-"))
-
-    delivery = standard_webhooks.verify(SECRET.encode(), headers, sent[-1].encode(), datetime.now(UTC))
-    assert generic.translate(delivery, READING).order_id == "1001"
