@@ -112,20 +112,25 @@ class Desk:
             text=True,
             start_new_session=True,
         )
-        late = ""
+        ended = ""
         try:
             out, err = process.communicate(timeout=_PAGE_S)
         except subprocess.TimeoutExpired:
-            late = f"{page} still ran after {_PAGE_S} seconds.\n"
-        finally:
-            # Also what a page started and left behind.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        if late:
+            ended = f"was still running after {_PAGE_S} s"
+            _end(process)
             out, err = process.communicate()
-        said = f"{late}{page} ended with {process.returncode}.\nstdout: …{out[-_SAID:]}\nstderr: …{err[-_SAID:]}"
-        assert process.returncode == 0, said
+        finally:
+            _end(process)
+        if process.returncode != 0:
+            ended = ended or f"ended with {process.returncode}"
+        assert not ended, f"{page} {ended}.\nstdout: …{out[-_SAID:]}\nstderr: …{err[-_SAID:]}"
         return out
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End what is left of a page, also what it started and forgot."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _script(page: Path, script: Path) -> str:
