@@ -33,12 +33,13 @@ class Running:
 def service(database_url: str, *, log: Path, arguments: tuple[str, ...] = ("--with-worker",)) -> Iterator[Running]:
     """Yield a running `koc serve`; what it says is in the file `log`."""
     port = _free_port()
-    environment = {**os.environ, "DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY}
+    url = f"http://127.0.0.1:{port}"
+    given = {"DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY, "KOC_PUBLIC_URL": url}
+    environment = {**os.environ, **given}
     with log.open("wb") as said:
         process = subprocess.Popen(
             [KOC, "serve", "--port", str(port), *arguments], env=environment, stdout=said, stderr=subprocess.STDOUT
         )
-        url = f"http://127.0.0.1:{port}"
         try:
             _wait_until_ready(url, process, log)
             yield Running(url, environment)
