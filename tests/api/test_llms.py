@@ -22,7 +22,7 @@ def told(client: TestClient) -> str:
 
 def states_of(text: str, thing: str) -> set[str]:
     """The words in code of a line of the section on states."""
-    [line] = re.findall(rf"^- {thing}: (.*(?:\n  .*)*)", text, re.M)
+    [line] = re.findall(rf"^- {thing}: (.*(?:\n  .*)*)", text, re.MULTILINE)
     return set(re.findall(r"`([a-z_]+)`", line))
 
 
