@@ -29,7 +29,7 @@ SEED = 1
 CHUNK = 500
 """Sets a process takes at once."""
 IN_DATABASE_MIN = 200
-IN_DATABASE_PART = 50
+IN_DATABASE_PART = 30
 """One set of so many is also told to PostgreSQL."""
 PER_MERCHANT = 100
 """Orders of one merchant there: few enough that two processes always meet on the same ones."""

@@ -31,8 +31,6 @@ from uvicorn.supervisors import Multiprocess
 
 from service import sdk
 from service.api import trail
-from service.api.api_keys import make_key
-from service.api.door import Door
 from service.domain.errors import Conflict, Invalid, Missing, Unavailable
 from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
@@ -49,7 +47,6 @@ from service.ledger.audit import check
 from service.ledger.chain import Height, height
 from service.ledger.findings import Finding
 from service.ledger.verify import NotedHead, through
-from service.main import create_app
 from service.rebuild import database
 from service.rebuild.books import Rebuilt, rebuild
 from service.reports.export import export
@@ -107,6 +104,9 @@ def serve(
 
     Without DATABASE_URL a PostgreSQL of our own is started, migrated, and ended with us.
     """
+    # The API takes longer to import than most commands take to run, so only those that need it do.
+    from service.api.door import Door  # noqa: PLC0415
+
     _count_together_from_the_start(workers)
     with _running(embedded_is_migrated=True) as (found, embedded), _stopped_by_signals() as stop:
         given = {"host": host, "port": port}
@@ -159,6 +159,8 @@ def migrate_tables() -> None:
 @app.command()
 def operator_key(name: Annotated[str, typer.Option(help="Whose key it is, to find it again in a list.")]) -> None:
     """Make an operator's key, which makes merchants, and print it. It is shown this once."""
+    from service.api.api_keys import make_key  # noqa: PLC0415 # as in `serve`
+
     with _running(embedded_is_migrated=True) as (settings, _), _sessions(settings) as session:
         trail.follow(session)
         made = make_key(session, merchant_id=None, is_test=False, name=name, scopes=[Scope.OPERATOR], at=utc_now())
@@ -383,6 +385,8 @@ def make_sdk(
 
 
 def _description() -> dict[str, Any]:
+    from service.main import create_app  # noqa: PLC0415 # as in `serve`
+
     # It says nothing about settings, so any will do.
     return create_app(Settings(secret_key=base64.b64encode(bytes(32)).decode())).openapi()
 

@@ -43,6 +43,7 @@ from service.api import (
     jobs,
     ledger,
     links,
+    llms,
     me,
     merchants,
     order_events,
@@ -98,6 +99,7 @@ ROUTERS = (
     browser.router,
     health.router,
     problems.router,
+    llms.router,
 )
 
 _STATIC = Path(__file__).parent / "api" / "static"
@@ -140,6 +142,7 @@ _TAGS = {
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
     "problems": "Every code a failure may have.",
+    "description": "What there is here, told to language models.",
     "health": "For those who run the service.",
 }
 

@@ -267,7 +267,7 @@ def create_affiliate(asked: AffiliateCreate, caller: Admin, session: WriteSessio
     session.add(row)
     with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("An affiliate with this external_id exists.")):
         session.flush()
-    _tell_applied(session, caller, row)
+    emit(session, [_applied(caller, row)])
     return AffiliateView.of(row, None)
 
 
@@ -285,11 +285,14 @@ def create_affiliates(asked: AffiliateBulk, caller: Admin, session: WriteSession
 
     rows = batch.each(row_of)
     inserted = insert_new(session, rows, key="external_id")
+    applied: list[Event] = []
     for place, row in rows.items():
         if place in inserted:
             batch.done(place, status=201, public_id=encode("aff", row.id))
+            applied.append(_applied(caller, row))
         else:
             batch.refuse(place, refusal)
+    emit(session, applied)
     return batch.view()
 
 
@@ -320,7 +323,7 @@ def put_affiliate_by_external_id(
     with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("It was registered this moment; try again.")):
         session.flush()
     if response.status_code == 201:
-        _tell_applied(session, caller, row)
+        emit(session, [_applied(caller, row)])
     return _view(session, row)
 
 
@@ -569,9 +572,9 @@ def _new(caller: Caller, external_id: str | None) -> AffiliateRow:
     )
 
 
-def _tell_applied(session: Session, caller: Caller, row: AffiliateRow) -> None:
+def _applied(caller: Caller, row: AffiliateRow) -> Event:
     told = {"affiliate_id": encode("aff", row.id), "external_id": row.external_id}
-    emit(session, [Event(caller.merchant_id, EventType.AFFILIATE_APPLIED, row.id, told, caller.now)])
+    return Event(caller.merchant_id, EventType.AFFILIATE_APPLIED, row.id, told, caller.now)
 
 
 def _write_profile(row: AffiliateRow, asked: AffiliateProfile, caller: Caller, security: Security) -> None:

@@ -51,4 +51,6 @@ def has_no_order(session: Session, merchant_id: UUID) -> bool:
 
 
 def _made_at(session: Session, merchant_id: UUID) -> datetime:
-    return session.exec(select(MerchantRow.created_at).where(col(MerchantRow.id) == merchant_id)).one()
+    made_at = session.exec(select(MerchantRow.created_at).where(col(MerchantRow.id) == merchant_id)).one()
+    # Most shops tell times in whole seconds: an order of this very second must not seem older than what it is paid by.
+    return made_at.replace(microsecond=0)

@@ -20,6 +20,7 @@ from service.api.commissions import (
 )
 from service.api.deps import AffiliateCaller, AffiliateKey, ReadSession, Services
 from service.api.paging import Page, Paging, newest_first, page
+from service.api.programs import TermsDocument, in_force
 from service.api.views import (
     WRITTEN_INTEGER,
     AffiliateId,
@@ -60,7 +61,12 @@ class MyProgramView(View):
     name: str
     disclosure: str
     """What has to be said beside its links and coupons."""
+    allowed_domains: list[str]
+    """Where your links may lead; a leading "*." allows all below one."""
     enrolled_since: Moment
+    terms: TermsDocument | None
+    """What it promises at this moment: rates, cap, which touches count, when money is payable. Null before its first terms
+    begin. Worse terms count for you only after the notice period of those you had."""
 
 
 class MeView(View):
@@ -293,7 +299,7 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
     programs = fetch(
         session,
         """
-        SELECT program.id, program.name, program.disclosure, newest.enrolled, newest.valid_from
+        SELECT program.id, program.name, program.disclosure, program.allowed_domains, newest.enrolled, newest.valid_from
         FROM program
         JOIN LATERAL (
             SELECT enrolled, valid_from FROM enrollment
@@ -306,6 +312,7 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
         """,
         _mine(caller),
     )
+    versions = in_force(session, caller.merchant_id, [row.id for row in programs], caller.now)
     return MeView(
         id=affiliate.id,
         external_id=affiliate.external_id,
@@ -317,7 +324,14 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
         merchant_name=merchant.name,
         time_zone=merchant.time_zone,
         programs=[
-            MyProgramView(id=row.id, name=row.name, disclosure=row.disclosure, enrolled_since=row.valid_from)
+            MyProgramView(
+                id=row.id,
+                name=row.name,
+                disclosure=row.disclosure,
+                allowed_domains=row.allowed_domains,
+                enrolled_since=row.valid_from,
+                terms=TermsDocument.model_validate(versions[row.id].terms) if row.id in versions else None,
+            )
             for row in programs
         ],
     )

@@ -316,8 +316,8 @@ def list_programs(
         programs = programs.where(col(ProgramRow.external_id) == external_id)
     programs = created.narrow(programs, col(ProgramRow.created_at))
     rows = session.exec(newest_first(programs, paging, ProgramRow.id)).all()
-    in_force = _in_force(session, caller.merchant_id, [row.id for row in rows], caller.now)
-    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: ProgramView.of(row, in_force.get(row.id)))
+    versions = in_force(session, caller.merchant_id, [row.id for row in rows], caller.now)
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: ProgramView.of(row, versions.get(row.id)))
 
 
 @router.get("/v1/programs/{program_id}")
@@ -430,7 +430,7 @@ def _by_external_id(merchant_id: UUID, external_id: str) -> SelectOfScalar[Progr
 
 
 def _view(session: Session, row: ProgramRow, caller: Caller) -> ProgramView:
-    return ProgramView.of(row, _in_force(session, row.merchant_id, [row.id], caller.now).get(row.id))
+    return ProgramView.of(row, in_force(session, row.merchant_id, [row.id], caller.now).get(row.id))
 
 
 def _check_same_terms(session: Session, row: ProgramRow, asked: TermsDocument | None) -> None:
@@ -451,7 +451,7 @@ def _canonical(domains: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(canonical_domain(domain) for domain in domains))
 
 
-def _in_force(
+def in_force(
     session: Session, merchant_id: UUID, program_ids: Sequence[UUID], at: datetime
 ) -> dict[UUID, ProgramVersionRow]:
     """Map programme id to the version of that moment; programmes without one are left out."""

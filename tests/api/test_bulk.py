@@ -42,6 +42,9 @@ def test_affiliates_are_registered_each_for_itself(shop: Shop) -> None:
     ]
     minh = shop.get(f"/v1/affiliates/{body['results'][0]['id']}").json()
     assert (minh["name"], minh["status"], minh["identity_kinds"]) == ("Minh", "applied", ["email"])
+    events = shop.get("/v1/events", type="affiliate.applied").json()["data"]
+    registered = {event["data"]["affiliate_id"] for event in events}
+    assert registered >= {result["id"] for result in body["results"] if result["id"]}
 
 
 def test_coupons_are_made_each_for_itself(shop: Shop) -> None:

@@ -35,7 +35,10 @@ def test_a_koc_reads_who_it_is_and_what_it_takes_part_in(shop: Shop, lan: Json) 
 
     assert (me["id"], me["name"], me["email"], me["status"]) == (lan["id"], "Lan", "lan@example.com", "approved")
     assert (me["merchant_name"], me["time_zone"]) == ("Shop", "UTC")
-    assert [program["id"] for program in me["programs"]] == [shop.program["id"]]
+    [program] = me["programs"]
+    assert program["id"] == shop.program["id"]
+    assert program["allowed_domains"] == shop.program["allowed_domains"]
+    assert program["terms"] == shop.program["version_in_force"]["terms"]
 
 
 def test_earnings_follow_the_money_through_its_places(shop: Shop, lan: Json) -> None:
@@ -61,16 +64,17 @@ def test_earnings_follow_the_money_through_its_places(shop: Shop, lan: Json) -> 
     assert _earnings(shop, lan)["next_settlement"] is None
 
 
-def test_the_next_settlement_gathers_its_whole_day(shop: Shop, lan: Json) -> None:
-    now = shop.now()
-    for number, ago in enumerate((timedelta(minutes=1), timedelta(days=1), timedelta(days=1, minutes=1))):
-        placed_at = (now.replace(hour=0, minute=30) - ago + timedelta(minutes=2)).isoformat()
-        shop.deliver(shop.order(f"order {number}", coupon_codes=["LAN"], placed_at=placed_at))
+def test_the_next_settlement_gathers_its_whole_day(shop: Shop) -> None:
+    lan = shop.an_affiliate("Lan")
+    shop.a_coupon(lan, "LAN")
+    midnight = shop.now().replace(hour=0, minute=0)
+    for placed_at in (midnight - timedelta(days=1), midnight - timedelta(minutes=2), midnight):
+        shop.deliver(shop.order(coupon_codes=["LAN"], placed_at=placed_at.isoformat()))
 
     upcoming = _earnings(shop, lan)["next_settlement"]
 
     assert upcoming["amount"]["amount_minor"] == 2000
-    assert datetime.fromisoformat(upcoming["at"]) < now + timedelta(days=14)
+    assert datetime.fromisoformat(upcoming["at"]).date() == (midnight + timedelta(days=13)).date()
 
 
 def test_the_series_has_every_day_and_what_was_taken_back(shop: Shop, lan: Json) -> None:

@@ -165,12 +165,14 @@ def test_programs_in_a_closed_folder_are_copied(data_dir: Path, tmp_path: Path) 
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from service.infra import embedded_postgres
 server = embedded_postgres.start(Path(sys.argv[1]), binaries=Path(sys.argv[2]), settings={"fsync": "off"})
+# A shell lets what it starts in the background ignore this one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print((server.home / "cluster" / "postmaster.pid").read_text().split()[0], flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -187,7 +189,7 @@ def test_however_its_owner_ends_the_server_ends_cleanly(data_dir: Path, end: sig
     postmaster = int(owner.stdout.readline())
 
     owner.send_signal(end)
-    owner.wait()
+    owner.wait(60)
     owner.stdout.close()
 
     deadline = time.monotonic() + 20
