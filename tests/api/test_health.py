@@ -115,6 +115,7 @@ def test_every_operation_says_whether_it_needs_a_key(client: TestClient) -> None
         "answer_challenge",
         "follow_link",
         "get_browser_script",
+        "get_llms_txt",
     }
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert all(
