@@ -1,4 +1,4 @@
-"""The inbox: every delivery byte for byte, why it waits or is parked, and another try after a fix."""
+"""The inbox: every delivery byte for byte, why it waits or is parked, and another try after a fix or an end to it."""
 
 from functools import partial
 from typing import Annotated, Any, Self
@@ -17,7 +17,7 @@ from service.domain.errors import Conflict, Missing
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake.receive import reading_of
-from service.intake.replay import replay
+from service.intake.replay import DISMISSED, dismiss, replay
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
 from service.tracking.find import ClickSigner
@@ -34,7 +34,7 @@ class NotParked(Conflict):
     """What was understood counts already; a second time would change nothing."""
 
     code = "delivery-not-parked"
-    title = "Only parked deliveries can be replayed"
+    title = "Only parked deliveries can be replayed or dismissed"
 
 
 class DeliveryView(View):
@@ -158,10 +158,29 @@ def replay_inbox_delivery(inbox_id: InboxId, caller: Admin, session: WriteSessio
     reading = partial(reading_of, services.security, ClickSigner(services.security))
     if not replay(session, caller.merchant_id, [inbox_id], reading):
         raise NotParked(f"Delivery {ids.encode('inb', inbox_id)} is not parked.")
-    row = _delivery(session, caller.merchant_id, inbox_id)
+    return _after(session, caller.merchant_id, inbox_id, before)
+
+
+@router.post("/v1/inbox/{inbox_id}/dismiss")
+def dismiss_inbox_delivery(inbox_id: InboxId, caller: Admin, session: WriteSession) -> DeliveryView:
+    """Put a parked delivery away, because a corrected one has come or it never mattered. Nothing is deleted.
+
+    It becomes `ignored` for the reason `dismissed`, leaves list and gauge of what needs somebody, and can be replayed
+    later. Repeating it changes nothing.
+    """
+    before = _delivery(session, caller.merchant_id, inbox_id)
+    if not dismiss(session, caller.merchant_id, [inbox_id]):
+        if before.reason_code != DISMISSED:
+            raise NotParked(f"Delivery {ids.encode('inb', inbox_id)} is not parked.")
+        return DeliveryView.of(before)
+    return _after(session, caller.merchant_id, inbox_id, before)
+
+
+def _after(session: Session, merchant_id: UUID, inbox_id: UUID, before: Row[Any]) -> DeliveryView:
+    row = _delivery(session, merchant_id, inbox_id)
     trail.note(
         session,
-        merchant_id=caller.merchant_id,
+        merchant_id=merchant_id,
         kind="inbox",
         subject=ids.encode("inb", inbox_id),
         before={"state": before.state, "reason_code": before.reason_code},

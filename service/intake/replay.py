@@ -1,4 +1,4 @@
-"""Read parked deliveries again, after a fix on our side or the shop's."""
+"""What becomes of parked deliveries: read again after a fix on our side or the shop's, or put away by a person."""
 
 from collections.abc import Callable, Sequence
 from uuid import UUID
@@ -12,6 +12,27 @@ from service.intake.record import Received, Recorded, apply, merchant_times, unl
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
 
+DISMISSED = "dismissed"
+"""Reason of what a person put away."""
+
+
+def dismiss(session: Session, merchant_id: UUID, inbox_ids: Sequence[UUID]) -> list[UUID]:
+    """Let parked deliveries need nobody any more, because the shop has sent a better one or they never mattered.
+
+    Returns the ids of those that were parked. They stay whole, keep the detail of why they were not understood, and can
+    be replayed.
+    """
+    rows = fetch(
+        session,
+        """
+        UPDATE inbox SET state = 'ignored', answered = 'ignored', reason_code = :dismissed
+        WHERE merchant_id = :merchant_id AND id = ANY(CAST(:ids AS uuid[])) AND state = 'parked'
+        RETURNING id
+        """,
+        {"merchant_id": merchant_id, "ids": sorted(inbox_ids), "dismissed": DISMISSED},
+    )
+    return [row.id for row in rows]
+
 
 def replay(
     session: Session, merchant_id: UUID, inbox_ids: Sequence[UUID], reading: Callable[[UUID], Reading]
@@ -20,7 +41,8 @@ def replay(
 
     They are read by the settings their source has now. Another shop's delivery stays another shop's.
 
-    Only parked rows are touched: what counted once counts already, what waits needs no help. reading: by merchant.
+    Only parked and dismissed rows are touched: what counted once counts already, what waits needs no help. reading: by
+    merchant.
     """
     rows = fetch(
         session,
@@ -34,12 +56,13 @@ def replay(
         FROM inbox JOIN source ON source.id = inbox.source_id
         LEFT JOIN LATERAL (SELECT settings, version FROM source_settings WHERE source_id = source.id
                            ORDER BY version DESC LIMIT 1) AS newest ON true
-        WHERE inbox.merchant_id = :merchant_id AND inbox.id = ANY(CAST(:ids AS uuid[])) AND state = 'parked'
+        WHERE inbox.merchant_id = :merchant_id AND inbox.id = ANY(CAST(:ids AS uuid[]))
+          AND (state = 'parked' OR state = 'ignored' AND reason_code = :dismissed)
           AND source.platform <> 'desk'
         ORDER BY inbox.merchant_id, inbox.source_id, delivery_id, body_hash
         FOR UPDATE OF inbox
         """,
-        {"merchant_id": merchant_id, "ids": list(inbox_ids)},
+        {"merchant_id": merchant_id, "ids": list(inbox_ids), "dismissed": DISMISSED},
     )
     if not rows:
         return {}

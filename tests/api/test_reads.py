@@ -397,6 +397,31 @@ def test_a_parked_delivery_is_replayed(shop: Shop, told: Json) -> None:
     assert listed["reason_code"]
 
 
+def test_a_parked_delivery_is_dismissed_and_may_be_replayed_all_the_same(shop: Shop, told: Json) -> None:
+    shop.deliver({"type": "unheard_of", "id": "1"})
+    [parked] = shop.get("/v1/inbox", state="parked").json()["data"]
+
+    dismissed = [shop.post(f"/v1/inbox/{parked['id']}/dismiss") for _ in range(2)]
+
+    assert [answer.status_code for answer in dismissed] == [200, 200]
+    assert [answer.json() for answer in dismissed] == [parked | {"state": "ignored", "reason_code": "dismissed"}] * 2
+    assert shop.get("/v1/inbox", state="parked").json()["data"] == []
+    again, change = shop.get("/v1/audit", subject=parked["id"]).json()["data"]
+    assert (again["before"], again["after"]) == (None, None)
+    assert change["before"] == {"state": "parked", "reason_code": parked["reason_code"]}
+    assert change["after"] == {"state": "ignored", "reason_code": "dismissed"}
+    assert shop.post(f"/v1/inbox/{parked['id']}/replay").json()["state"] == "parked"
+
+
+def test_what_counts_is_not_dismissed(shop: Shop, told: Json) -> None:
+    applied = shop.get("/v1/inbox", state="applied").json()["data"][0]
+
+    answer = shop.post(f"/v1/inbox/{applied['id']}/dismiss")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "delivery-not-parked")
+    assert shop.get("/v1/inbox", state="applied").json()["data"][0] == applied
+
+
 def test_what_counts_already_is_not_replayed(shop: Shop, told: Json) -> None:
     applied = shop.get("/v1/inbox", state="applied").json()["data"][0]
 
