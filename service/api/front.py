@@ -10,7 +10,7 @@ import structlog
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.problems import problem_response
+from service.api.problems import LEFT, problem_response
 from service.domain.errors import ServiceError, TooLarge
 from service.infra import metrics
 
@@ -44,7 +44,8 @@ class Front:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        # Until something is answered, as where the client left before the end of its body.
+        status = LEFT
         given = length = parent = b""
         for name, value in scope["headers"]:
             if name == b"x-request-id":
@@ -73,6 +74,9 @@ class Front:
                 await problem_response(scope, refused)(scope, receive, send_marked)
             else:
                 await self._app(scope, receive, send_marked)
+        except BaseException:
+            status = 500
+            raise
         finally:
             route = scope.get("route")
             operation = getattr(route, "name", None) or "none"

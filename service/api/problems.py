@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -96,6 +96,8 @@ _STATUS: Mapping[type[ServiceError], int] = {
     Unavailable: 503,
 }
 _UNEXPECTED = 500
+LEFT = 499
+"""In the numbers only: the client left before it could be answered."""
 
 _POINTER_MAX = 200
 """Characters of a pointer that are told: names of fields that nobody asked for are the sender's own words."""
@@ -232,7 +234,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _expected)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unexpected)
+
+
+def _left(_: Request, __: Exception) -> Response:
+    return Response(status_code=LEFT)
 
 
 def _response(

@@ -1,8 +1,10 @@
 """What the API refuses before any operation sees it: JSON that can be read in two ways, texts nobody can see, odd addresses."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
+from starlette.types import Message
 
 from service.domain.text import hides_something, made_visible
 from tests.support.shop import Shop
@@ -179,3 +181,40 @@ def test_what_nobody_sees_is_noticed_and_left_out(text: str, hides: bool, visibl
     assert hides_something(text) is hides
     assert made_visible(text) == visible
     assert not hides_something(made_visible(text))
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"application/x-ndjson", b"text/plain"])
+@pytest.mark.parametrize("path", ["/v1/affiliates", "/v1/orders", "/intake/{source}"])
+def test_a_client_that_leaves_before_its_body_ends_is_no_error(
+    shop: Shop, caplog: pytest.LogCaptureFixture, path: str, content_type: bytes
+) -> None:
+    heard: Iterator[Message] = iter(
+        [{"type": "http.request", "body": b"[", "more_body": True}, {"type": "http.disconnect"}]
+    )
+    sent: list[Message] = []
+    path = path.format(source=shop.source["source"]["id"])
+
+    async def hang_up() -> None:
+        async def receive() -> Message:
+            return next(heard)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        key = shop.key_of("admin")["Authorization"].encode()
+        headers = [(b"content-type", content_type), (b"authorization", key), (b"idempotency-key", b"k-1")]
+        await shop.client.app(
+            {
+                "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+                "headers": headers, "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1),
+                "server": ("127.0.0.1", 8000),
+            },
+            receive,
+            send,
+        )  # fmt: skip
+
+    assert shop.client.portal is not None
+    shop.client.portal.call(hang_up)
+
+    assert {message["status"] for message in sent if message["type"] == "http.response.start"} <= {499}
+    assert caplog.records == []
