@@ -77,6 +77,7 @@ Identities = Mapping[str, bool]
 class Attribution:
     """The outcome: at most one affiliate until splits exist. candidates: in the order the shop listed the touches.
 
+    touch: by which the affiliate won; of one a person decided for, its own first. None where it has none.
     identities: every match that had to be computed now or was known before; the caller stores it with the order.
     """
 
@@ -85,6 +86,7 @@ class Attribution:
     program_id: UUID | None = None
     candidates: tuple[Candidate, ...] = ()
     identities: Identities = field(default_factory=dict)
+    touch: Touch | None = None
 
 
 def identity_key(affiliate_id: UUID, customer: tuple[tuple[str, str], ...]) -> str:
@@ -111,15 +113,19 @@ def attribute(facts: OrderFacts, inputs: DatedInputs, identities: Identities) ->
             for candidate in candidates
         )
         program_id = _program_of(decision.payee_id, snapshot, inputs, candidates)
-        return Attribution(Reason.DECIDED, decision.payee_id, program_id, overruled, matches)
+        own = (
+            each.touch
+            for each in candidates
+            if each.affiliate_id is not None and each.affiliate_id == decision.payee_id
+        )
+        return Attribution(Reason.DECIDED, decision.payee_id, program_id, overruled, matches, next(own, None))
     eligible = [index for index, candidate in enumerate(candidates) if candidate.reason is Reason.WON]
     if not eligible:
         reason = Reason.NO_CANDIDATE if candidates else Reason.NO_TOUCH
         return Attribution(reason, candidates=tuple(candidates), identities=matches)
     winner = _choose(candidates, eligible, snapshot, inputs)
-    return Attribution(
-        Reason.WON, candidates[winner].affiliate_id, candidates[winner].program_id, tuple(candidates), matches
-    )
+    won = candidates[winner]
+    return Attribution(Reason.WON, won.affiliate_id, won.program_id, tuple(candidates), matches, won.touch)
 
 
 def _judge(touch: Touch, snapshot: OrderSnapshot, inputs: DatedInputs, matches: dict[str, bool]) -> Candidate:

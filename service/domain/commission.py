@@ -11,16 +11,9 @@ from uuid import UUID
 from service.domain.attribution import Attribution, Identities, attribute
 from service.domain.errors import InvariantBroken
 from service.domain.money import round_half_away
-from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, net_lines
-from service.domain.program import (
-    DatedInputs,
-    FlatRule,
-    PercentRule,
-    ProgramVersion,
-    Rule,
-    percent_of,
-    versions_for,
-)
+from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, Touch, TouchKind, net_lines
+from service.domain.program import DatedInputs, ProgramVersion, versions_for
+from service.domain.rules import Flat, Part, Percent, Rule, Situation, by_funder, exact_shares, percent_of
 from service.domain.settlement import Approval, FrozenReason, frozen_reason, settles_at
 
 JsonObject = dict[str, Any]
@@ -115,7 +108,13 @@ def assess(
     earned: dict[tuple[UUID, str], Target] = {}
     if attribution.affiliate_id and attribution.program_id:
         target = _target(
-            facts, inputs, lines, payee_id=attribution.affiliate_id, program_id=attribution.program_id, frozen=frozen
+            facts,
+            inputs,
+            lines,
+            payee_id=attribution.affiliate_id,
+            program_id=attribution.program_id,
+            touch=attribution.touch,
+            frozen=frozen,
         )
         if target is not None:
             earned[(target.payee_id, target.currency)] = target
@@ -140,6 +139,7 @@ def _target(
     *,
     payee_id: UUID,
     program_id: UUID,
+    touch: Touch | None,
     frozen: FrozenReason | None,
 ) -> Target | None:
     snapshot = facts.snapshot
@@ -148,7 +148,15 @@ def _target(
     versions = versions_for(inputs.versions.get(program_id, ()), placed_at=snapshot.placed_at, enrolled_at=enrolled_at)
     if not versions:
         return None
-    quotes = [quote(version, lines, snapshot.currency) for version in versions]
+    order = Situation(
+        snapshot.placed_at,
+        snapshot.currency,
+        ordered_minor=snapshot.goods_minor,
+        left_minor=sum(line.net_minor for line in lines),
+        touch=None if touch is None else touch.kind,
+        coupon=touch.ref if touch is not None and touch.kind is TouchKind.COUPON else "",
+    )
+    quotes = [quote(version, lines, order) for version in versions]
     # max keeps the first of equals: the version in force, then the protected one superseded last.
     best = max(quotes, key=lambda quoted: quoted.total_minor)
     verdict = facts.decisions.get(f"verdict:{payee_id}")
@@ -198,7 +206,7 @@ def _reason(
     if facts.snapshot.cancelled:
         return CommissionReason.CANCELLED
     if target_minor == 0:
-        refunded = any(share.rule_index is not None and share.line.refunded_minor for share in best.shares)
+        refunded = any(share.parts and share.line.refunded_minor for share in best.shares)
         return CommissionReason.REFUNDED if refunded else CommissionReason.NO_RULE
     if frozen is not None:
         return CommissionReason(frozen.value)
@@ -213,12 +221,20 @@ def _reason(
 
 @dataclass(frozen=True, slots=True)
 class LineShare:
-    """What one line earns. rule_index: place in the version's rules, None where no rule matches."""
+    """What one line earns. parts: by component; none where no rule speaks for it, or it is excluded."""
 
     line: NetLine
-    rule_index: int | None
-    exact: Fraction
-    commission_minor: int
+    parts: tuple[Part, ...]
+    excluded: bool = False
+
+    @property
+    def exact(self) -> Fraction:
+        """In minor units, before rounding; between 0 and what is left of the line."""
+        return sum((part.exact for part in self.parts), Fraction(0))
+
+    @property
+    def commission_minor(self) -> int:
+        return round_half_away(self.exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +242,12 @@ class Quote:
     """What one version of the terms gives for one order."""
 
     version: ProgramVersion
+    order: Situation
     shares: list[LineShare]
-    currency: str
-    cap_minor: int | None
+
+    @property
+    def cap_minor(self) -> int | None:
+        return self.version.terms.cap_minor(self.order.currency)
 
     @property
     def uncapped_minor(self) -> int:
@@ -250,7 +269,8 @@ class Quote:
                 }
                 for index, quoted in enumerate(considered)
             ],
-            "currency": self.currency,
+            "currency": self.order.currency,
+            "order": self.order.as_json(),
             "base": self.version.terms.base.value,
             "rounding": "line_half_away_from_zero",
             "lines": [self._line_receipt(share) for share in self.shares],
@@ -258,47 +278,70 @@ class Quote:
             "cap_minor": self.cap_minor,
             "voided": voided,
             "target_minor": payable,
+            "borne_by": self._borne_by(payable),
         }
 
+    def _borne_by(self, payable: int) -> JsonObject:
+        shares = [(share.parts, share.commission_minor) for share in self.shares]
+        return by_funder(self.version.terms.rules, shares, payable)
+
     def _line_receipt(self, share: LineShare) -> JsonObject:
-        rule = None if share.rule_index is None else self.version.terms.rules[share.rule_index]
-        rate = percent_of(rule.rate) if isinstance(rule, PercentRule) else None
-        flat = rule.amount_minor(self.currency) if isinstance(rule, FlatRule) else None
+        line = share.line.line
         return {
-            "line_id": share.line.line.id,
-            "sku": share.line.line.sku,
-            "ordered_minor": share.line.line.net_minor,
+            "line_id": line.id,
+            "sku": line.sku,
+            "category": line.category,
+            "quantity": line.quantity,
+            "ordered_minor": line.net_minor,
             "refunded_minor": share.line.refunded_minor,
             "base_minor": share.line.net_minor,
-            "rule": share.rule_index,
-            "rate": rate,
-            "flat_minor": flat,
+            "excluded": share.excluded,
+            "parts": [self._part_receipt(part) for part in share.parts],
             "exact_minor": str(share.exact),
             "commission_minor": share.commission_minor,
         }
 
+    def _part_receipt(self, part: Part) -> JsonObject:
+        rules = self.version.terms.rules
+        return {
+            "component": part.component,
+            "funder": rules[part.index].funder,
+            "rule": part.index,
+            **_pays(rules[part.index], self.order.currency),
+            "exact_minor": str(part.exact),
+            "candidates": [
+                {
+                    "rule": candidate.index,
+                    "plan": rules[candidate.index].plan.value,
+                    "priority": -rules[candidate.index].rank(candidate.index)[1],
+                    "exact_minor": str(candidate.exact),
+                    "standing": candidate.standing.value,
+                }
+                for candidate in part.candidates
+            ],
+        }
 
-def quote(version: ProgramVersion, lines: list[NetLine], currency: str) -> Quote:
-    """Apply one version's rules to net goods lines: each line is rounded once, then the order is capped."""
-    shares = []
-    for line in lines:
-        found = version.terms.rule_for(line.line)
-        exact = Fraction(0) if found is None else earned(line.net_minor, found[1], currency)
-        shares.append(LineShare(line, found[0] if found else None, exact, round_half_away(exact)))
-    return Quote(version, shares, currency, version.terms.cap_minor(currency))
 
-
-def earned(base_minor: int, rule: Rule, currency: str) -> Fraction:
-    """Exact commission on one line in minor units, before rounding; between 0 and base_minor."""
-    if base_minor <= 0:
-        return Fraction(0)
-    match rule:
-        case PercentRule(rate=rate):
-            return base_minor * rate
-        case FlatRule():
-            return Fraction(min(rule.amount_minor(currency), base_minor))
+def _pays(rule: Rule, currency: str) -> JsonObject:
+    match rule.pays:
+        case Percent(rate):
+            return {"rate": percent_of(rate), "flat_minor": None, "per": None}
+        case Flat(per=per):
+            return {"rate": None, "flat_minor": rule.pays.amount_minor(currency), "per": per.value}
         case _:
-            assert_never(rule)
+            assert_never(rule.pays)
+
+
+def quote(version: ProgramVersion, lines: list[NetLine], order: Situation) -> Quote:
+    """Apply one version's rules to net goods lines: each line is rounded once, then the order is capped."""
+    terms = version.terms
+    excluded = [terms.excludes(line, order) for line in lines]
+    earning = [line for line, out in zip(lines, excluded, strict=True) if not out]
+    parts = iter(exact_shares(terms.rules, earning, order))
+    shares = [
+        LineShare(line, () if out else next(parts), excluded=out) for line, out in zip(lines, excluded, strict=True)
+    ]
+    return Quote(version, order, shares)
 
 
 class EntryKind(StrEnum):

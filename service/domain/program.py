@@ -1,20 +1,28 @@
 """Programmes: typed terms in numbered, immutable versions, and which versions speak for an order."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Self, assert_never
+from typing import Any, Self
 from uuid import UUID
 
 from service.domain.errors import BackDated, InvalidTerms
-from service.domain.money import AMOUNT_MAX_MINOR, exponent
-from service.domain.order import Line, Milestone
+from service.domain.order import Milestone, NetLine
+from service.domain.rules import (
+    Amounts,
+    Condition,
+    Rule,
+    Situation,
+    amounts_json,
+    amounts_of,
+    condition_json,
+    condition_of,
+    holds,
+    rule_json,
+    rule_of,
+)
 from service.domain.settlement import Approval, RollingSettlement
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -22,44 +30,6 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 the version in force when an order was placed is known before any webhook about it can arrive."""
 
 JsonObject = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Which goods lines a rule speaks for: any of the SKUs or any of the categories; with neither, all."""
-
-    skus: frozenset[str] = frozenset()
-    categories: frozenset[str] = frozenset()
-
-    def holds(self, line: Line) -> bool:
-        if not self.skus and not self.categories:
-            return True
-        return line.sku in self.skus or line.category in self.categories
-
-
-@dataclass(frozen=True, slots=True)
-class PercentRule:
-    """A share of each line's base. rate: Fraction(1, 8) for "12.5" percent."""
-
-    rate: Fraction
-    match: Match = Match()
-
-
-@dataclass(frozen=True, slots=True)
-class FlatRule:
-    """A fixed amount for each line with something left of it, never more than what is left.
-
-    amounts_minor: by currency; a line in another currency earns nothing by this rule.
-    """
-
-    amounts_minor: tuple[tuple[str, int], ...]
-    match: Match = Match()
-
-    def amount_minor(self, currency: str) -> int:
-        return dict(self.amounts_minor).get(currency, 0)
-
-
-Rule = PercentRule | FlatRule
 
 
 class Base(StrEnum):
@@ -100,32 +70,33 @@ class AttributionTerms:
 class Terms:
     """What a programme promises.
 
-    rules: the first that matches a line pays it. caps_minor: the most one order earns, by currency.
-    payout_minimums_minor: smallest balance that is paid out, by currency. notice_days: how long an enrolled
+    rules: see `exact_shares`. exclude: lines of which any of these is true earn nothing. caps_minor: the most one order
+    earns, by currency. payout_minimums_minor: smallest balance that is paid out, by currency. notice_days: how long an enrolled
     affiliate keeps these terms after worse ones replace them.
     """
 
     rules: tuple[Rule, ...]
     base: Base = Base.NET
-    caps_minor: tuple[tuple[str, int], ...] = ()
+    exclude: tuple[Condition, ...] = ()
+    caps_minor: Amounts = ()
     attribution: AttributionTerms = field(default_factory=AttributionTerms)
     settlement: RollingSettlement = field(default_factory=lambda: RollingSettlement(Milestone.PAID, 14))
-    payout_minimums_minor: tuple[tuple[str, int], ...] = ()
+    payout_minimums_minor: Amounts = ()
     notice_days: int = 30
 
     def cap_minor(self, currency: str) -> int | None:
         return dict(self.caps_minor).get(currency)
 
-    def rule_for(self, line: Line) -> tuple[int, Rule] | None:
-        """(place in `rules`, rule) of the first rule that speaks for a line."""
-        return next(((index, rule) for index, rule in enumerate(self.rules) if rule.match.holds(line)), None)
+    def excludes(self, line: NetLine, order: Situation) -> bool:
+        return any(holds(condition, line, order) for condition in self.exclude)
 
     def as_json(self) -> JsonObject:
         """The terms as the API shows them and the database keeps them."""
         return {
-            "rules": [_rule_json(rule) for rule in self.rules],
+            "rules": [rule_json(rule) for rule in self.rules],
             "base": self.base.value,
-            "cap_per_order": _amounts_json(self.caps_minor),
+            **({"exclude": [condition_json(each) for each in self.exclude]} if self.exclude else {}),
+            "cap_per_order": amounts_json(self.caps_minor),
             "attribution": {
                 "window_days": self.attribution.window_days,
                 "model": self.attribution.model.value,
@@ -138,7 +109,7 @@ class Terms:
                 "hold_days": self.settlement.hold_days,
                 "approval": self.settlement.approval.value,
             },
-            "payout_minimums": _amounts_json(self.payout_minimums_minor),
+            "payout_minimums": amounts_json(self.payout_minimums_minor),
             "notice_days": self.notice_days,
         }
 
@@ -147,9 +118,10 @@ class Terms:
         """Terms from `as_json`. Raises InvalidTerms, UnknownCurrency when a person wrote something else."""
         attribution, settlement = stored["attribution"], stored["settlement"]
         terms = cls(
-            rules=tuple(_rule_of(rule) for rule in stored["rules"]),
+            rules=tuple(rule_of(rule) for rule in stored["rules"]),
             base=Base(stored["base"]),
-            caps_minor=_amounts_of(stored["cap_per_order"]),
+            exclude=tuple(condition_of(each) for each in stored.get("exclude", ())),
+            caps_minor=amounts_of(stored["cap_per_order"]),
             attribution=AttributionTerms(
                 window_days=attribution["window_days"],
                 model=Model(attribution["model"]),
@@ -161,74 +133,12 @@ class Terms:
                 hold_days=settlement["hold_days"],
                 approval=Approval(settlement["approval"]),
             ),
-            payout_minimums_minor=_amounts_of(stored["payout_minimums"]),
+            payout_minimums_minor=amounts_of(stored["payout_minimums"]),
             notice_days=stored["notice_days"],
         )
         if not terms.rules:
             raise InvalidTerms("A programme needs at least one rule; a rule without match speaks for every line.")
         return terms
-
-
-_RATE = re.compile(r"(100|[0-9]{1,2})(\.[0-9]{1,6})?")
-
-
-def rate_of(percent: str) -> Fraction:
-    """Fraction from percent in decimal notation: rate_of("12.5") is 1/8. Raises InvalidTerms outside 0 to 100."""
-    if not _RATE.fullmatch(percent) or Decimal(percent) > 100:
-        raise InvalidTerms(
-            f"{percent[:20]!r} is not a rate: percent from 0 to 100, at most six decimals, such as 12.5."
-        )
-    return Fraction(percent) / Fraction(100)
-
-
-@lru_cache(maxsize=4096)
-def percent_of(rate: Fraction) -> str:
-    """The shortest decimal notation of a rate in percent."""
-    percent = rate * Fraction(100)
-    written = format(Decimal(percent.numerator) / Decimal(percent.denominator), "f")
-    return written.rstrip("0").rstrip(".") if "." in written else written
-
-
-def _rule_json(rule: Rule) -> JsonObject:
-    match = {"skus": sorted(rule.match.skus), "categories": sorted(rule.match.categories)}
-    match rule:
-        case PercentRule(rate=rate):
-            return {"kind": "percent", "rate": percent_of(rate), "match": match}
-        case FlatRule(amounts_minor=amounts):
-            return {"kind": "flat", "amounts": _amounts_json(amounts), "match": match}
-        case _:
-            assert_never(rule)
-
-
-def _rule_of(stored: JsonObject) -> Rule:
-    match = Match(frozenset(stored["match"]["skus"]), frozenset(stored["match"]["categories"]))
-    match stored["kind"]:
-        case "percent":
-            return PercentRule(rate_of(stored["rate"]), match)
-        case "flat":
-            amounts = _amounts_of(stored["amounts"])
-            if not amounts:
-                raise InvalidTerms("A flat rule needs an amount in at least one currency.")
-            return FlatRule(amounts, match)
-        case other:
-            raise InvalidTerms(f"{other!r} is not a rule kind; use percent or flat.")
-
-
-def _amounts_json(amounts: tuple[tuple[str, int], ...]) -> list[JsonObject]:
-    return [{"amount_minor": amount, "currency": currency} for currency, amount in amounts]
-
-
-def _amounts_of(stored: Sequence[JsonObject]) -> tuple[tuple[str, int], ...]:
-    amounts: dict[str, int] = {}
-    for entry in stored:
-        currency, amount = entry["currency"], entry["amount_minor"]
-        exponent(currency)
-        if currency in amounts:
-            raise InvalidTerms(f"{currency} is named twice in one list of amounts.")
-        if not 0 <= amount <= AMOUNT_MAX_MINOR:
-            raise InvalidTerms(f"{amount} is not an amount between 0 and the largest accepted.")
-        amounts[currency] = amount
-    return tuple(sorted(amounts.items()))
 
 
 @dataclass(frozen=True, slots=True)

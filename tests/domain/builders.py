@@ -5,6 +5,7 @@ Days count from the day the order was placed: `day(3)` is three days later, `day
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from service.domain.attribution import Identities
@@ -37,17 +38,13 @@ from service.domain.order import (
 from service.domain.program import (
     AttributionTerms,
     DatedInputs,
-    FlatRule,
-    Match,
     Owner,
-    PercentRule,
     ProgramVersion,
-    Rule,
     Since,
     Terms,
     Traceable,
-    rate_of,
 )
+from service.domain.rules import Condition, Flat, Match, Per, Percent, Rule, rate_of
 from service.domain.settlement import RollingSettlement
 
 MERCHANT = UUID(int=0xE)
@@ -68,12 +65,19 @@ def utc(text: str) -> datetime:
 # Terms
 
 
-def percent(rate: str = "10", *, skus: Iterable[str] = (), categories: Iterable[str] = ()) -> PercentRule:
-    return PercentRule(rate_of(rate), Match(frozenset(skus), frozenset(categories)))
+def percent(rate: str = "10", *, skus: Iterable[str] = (), categories: Iterable[str] = (), **more: Any) -> Rule:
+    return Rule(Percent(rate_of(rate)), Match(frozenset(skus), frozenset(categories)), **more)
 
 
-def flat(amounts_minor: Mapping[str, int], *, skus: Iterable[str] = (), categories: Iterable[str] = ()) -> FlatRule:
-    return FlatRule(tuple(sorted(amounts_minor.items())), Match(frozenset(skus), frozenset(categories)))
+def flat(
+    amounts_minor: Mapping[str, int],
+    *,
+    skus: Iterable[str] = (),
+    categories: Iterable[str] = (),
+    per: Per = Per.LINE,
+    **more: Any,
+) -> Rule:
+    return Rule(Flat(tuple(sorted(amounts_minor.items())), per), Match(frozenset(skus), frozenset(categories)), **more)
 
 
 def a_version(
@@ -82,6 +86,7 @@ def a_version(
     since: datetime | None = None,
     program: UUID = PROGRAM,
     cap: Mapping[str, int] | None = None,
+    exclude: Iterable[Condition] = (),
     attribution: AttributionTerms | None = None,
     settlement: RollingSettlement | None = None,
     notice_days: int = 30,
@@ -89,6 +94,7 @@ def a_version(
     """A version of 10 percent, in force for a hundred days, payable 14 days after payment."""
     terms = Terms(
         rules=rules or (percent("10"),),
+        exclude=tuple(exclude),
         caps_minor=tuple(sorted((cap or {}).items())),
         attribution=attribution or AttributionTerms(),
         settlement=settlement or RollingSettlement(Milestone.PAID, 14),
@@ -122,8 +128,16 @@ def a_shop(*versions: ProgramVersion, **attribution: object) -> DatedInputs:
 # Orders
 
 
-def a_line(net: int = 10_000, *, id: str = "1", sku: str = "", category: str = "", goods: bool = True) -> Line:  # noqa: A002 # the field's name
-    return Line(id, sku, net, category=category, goods=goods)
+def a_line(
+    net: int = 10_000,
+    *,
+    id: str = "1",  # noqa: A002 # the field's name
+    sku: str = "",
+    quantity: str = "1",
+    category: str = "",
+    goods: bool = True,
+) -> Line:
+    return Line(id, sku, net, quantity, category, goods)
 
 
 def lines(*nets: int) -> tuple[Line, ...]:

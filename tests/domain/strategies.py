@@ -17,6 +17,7 @@ from service.domain.order import (
     OrderSnapshot,
     RefundFact,
     Touch,
+    TouchKind,
     decision_fact,
     dispute_fact,
     hold_fact,
@@ -24,7 +25,25 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
-from service.domain.program import FlatRule, Match, PercentRule, Rule
+from service.domain.rules import (
+    Between,
+    CategoryIn,
+    Condition,
+    CouponIn,
+    Flat,
+    LineAmount,
+    Match,
+    Measure,
+    OrderAmount,
+    Per,
+    Percent,
+    Placed,
+    Plan,
+    Rule,
+    SkuIn,
+    TouchIn,
+    When,
+)
 from tests.domain.builders import ANN, ANNS_LINK, BEN, BENS_LINK, NOBODY, a_click, a_coupon, day
 
 
@@ -122,7 +141,39 @@ matches = st.builds(
     skus=st.frozensets(st.sampled_from(["MUG", "TEA"])),
     categories=st.frozensets(st.sampled_from(["tea"])),
 )
-rules: st.SearchStrategy[Rule] = st.one_of(
-    st.builds(PercentRule, rates, matches),
-    st.builds(FlatRule, amounts.map(lambda amount: (("USD", amount),)), matches),
+plain_rules: st.SearchStrategy[Rule] = st.one_of(
+    st.builds(lambda rate, match: Rule(Percent(rate), match), rates, matches),
+    st.builds(lambda amount, match: Rule(Flat((("USD", amount),)), match), amounts, matches),
 )
+"""Percent or a flat amount for each line, and nothing else."""
+
+some_amounts = amounts.map(lambda amount: (("USD", amount),))
+conditions: st.SearchStrategy[Condition] = st.one_of(
+    st.builds(SkuIn, st.frozensets(st.sampled_from(["MUG", "TEA"]), min_size=1)),
+    st.builds(CategoryIn, st.just(frozenset({"tea"}))),
+    st.builds(LineAmount, st.builds(Between, some_amounts, st.just(()), st.sampled_from(Measure))),
+    st.builds(OrderAmount, st.builds(Between, st.just(()), some_amounts, st.sampled_from(Measure))),
+    st.builds(Placed, times),
+    st.builds(TouchIn, st.just(frozenset({TouchKind.COUPON}))),
+    st.builds(CouponIn, st.just(frozenset({"ann10"}))),
+)
+
+
+@st.composite
+def _rules(draw: st.DrawFn) -> Rule:
+    pays = draw(st.one_of(st.builds(Percent, rates), st.builds(Flat, some_amounts, st.sampled_from(Per))))
+    can_be_capped = isinstance(pays, Percent) or pays.per is not Per.ORDER
+    return Rule(
+        pays,
+        draw(matches),
+        When(*(tuple(draw(st.lists(conditions, max_size=1))) for _ in range(3))),
+        draw(st.sampled_from(Plan)),
+        draw(st.none() | st.integers(-2, 2)),
+        draw(st.sampled_from(["base", "bonus"])),
+        draw(st.sampled_from(["merchant", "brand"])),
+        draw(some_amounts) if can_be_capped and draw(st.booleans()) else (),
+    )
+
+
+rules = _rules()
+"""Everything a rule can be."""

@@ -28,13 +28,15 @@ from service.domain.commission import (
 )
 from service.domain.errors import InvariantBroken
 from service.domain.order import DecisionKind, Fact, Line, Milestone, NetLine, OrderSnapshot
-from service.domain.program import ProgramVersion, Rule, Since
+from service.domain.program import ProgramVersion, Since
+from service.domain.rules import Rule, Situation
 from service.domain.settlement import Approval, RollingSettlement
 from tests.domain import strategies
 from tests.domain.builders import (
     ANN,
     BEN,
     NOBODY,
+    PLACED,
     PROGRAM,
     a_coupon,
     a_credit,
@@ -71,11 +73,12 @@ def by_hand(receipt: Mapping[str, Any]) -> int:
         base = line["ordered_minor"] - line["refunded_minor"]
         assert base == line["base_minor"]
         earned = 0
-        if base > 0 and line["rate"] is not None:
-            share = Decimal(base) * Decimal(line["rate"]) * Decimal("0.01")
-            earned = int(share.quantize(Decimal(1), ROUND_HALF_UP))
-        elif base > 0 and line["flat_minor"] is not None:
-            earned = min(base, line["flat_minor"])
+        for part in line["parts"]:
+            if base > 0 and part["rate"] is not None:
+                share = Decimal(base) * Decimal(part["rate"]) * Decimal("0.01")
+                earned = int(share.quantize(Decimal(1), ROUND_HALF_UP))
+            elif base > 0:
+                earned = min(base, part["flat_minor"])
         assert earned == line["commission_minor"]
         total += earned
     assert total == receipt["sum_of_lines_minor"]
@@ -158,7 +161,7 @@ def test_what_an_order_earns(version: ProgramVersion, order: OrderSnapshot, even
 
 @examples(200)
 @given(
-    st.lists(strategies.rules, min_size=1, max_size=3),
+    st.lists(strategies.plain_rules, min_size=1, max_size=3),
     strategies.snapshots,
     st.lists(strategies.refund_facts, max_size=3),
     st.one_of(st.none(), strategies.amounts),
@@ -180,7 +183,9 @@ def test_a_commission_lies_between_nothing_and_what_is_left_and_its_receipt_prov
 @examples(150)
 @given(strategies.rules, st.lists(strategies.lines, min_size=1, max_size=5))
 def test_rounding_moves_a_line_by_half_a_minor_unit_at_most(rule: Rule, ordered: list[Line]) -> None:
-    quoted = quote(a_version(rule), [NetLine(line, 0) for line in ordered], USD)
+    order = Situation(PLACED, USD, sum(line.net_minor for line in ordered), sum(line.net_minor for line in ordered))
+
+    quoted = quote(a_version(rule), [NetLine(line, 0) for line in ordered], order)
 
     for share in quoted.shares:
         assert abs(share.commission_minor - share.exact) * 2 <= 1
@@ -249,26 +254,51 @@ def test_the_receipt_names_everything_needed_to_recompute_it() -> None:
         "program_version": 7,
         "versions_considered": [{"version": 7, "standing": "in_force", "total_minor": 200}],
         "currency": "USD",
+        "order": {
+            "placed_at": order.placed_at.isoformat(), "ordered_minor": 2_599, "left_minor": 1_599, "touch": "coupon",
+            "coupon": "ann10",
+        },
         "base": "net",
         "rounding": "line_half_away_from_zero",
         "lines": [
             {
-                "line_id": "1", "sku": "MUG", "ordered_minor": 1_999, "refunded_minor": 1_000, "base_minor": 999, "rule": 0,
-                "rate": "12.5", "flat_minor": None, "exact_minor": "999/8", "commission_minor": 125,
+                "line_id": "1", "sku": "MUG", "category": "", "quantity": "1", "ordered_minor": 1_999,
+                "refunded_minor": 1_000, "base_minor": 999, "excluded": False,
+                "parts": [
+                    {
+                        "component": "base", "funder": "merchant", "rule": 0, "rate": "12.5", "flat_minor": None,
+                        "per": None, "exact_minor": "999/8",
+                        "candidates": [
+                            {"rule": 0, "plan": "open", "priority": 0, "exact_minor": "999/8", "standing": "counts"}
+                        ],
+                    }
+                ],
+                "exact_minor": "999/8", "commission_minor": 125,
             },
             {
-                "line_id": "2", "sku": "", "ordered_minor": 500, "refunded_minor": 0, "base_minor": 500, "rule": 1,
-                "rate": None, "flat_minor": 75, "exact_minor": "75", "commission_minor": 75,
+                "line_id": "2", "sku": "", "category": "tea", "quantity": "1", "ordered_minor": 500,
+                "refunded_minor": 0, "base_minor": 500, "excluded": False,
+                "parts": [
+                    {
+                        "component": "base", "funder": "merchant", "rule": 1, "rate": None, "flat_minor": 75,
+                        "per": "line", "exact_minor": "75",
+                        "candidates": [
+                            {"rule": 1, "plan": "open", "priority": -1, "exact_minor": "75", "standing": "counts"}
+                        ],
+                    }
+                ],
+                "exact_minor": "75", "commission_minor": 75,
             },
             {
-                "line_id": "3", "sku": "", "ordered_minor": 100, "refunded_minor": 0, "base_minor": 100, "rule": None,
-                "rate": None, "flat_minor": None, "exact_minor": "0", "commission_minor": 0,
+                "line_id": "3", "sku": "", "category": "", "quantity": "1", "ordered_minor": 100, "refunded_minor": 0,
+                "base_minor": 100, "excluded": False, "parts": [], "exact_minor": "0", "commission_minor": 0,
             },
         ],
         "sum_of_lines_minor": 200,
         "cap_minor": 900,
         "voided": False,
         "target_minor": 200,
+        "borne_by": {"merchant": 200},
     }  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from service.domain.order import Milestone
 from service.domain.program import (
     AttributionTerms,
     DatedInputs,
-    Match,
     Model,
     Owner,
     Precedence,
@@ -26,13 +25,12 @@ from service.domain.program import (
     Traceable,
     check_start,
     in_force,
-    percent_of,
-    rate_of,
     versions_for,
 )
+from service.domain.rules import percent_of, rate_of
 from service.domain.settlement import Approval, RollingSettlement
 from tests.domain import strategies
-from tests.domain.builders import ANN, BEN, PROGRAM, a_line, a_shop, a_version, day, flat, percent, utc
+from tests.domain.builders import ANN, BEN, PROGRAM, a_shop, a_version, day, flat, percent, utc
 from tests.domain.strategies import examples
 
 
@@ -69,36 +67,6 @@ def test_writing_a_rate_and_reading_it_back_changes_nothing(millionths: int) -> 
     rate = Fraction(millionths, 100_000_000)
 
     assert rate_of(percent_of(rate)) == rate
-
-
-def test_the_first_rule_that_matches_a_line_pays_it() -> None:
-    terms = a_version(
-        percent("20", skus=["MUG"]), percent("5", categories=["tea"]), flat({"USD": 50}, skus=["MUG", "POT"])
-    ).terms
-
-    def place(**of_line: str) -> int | None:
-        found = terms.rule_for(a_line(**of_line))  # type: ignore[arg-type] # sku or category
-        return found[0] if found else None
-
-    assert place(sku="MUG", category="tea") == 0
-    assert place(sku="BAG", category="tea") == 1
-    assert place(sku="POT") == 2
-    assert place(sku="HAT") is None
-
-
-@pytest.mark.parametrize(
-    ("match", "holds"),
-    [
-        pytest.param(Match(), True, id="neither: every line"),
-        pytest.param(Match(skus=frozenset({"MUG"})), True, id="its sku"),
-        pytest.param(Match(skus=frozenset({"POT"})), False, id="another sku"),
-        pytest.param(Match(categories=frozenset({"tea"})), True, id="its category"),
-        pytest.param(Match(frozenset({"POT"}), frozenset({"tea"})), True, id="either is enough"),
-        pytest.param(Match(frozenset({"mug"})), False, id="case matters"),
-    ],
-)
-def test_a_match_is_any_of_its_skus_or_categories(match: Match, holds: bool) -> None:
-    assert match.holds(a_line(sku="MUG", category="tea")) is holds
 
 
 def test_terms_survive_their_json() -> None:

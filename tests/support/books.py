@@ -27,7 +27,8 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
-from service.domain.program import PercentRule, Terms, rate_of
+from service.domain.program import Terms
+from service.domain.rules import Percent, Rule, rate_of
 from service.infra.clock import utc_now
 from service.infra.db import fetch, read_session, run_unit, unit_of_work
 from service.infra.ids import new_id
@@ -45,7 +46,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def ten_percent(**changes: Any) -> Terms:
-    return Terms(rules=(PercentRule(rate_of("10")),), **changes)
+    return Terms(rules=(Rule(Percent(rate_of("10"))),), **changes)
 
 
 @dataclass

@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.domain.program import PercentRule, Terms, rate_of
+from service.domain.program import Terms
+from service.domain.rules import Percent, Rule, rate_of
 from service.infra.db import run_unit, unit_of_work
 from service.infra.ids import new_id
 from service.infra.security import Security
@@ -217,7 +218,7 @@ def a_shop_with_everything(engine: Engine) -> ToldShop:
     ben, cat = shop.a_koc("BEN", email="ben@mail.example"), shop.a_koc("CAT")
     shop.a_koc("DAN")
     # The second terms pay double for what is ordered in the last week.
-    books.version(2, Terms(rules=(PercentRule(rate_of("20")),)), valid_from=shop.ago(days=7))
+    books.version(2, Terms(rules=(Rule(Percent(rate_of("20"))),)), valid_from=shop.ago(days=7))
     # What comes first, late, twice, changed, unread.
     shop.refund("refund first", "10.00", "r-1")
     shop.order("refund first")
