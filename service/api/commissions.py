@@ -15,6 +15,7 @@ from service.api.bulk import ITEMS_MAX, Batch, BulkView
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, PageQuery, Paging, page
+from service.api.terms import TermsDocument
 from service.api.views import (
     AffiliateId,
     Body,
@@ -143,9 +144,10 @@ class ReceiptView(View):
 
     commission: CommissionView
     receipt: dict[str, Any]
-    """Version, base, lines with rule, rate and exact share, rounding, cap, and the versions considered. Empty where
-    nothing is earned."""
-    terms: dict[str, Any] | None
+    """Version, what rules could ask of the order, lines with each component's rule, rate and exact share and the rules it
+    beat, rounding, cap, who bears it, and the versions considered. Empty where nothing is earned. With `terms` it can be
+    computed again: `POST /v1/receipts/verify`."""
+    terms: TermsDocument | None
     """The programme's terms of that version."""
     entries: list[EntryView]
     """Every difference booked, oldest first."""
@@ -399,7 +401,7 @@ def receipt_of(session: Session, merchant_id: UUID, row: Row[Any]) -> ReceiptVie
     return ReceiptView(
         commission=CommissionView.of(row),
         receipt=told.receipt,
-        terms=told.terms,
+        terms=None if told.terms is None else TermsDocument.of(told.terms),
         entries=_entries(session, merchant_id, row),
     )
 

@@ -20,7 +20,8 @@ from service.api.commissions import (
 )
 from service.api.deps import AffiliateCaller, AffiliateKey, ReadSession, Services
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.programs import TermsDocument, in_force
+from service.api.programs import in_force
+from service.api.terms import TermsDocument
 from service.api.views import (
     WRITTEN_INTEGER,
     AffiliateId,

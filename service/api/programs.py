@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
-from pydantic import ConfigDict, Field, Strict
+from pydantic import Field, Strict
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -18,18 +18,14 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
 from service.api.problems import taken
-from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, MoneyBody, Name, ProgramId, Text, View
+from service.api.terms import TermsDocument
+from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, Name, ProgramId, Text, View
 from service.domain.errors import Conflict, InvalidTerms, Missing
-from service.domain.order import Milestone
-from service.domain.program import Base, Model, Precedence, SelfPurchase, Terms
-from service.domain.settlement import Approval
 from service.infra.ids import encode, new_id
 from service.tables.programs import ProgramRow, ProgramVersionRow
 from service.tracking.redirect import canonical_domain, canonical_url
 
 router = APIRouter(tags=["programs"])
-
-_DAYS_MAX = 3653
 
 
 class VersionTaken(Conflict):
@@ -44,84 +40,6 @@ class TermsDiffer(Conflict):
 
     code = "program-terms-differ"
     title = "The programme has other terms"
-
-
-class _Document(Body):
-    """A part of terms: written with defaults, shown complete."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
-
-Days = Annotated[int, Strict(), Field(ge=0, le=_DAYS_MAX)]
-Words = Annotated[tuple[Name, ...], Field(max_length=1000)]
-Amounts = Annotated[tuple[MoneyBody, ...], Field(max_length=50)]
-
-
-class MatchDocument(_Document):
-    """Which goods lines a rule speaks for: any of the SKUs or any of the categories; with neither, all."""
-
-    skus: Words = ()
-    categories: Words = ()
-
-
-class PercentRuleDocument(_Document):
-    """A share of each line's base."""
-
-    kind: Literal["percent"]
-    rate: Annotated[str, Strict(), Field(max_length=12, examples=["12.5"])]
-    """Percent from 0 to 100 in decimal notation, at most six decimals."""
-    match: MatchDocument = MatchDocument()
-
-
-class FlatRuleDocument(_Document):
-    """A fixed amount for each line, never more than what is left of it."""
-
-    kind: Literal["flat"]
-    amounts: Annotated[list[MoneyBody], Field(min_length=1, max_length=50)]
-    """One per currency; a line in another currency earns nothing by this rule."""
-    match: MatchDocument = MatchDocument()
-
-
-class AttributionDocument(_Document):
-    """Who may have brought an order."""
-
-    window_days: Days = 30
-    """Longest time from click to order that still counts."""
-    model: Model = Model.LAST
-    precedence: Precedence = Precedence.COUPON
-    self_purchase: SelfPurchase = SelfPurchase.REJECT
-
-
-class RollingDocument(_Document):
-    """Payable some days after a milestone; time in dispute does not count."""
-
-    kind: Literal["rolling"] = "rolling"
-    start: Milestone = Milestone.PAID
-    hold_days: Days = 14
-    approval: Approval = Approval.AUTOMATIC
-
-
-class TermsDocument(_Document):
-    """What a programme promises."""
-
-    rules: Annotated[
-        list[Annotated[PercentRuleDocument | FlatRuleDocument, Field(discriminator="kind")]],
-        Field(min_length=1, max_length=100),
-    ]
-    """The first that matches a line pays it."""
-    base: Base = Base.NET
-    cap_per_order: Amounts = ()
-    """The most one order earns, by currency."""
-    attribution: AttributionDocument = AttributionDocument()
-    settlement: RollingDocument = RollingDocument()
-    payout_minimums: Amounts = ()
-    """The smallest balance that is paid out, by currency."""
-    notice_days: Days = 30
-    """How long an enrolled affiliate keeps these terms after worse ones replace them."""
-
-    def terms(self) -> Terms:
-        """Return the terms. Raises InvalidTerms, UnknownCurrency."""
-        return Terms.of_json(self.model_dump(mode="json"))
 
 
 Domains = Annotated[

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -40,7 +40,7 @@ class Situation:
 
     def as_json(self) -> JsonObject:
         return {
-            "placed_at": self.placed_at.isoformat(),
+            "placed_at": self.placed_at.astimezone(UTC).isoformat(),
             "ordered_minor": self.ordered_minor,
             "left_minor": self.left_minor,
             "touch": None if self.touch is None else self.touch.value,
@@ -150,7 +150,7 @@ class When:
     none: tuple[Condition, ...] = ()
 
     def objection(self, line: NetLine, order: Situation) -> str | None:
-        """What keeps it from being true, as a pointer into the written form ("all/1"); None where it is."""
+        """What keeps it from being true, such as "all/1"; None where it is."""
         for place, condition in enumerate(self.every):
             if not holds(condition, line, order):
                 return f"all/{place}"
@@ -240,8 +240,11 @@ class Rule:
         return (_RANK[self.plan], index if self.priority is None else -self.priority)
 
     def objection(self, line: NetLine, order: Situation) -> str | None:
-        """What keeps the rule from speaking for a line; None where it does."""
-        return self.when.objection(line, order) if self.match.holds(line.line) else "match"
+        """What keeps the rule from speaking for a line, as a pointer into its written form; None where it does."""
+        if not self.match.holds(line.line):
+            return "match"
+        objection = self.when.objection(line, order)
+        return None if objection is None else f"when/{objection}"
 
 
 class Standing(StrEnum):

@@ -8,23 +8,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from service.api.programs import TermsDocument
+from service.api.terms import TermsDocument
 from service.domain.money import EXPONENTS
 from service.domain.program import Terms
 from tests.support.shop import Json, Shop
 
+ALWAYS: Json = {"all": [], "any": [], "not": []}
+PLAIN: Json = {
+    "name": "", "match": {"skus": [], "categories": []}, "when": ALWAYS, "plan": "open", "priority": None,
+    "component": "base", "funder": "merchant", "cap_per_line": [],
+}  # fmt: skip
+USD_50: list[Json] = [{"amount_minor": 5000, "currency": "USD"}]
 FULL: Json = {
     "rules": [
-        {"kind": "percent", "rate": "12.5", "match": {"skus": ["a", "b"], "categories": []}},
         {
+            **PLAIN,
+            "kind": "percent",
+            "rate": "12.5",
+            "name": "Launch",
+            "match": {"skus": ["a", "b"], "categories": []},
+            "when": {
+                "all": [
+                    {"on": "order_amount", "at_least": USD_50, "below": [], "of": "left"},
+                    {"on": "placed", "from": "2026-11-11T00:00:00Z", "until": None},
+                ],
+                "any": [{"on": "touch", "in": ["click"]}, {"on": "coupon", "in": ["launch"]}],
+                "not": [
+                    {"on": "category", "in": ["gift"]},
+                    {"on": "sku", "in": ["z"]},
+                    {"on": "line_amount", "at_least": [], "below": USD_50, "of": "ordered"},
+                ],
+            },
+            "plan": "target",
+            "priority": 3,
+            "component": "bonus",
+            "funder": "brand",
+            "cap_per_line": USD_50,
+        },
+        {
+            **PLAIN,
             "kind": "flat",
             "amounts": [{"amount_minor": 25000, "currency": "VND"}],
+            "per": "unit",
             "match": {"skus": [], "categories": ["serum"]},
         },
-        {"kind": "percent", "rate": "0", "match": {"skus": [], "categories": []}},
+        {**PLAIN, "kind": "percent", "rate": "0"},
     ],
     "base": "net",
-    "cap_per_order": [{"amount_minor": 5000, "currency": "USD"}],
+    "exclude": [{"on": "sku", "in": ["gift-card"]}],
+    "cap_per_order": USD_50,
     "attribution": {"window_days": 7, "model": "first", "precedence": "time", "self_purchase": "allow"},
     "settlement": {"kind": "rolling", "start": "delivered", "hold_days": 30, "approval": "manual"},
     "payout_minimums": [{"amount_minor": 1000, "currency": "USD"}],
@@ -83,6 +115,11 @@ def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
         ({"rules": [{"kind": "percent", "rate": 10}]}, "#/terms/rules/0/percent/rate"),
         ({"rules": [{"kind": "percent", "rate": "10", "cap": 1}]}, "#/terms/rules/0/percent/cap"),
         ({"rules": [{"kind": "flat", "amounts": []}]}, "#/terms/rules/0/flat/amounts"),
+        ({"rules": [{"kind": "flat", "amounts": USD_50, "per": "dozen"}]}, "#/terms/rules/0/flat/per"),
+        ({"rules": [{"kind": "percent", "rate": "10", "plan": "best"}]}, "#/terms/rules/0/percent/plan"),
+        ({"rules": [{"kind": "percent", "rate": "10", "component": "A b"}]}, "#/terms/rules/0/percent/component"),
+        ({"exclude": [{"on": "weather", "in": ["rain"]}]}, "#/terms/exclude/0"),
+        ({"exclude": [{"on": "sku", "in": []}]}, "#/terms/exclude/0/sku/in"),
         ({"base": "gross"}, "#/terms/base"),
         ({"notice_days": "30"}, "#/terms/notice_days"),
         ({"notice_days": -1}, "#/terms/notice_days"),
@@ -260,15 +297,25 @@ amounts = st.lists(
     unique_by=lambda one: one["currency"],
 )
 matches = st.fixed_dictionaries({"skus": st.sets(st.sampled_from("abc")).map(sorted), "categories": st.just([])})
+conditions = st.sampled_from([each for part in FULL["rules"][0]["when"].values() for each in part])
+standings = {
+    "plan": st.sampled_from(["open", "target", "exclusive"]),
+    "priority": st.none() | st.integers(-9, 9),
+    "when": st.fixed_dictionaries({}, optional=dict.fromkeys(ALWAYS, st.lists(conditions, max_size=2))),
+}
 rules = st.one_of(
     st.fixed_dictionaries(
         {
             "kind": st.just("percent"),
             "rate": st.decimals(0, 100, places=3).map(lambda rate: f"{rate:f}"),
             "match": matches,
-        }
+        },
+        optional=standings | {"cap_per_line": amounts},
     ),
-    st.fixed_dictionaries({"kind": st.just("flat"), "amounts": amounts.filter(bool), "match": matches}),
+    st.fixed_dictionaries(
+        {"kind": st.just("flat"), "amounts": amounts.filter(bool), "match": matches},
+        optional=standings | {"per": st.sampled_from(["line", "unit", "order"])},
+    ),
 )
 
 
@@ -282,5 +329,4 @@ def test_any_terms_come_back_from_the_domain_meaning_the_same(
 
     shown = TermsDocument.model_validate(terms.as_json())
 
-    assert Terms.of_json(shown.model_dump(mode="json")) == terms
-    assert shown.model_dump(mode="json") == terms.as_json()
+    assert Terms.of_json(shown.model_dump(mode="json", by_alias=True)) == terms

@@ -260,7 +260,7 @@ def test_a_receipt_recomputes_by_hand(shop: Shop, told: Json) -> None:
     found = shop.get(f"/v1/commissions/{commission['id']}/receipt").json()
 
     [line] = found["receipt"]["lines"]
-    assert (line["ordered_minor"], line["refunded_minor"], line["rate"]) == (10000, 5000, "10")
+    assert (line["ordered_minor"], line["refunded_minor"], line["parts"][0]["rate"]) == (10000, 5000, "10")
     assert line["commission_minor"] == found["receipt"]["target_minor"] == 500
     assert found["terms"]["rules"][0]["rate"] == "10"
     assert [(entry["kind"], entry["amount"]["amount_minor"]) for entry in found["entries"]] == [

@@ -206,7 +206,7 @@ def test_conditions_together(when: When, objection: str | None) -> None:
     [line, _], order = ASKED
 
     assert when.objection(line, order) == objection
-    assert Rule(Percent(Fraction(1, 10)), when=when).objection(line, order) == objection
+    assert Rule(Percent(Fraction(1, 10)), when=when).objection(line, order) == (objection and f"when/{objection}")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ from service.domain.program import (
     Since,
     Traceable,
 )
+from service.domain.rules import Between, OrderAmount, Per, Plan, TouchIn, When
 from service.domain.settlement import Approval, RollingSettlement
 from tests.domain.builders import (
     ANN,
@@ -85,13 +86,23 @@ def _shop(*, before: bool) -> DatedInputs:
         a_version(
             percent("15", skus=["MUG"]),
             percent("7.5"),
+            percent(
+                "11",
+                plan=Plan.TARGET,
+                when=When(
+                    every=(OrderAmount(Between((("USD", 9_000),))),), none=(TouchIn(frozenset({TouchKind.CLICK})),)
+                ),
+                caps_per_line_minor=(("USD", 700),),
+            ),
+            flat({"USD": 100, "EUR": 90}, per=Per.ORDER, component="bonus", funder="brand"),
             number=1,
+            exclude=(OrderAmount(Between((), (("USD", 40),))),),
             cap={"USD": 1_500, "EUR": 1_200},
             settlement=RollingSettlement(Milestone.PAID, 14),
         ),
         a_version(
-            flat({"USD": 333}, categories=["tea"]),
-            percent("9.99"),
+            flat({"USD": 333}, per=Per.UNIT, categories=["tea"], priority=1),
+            percent("9.99", priority=1),
             number=2,
             since=day(-20),
             settlement=RollingSettlement(Milestone.DELIVERED, 400),

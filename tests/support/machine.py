@@ -65,16 +65,32 @@ def amount(value: int, currency: str) -> str:
     return str(value) if currency == "VND" else f"{value // 100}.{value % 100:02d}"
 
 
-def a_rule(kind: str, rate: str, sku: str | None) -> Json:
+def a_rule(kind: str, rate: str, sku: str | None, more: Json) -> Json:
     match: Json = {"skus": [sku] if sku else [], "categories": []}
     if kind == "percent":
-        return {"kind": "percent", "rate": rate, "match": match}
+        return {"kind": "percent", "rate": rate, "match": match, **more}
     flat = [{"currency": each, "amount_minor": 333} for each in ("USD", "VND")]
-    return {"kind": "flat", "amounts": flat, "match": match}
+    once = {"per": "order"} if kind == "once" else {}
+    return {"kind": "flat", "amounts": flat, "match": match, **once, **more}
+
+
+dear = [{"amount_minor": 9_000, "currency": "USD"}]
+standings = st.sampled_from(
+    [
+        *[{}] * 4,
+        {"plan": "target", "when": {"all": [{"on": "order_amount", "at_least": dear}]}},
+        {"priority": 5, "when": {"any": [{"on": "sku", "in": ["MUG"]}, {"on": "line_amount", "below": dear}]}},
+        {"priority": 5},
+        {"component": "bonus", "funder": "brand", "when": {"not": [{"on": "order_amount", "at_least": dear}]}},
+        {"plan": "exclusive", "when": {"all": [{"on": "placed", "from": "2027-01-01T00:00:00+00:00"}]}},
+    ]
+)
+"""What else a rule says, in most rules nothing."""
 
 
 def some_terms(
     rules: list[Json],
+    exclude: list[Json],
     cap: int | None,
     start: str,
     hold_days: int,
@@ -86,6 +102,7 @@ def some_terms(
     return {
         "rules": rules,
         "base": "net",
+        "exclude": exclude,
         "cap_per_order": [] if cap is None else [{"currency": "USD", "amount_minor": cap}],
         "attribution": attribution,
         "settlement": {"kind": "rolling", "start": start, "hold_days": hold_days, "approval": approval},
@@ -99,12 +116,16 @@ terms = st.builds(
     st.lists(
         st.builds(
             a_rule,
-            st.sampled_from(["percent", "percent", "flat"]),
+            st.sampled_from(["percent", "percent", "percent", "flat", "once"]),
             st.sampled_from(["10", "12.5", "33.333333"]),
             st.sampled_from([None, "MUG"]),
+            standings,
         ),
         min_size=1,
-        max_size=2,
+        max_size=3,
+    ),
+    exclude=st.sampled_from(
+        [[], [], [], [{"on": "order_amount", "below": [{"amount_minor": 400, "currency": "USD"}]}]]
     ),
     cap=st.sampled_from([None, None, 2_500]),
     start=st.sampled_from(["paid", "paid", "paid", "delivered"]),

@@ -159,7 +159,7 @@ class Oracle:
         )
         payee = self._brought_by(order, shown)
         nets = net_lines(shown, [back for back in refunds.values() if back.currency == currency])
-        choices = [(earned(each, nets, currency), each) for each in self._terms_for(payee, shown)] if payee else []
+        choices = [(earned(each, nets, shown), each) for each in self._terms_for(payee, shown)] if payee else []
         if payee is None or not choices:
             return Due(None, frozen)
         target, best = max(choices, key=lambda choice: choice[0])

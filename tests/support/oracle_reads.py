@@ -109,20 +109,79 @@ def net_lines(shown: Json, refunds: list[Refund]) -> list[tuple[Json, int]]:
     loose = sum(refund.loose for refund in refunds) + sum(each for line, each in back.items() if line not in known)
     left = [max(0, minor(line["net"], shown["currency"]) - back[line["id"]]) for line in goods]
     loose = min(loose, sum(left))
-    exact = [Fraction(loose * each, sum(left) or 1) for each in left]
-    taken = [int(each) for each in exact]
-    for index in sorted(range(len(left)), key=lambda place: taken[place] - exact[place])[: loose - sum(taken)]:
-        taken[index] += 1
+    taken = dealt(loose, left)
     return [(line, rest - gone) for line, rest, gone in zip(goods, left, taken, strict=True)]
 
 
-def earned(terms: Json, nets: list[tuple[Json, int]], currency: str) -> int:
-    """What one version of the terms gives: each line rounded once, half up, then the cap."""
-    total = 0
-    for line, net in nets:
-        speaks = [rule for rule in terms["rules"] if not rule["match"]["skus"] or line["sku"] in rule["match"]["skus"]]
-        for rule in speaks[:1]:
-            percent = rule["kind"] == "percent"
-            exact = net * Fraction(rule["rate"]) / 100 if percent else min(net, of(rule["amounts"], currency, 0))
-            total += int(exact + Fraction(1, 2))
+PLANS = ("exclusive", "target", "open")
+
+
+def earned(terms: Json, nets: list[tuple[Json, int]], shown: Json) -> int:
+    """What one version of the terms gives: each line rounded once, half up, then the cap.
+
+    For each line and component one rule counts: that of the highest plan, then priority, then amount, then the first.
+    """
+    currency, whole = shown["currency"], sum(left for _, left in nets)
+
+    def true(condition: Json, line: Json, left: int) -> bool:
+        if condition["on"] == "sku":
+            return line["sku"] in condition["in"]
+        if condition["on"] == "placed":
+            return moment(condition["from"]) <= moment(shown["placed_at"])
+        amount = left if condition["on"] == "line_amount" else whole
+        least, below = (of(condition.get(end, []), currency, -1) for end in ("at_least", "below"))
+        return max(least, below) >= 0 and least <= amount and (below < 0 or amount < below)
+
+    def speaks(rule: Json, line: Json, left: int) -> bool:
+        when = rule.get("when", {})
+        some = when.get("any", [])
+        return (
+            (not rule["match"]["skus"] or line["sku"] in rule["match"]["skus"])
+            and all(true(each, line, left) for each in when.get("all", []))
+            and (not some or any(true(each, line, left) for each in some))
+            and not any(true(each, line, left) for each in when.get("not", []))
+        )
+
+    def alone(rule: Json, left: int, over: int) -> Fraction:
+        """What a rule gives for a line; once for the order, for its part of what is left `over` all its lines."""
+        if rule["kind"] == "flat" and rule.get("per") == "order":
+            return Fraction(min(of(rule["amounts"], currency, 0), over) * left, over or 1)
+        percent = rule["kind"] == "percent"
+        exact = left * Fraction(rule["rate"]) / 100 if percent else Fraction(of(rule["amounts"], currency, 0))
+        return min(exact, Fraction(left), Fraction(of(rule.get("cap_per_line", []), currency, left)))
+
+    out = [any(true(each, line, left) for each in terms.get("exclude", [])) for line, left in nets]
+    given = [Fraction(0)] * len(nets)
+    for component in {rule.get("component", "base") for rule in terms["rules"]}:
+        rules = [(n, rule) for n, rule in enumerate(terms["rules"]) if rule.get("component", "base") == component]
+        over = {
+            n: sum(left for (line, left), no in zip(nets, out, strict=True) if not no and speaks(rule, line, left))
+            for n, rule in rules
+        }
+        won: dict[int, list[int]] = defaultdict(list)
+        for place, (line, left) in enumerate(nets):
+            ranked = [
+                (PLANS.index(rule.get("plan", "open")), -rule.get("priority", -n), -alone(rule, left, over[n]), n)
+                for n, rule in rules
+                if not out[place] and speaks(rule, line, left)
+            ]
+            if ranked:
+                won[min(ranked)[3]].append(place)
+        for n, places in won.items():
+            rule, lefts = terms["rules"][n], [nets[place][1] for place in places]
+            once = rule["kind"] == "flat" and rule.get("per") == "order"
+            amount = min(of(rule["amounts"], currency, 0), sum(lefts)) if once else 0
+            for place, left, part in zip(places, lefts, dealt(amount, lefts), strict=True):
+                given[place] += part if once else alone(rule, left, 0)
+    total = sum(int(min(exact, Fraction(left)) + Fraction(1, 2)) for exact, (_, left) in zip(given, nets, strict=True))
     return min(total, of(terms["cap_per_order"], currency, total))
+
+
+def dealt(whole: int, weights: list[int]) -> list[int]:
+    """A whole in proportion to weights, rests to the largest remainders, of equal ones to the first."""
+    exact = [Fraction(whole * each, sum(weights) or 1) for each in weights]
+    parts = [int(each) for each in exact]
+    missing = whole - sum(parts) if any(weights) else 0
+    for index in sorted(range(len(parts)), key=lambda place: parts[place] - exact[place])[:missing]:
+        parts[index] += 1
+    return parts

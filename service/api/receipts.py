@@ -1,0 +1,252 @@
+"""Receipts computed again, and terms tried on an order that nobody has placed."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import Field, Strict
+from sqlmodel import Session, col, select
+
+from service.api.deps import Reader, ReaderOrAffiliate, ReadSession
+from service.api.terms import TermsDocument
+from service.api.views import Body, Moment, Name, ProgramId, View
+from service.domain.commission import Quote, quote
+from service.domain.errors import Invalid, Missing
+from service.domain.money import AMOUNT_MAX_MINOR, exponent
+from service.domain.order import Line, NetLine, TouchKind, folded
+from service.domain.program import ProgramVersion, Terms, in_force
+from service.domain.receipt import differences
+from service.domain.rules import Situation
+from service.tables.programs import ProgramRow, ProgramVersionRow
+
+router = APIRouter(tags=["receipts"])
+
+LINES_MAX = 1000
+DIFFERENCES_SHOWN = 100
+
+Minor = Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
+Word = Annotated[str, Strict(), Field(max_length=500)]
+Number = Annotated[int, Strict(), Field(ge=-(2**31), le=2**31 - 1)]
+Exact = Annotated[str, Strict(), Field(max_length=200, examples=["999/8"])]
+"""A fraction of minor units."""
+Quantity = Annotated[str, Strict(), Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$", examples=["1"])]
+Code = Annotated[str, Strict(), Field(pattern="^[A-Z]{3}$", examples=["USD"])]
+
+
+class CannotRecompute(Invalid):
+    """The receipt is none that this service made: its lines or its version do not fit together."""
+
+    code = "invalid-receipt"
+    title = "This is no receipt"
+
+
+class ReceiptOrder(Body):
+    placed_at: Moment
+    ordered_minor: Minor
+    left_minor: Minor
+    touch: TouchKind | None
+    coupon: Word
+
+
+class ReceiptCandidate(Body):
+    rule: Number
+    plan: Word
+    priority: Number
+    exact_minor: Exact
+    standing: Word
+
+
+class ReceiptPart(Body):
+    component: Word
+    funder: Word
+    rule: Number
+    rate: Word | None
+    flat_minor: Minor | None
+    per: Word | None
+    exact_minor: Exact
+    candidates: Annotated[list[ReceiptCandidate], Field(max_length=100)]
+
+
+class ReceiptLine(Body):
+    line_id: Word
+    sku: Word
+    category: Word
+    quantity: Quantity
+    ordered_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
+    refunded_minor: Minor
+    base_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
+    excluded: Annotated[bool, Strict()]
+    parts: Annotated[list[ReceiptPart], Field(max_length=100)]
+    exact_minor: Exact
+    commission_minor: Minor
+
+
+class ReceiptVersion(Body):
+    version: Number
+    standing: Word
+    total_minor: Minor
+
+
+class ReceiptDocument(Body):
+    """What `GET /v1/commissions/{id}/receipt` shows as `receipt`."""
+
+    program_version: Number
+    versions_considered: Annotated[list[ReceiptVersion], Field(max_length=1000)]
+    currency: Code
+    order: ReceiptOrder
+    base: Word
+    rounding: Word
+    lines: Annotated[list[ReceiptLine], Field(max_length=LINES_MAX)]
+    sum_of_lines_minor: Minor
+    cap_minor: Minor | None
+    voided: Annotated[bool, Strict()]
+    target_minor: Minor
+    borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
+
+
+class ReceiptToVerify(Body):
+    """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`."""
+
+    receipt: ReceiptDocument
+    terms: TermsDocument
+
+
+class DifferenceView(View):
+    pointer: str
+    """Where in the receipt."""
+    said: Any
+    computed: Any
+
+
+class VerdictView(View):
+    holds: bool
+    """The receipt says exactly what follows from its lines, its order and the terms."""
+    differences: list[DifferenceView]
+    """The first hundred places where it does not."""
+
+
+@router.post("/v1/receipts/verify")
+def verify_receipt(asked: ReceiptToVerify, caller: ReaderOrAffiliate) -> VerdictView:  # noqa: ARG001 # any key may ask
+    """Compute a receipt again from its own lines, order and terms, and say where it differs. Nothing is looked up."""
+    receipt = asked.receipt.model_dump(mode="json")
+    receipt["order"]["placed_at"] = asked.receipt.order.placed_at.isoformat()
+    try:
+        found = differences(receipt, asked.terms.terms())
+    except (ArithmeticError, IndexError) as error:
+        raise CannotRecompute("Its lines cannot be computed with these terms.") from error
+    return VerdictView(
+        holds=not found,
+        differences=[
+            DifferenceView(pointer=each.pointer, said=each.said, computed=each.computed)
+            for each in found[:DIFFERENCES_SHOWN]
+        ],
+    )
+
+
+class PreviewLine(Body):
+    id: Name
+    sku: Word = ""
+    category: Word = ""
+    quantity: Quantity = "1"
+    ordered_minor: Minor
+    """What the buyer pays for it after discounts, without tax, in minor units."""
+    refunded_minor: Minor = 0
+    """What of it came back; at most all of it."""
+
+
+class PreviewOrder(Body):
+    """An order that might be."""
+
+    currency: Code
+    placed_at: Moment | None = None
+    """Null: now."""
+    lines: Annotated[list[PreviewLine], Field(min_length=1, max_length=LINES_MAX)]
+    touch: TouchKind | None = None
+    """By what the affiliate wins it."""
+    coupon: Word = ""
+    """The code, where it is by a coupon."""
+
+
+class PreviewAsked(Body):
+    order: PreviewOrder
+    terms: TermsDocument | None = None
+    """Terms that may be no version yet; null: those in force when the order is placed."""
+
+
+class SilentRule(View):
+    """A rule that does not speak for a line. because: the part of it that is not true, such as `when/all/0`."""
+
+    line_id: str
+    rule: int
+    because: str
+
+
+class PreviewView(View):
+    program_version: int | None
+    """Null where the terms were given."""
+    receipt: dict[str, Any]
+    """What such an order would earn, as a commission's receipt; each line has the rules that speak for it, with the one
+    that counts first and why the others do not."""
+    silent: list[SilentRule]
+    """Rules that do not speak for a line, and why."""
+
+
+@router.post("/v1/programs/{program_id}/preview")
+def preview_program(program_id: ProgramId, asked: PreviewAsked, caller: Reader, session: ReadSession) -> PreviewView:
+    """Try terms on an example order: which rule counts for each line, which lose and why. Nothing is stored."""
+    order = asked.order
+    placed_at = order.placed_at or caller.now
+    exponent(order.currency)
+    version = _version(session, caller.merchant_id, program_id, asked.terms, placed_at)
+    lines = [_net_line(place, line) for place, line in enumerate(order.lines)]
+    situation = Situation(
+        placed_at,
+        order.currency,
+        ordered_minor=sum(line.line.net_minor for line in lines),
+        left_minor=sum(line.net_minor for line in lines),
+        touch=order.touch,
+        coupon=folded(order.coupon),
+    )
+    quoted = quote(version, lines, situation)
+    return PreviewView(
+        program_version=version.number or None,
+        receipt=quoted.receipt(considered=[quoted], voided=False, payable=quoted.total_minor),
+        silent=_silent(quoted),
+    )
+
+
+def _silent(quoted: Quote) -> list[SilentRule]:
+    return [
+        SilentRule(line_id=share.line.line.id, rule=index, because=because)
+        for share in quoted.shares
+        if not share.excluded
+        for index, rule in enumerate(quoted.version.terms.rules)
+        if (because := rule.objection(share.line, quoted.order)) is not None
+    ]
+
+
+def _net_line(place: int, line: PreviewLine) -> NetLine:
+    if line.refunded_minor > line.ordered_minor:
+        raise Invalid(f"Line {place}: more came back than was ordered.")
+    return NetLine(Line(line.id, line.sku, line.ordered_minor, line.quantity, line.category), line.refunded_minor)
+
+
+def _version(
+    session: Session, merchant_id: UUID, program_id: UUID, asked: TermsDocument | None, placed_at: datetime
+) -> ProgramVersion:
+    """The terms to try; number 0 where they were given."""
+    if session.get(ProgramRow, (merchant_id, program_id)) is None:
+        raise Missing("This merchant has no such programme.")
+    if asked is not None:
+        return ProgramVersion(program_id, 0, placed_at, asked.terms())
+    rows = session.exec(
+        select(ProgramVersionRow)
+        .where(col(ProgramVersionRow.merchant_id) == merchant_id, col(ProgramVersionRow.program_id) == program_id)
+        .order_by(col(ProgramVersionRow.valid_from))
+    ).all()
+    versions = [ProgramVersion(program_id, row.number, row.valid_from, Terms.of_json(row.terms)) for row in rows]
+    found = in_force(versions, placed_at)
+    if found is None:
+        raise Missing("This programme had no terms in force then.")
+    return found
