@@ -77,7 +77,8 @@ def retry_after(told: str | None, *, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(told[:9]), 10**8))
     try:
         until = parsedate_to_datetime(told)
-    except ValueError:
+    # With every other error: a number in it may be beyond all dates.
+    except (ValueError, OverflowError):
         return None
     # A date in the header is in GMT by definition, also where it fails to say so.
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
