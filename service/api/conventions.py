@@ -111,7 +111,9 @@ def _linked(request: Request, response: Response) -> Response:
     """Add where the next page is, if there is one."""
     found = _NEXT.search(bytes(response.body)[-1000:])
     if found is not None:
-        query = [(name, value) for name, value in parse_qsl(request.url.query) if name != "cursor"]
+        # Also those that are empty: without them the next page would be one of a wider list.
+        given = parse_qsl(request.url.query, keep_blank_values=True)
+        query = [(name, value) for name, value in given if name != "cursor"]
         target = f"{quote(request.url.path)}?{urlencode([*query, ('cursor', found[1].decode())])}"
         response.headers.append("Link", f'<{target}>; rel="next"')
     return response
