@@ -121,7 +121,8 @@ class Author:
 
 @dataclass(slots=True)
 class _Change:
-    merchant_id: UUID
+    merchant_id: UUID | None
+    """None where the row does not say: then it is of the merchant whose key asked."""
     kind: str
     subject: str
     before: dict[str, Any] | None
@@ -186,7 +187,7 @@ def write(session: Session, author: Author, *, at: datetime) -> None:
         return
     changes = list(trail.changes.values()) if trail else []
     if not changes:
-        changes = [_Change(author.merchant_id or NOBODYS, "request", author.subject, None, None)]
+        changes = [_Change(None, "request", author.subject, None, None)]
     execute(
         session,
         """
@@ -203,7 +204,7 @@ def write(session: Session, author: Author, *, at: datetime) -> None:
             "operation": author.operation,
             "request_id": author.request_id,
             "at": at,
-            "merchant_ids": [change.merchant_id for change in changes],
+            "merchant_ids": [change.merchant_id or author.merchant_id or NOBODYS for change in changes],
             "ids": [ids.new_id() for _ in changes],
             "kinds": [change.kind for change in changes],
             "subjects": [change.subject for change in changes],
@@ -249,7 +250,7 @@ def _change(row: SQLModel, shown: Shown, *, is_new: bool, is_gone: bool) -> _Cha
         return None
     merchant_id = row.id if isinstance(row, parties.MerchantRow) else getattr(row, "merchant_id", None)
     return _Change(
-        merchant_id or NOBODYS,
+        merchant_id,
         str(type(row).__tablename__),
         ids.encode(shown.prefix, getattr(row, shown.column)),
         None if is_new else before,

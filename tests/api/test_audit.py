@@ -98,6 +98,16 @@ def test_decisions_about_commissions_show_where_the_money_stood(shop: Shop) -> N
     assert attributed["after"]["decided"]["reason_code"] == "told_us"
 
 
+def test_how_a_source_is_read_is_changed_by_somebody_too(shop: Shop) -> None:
+    source = shop.post("/v1/sources", {"name": "Woo", "platform": "woocommerce"}).json()["source"]
+
+    shop.put(f"/v1/sources/{source['id']}/settings", {"settings": {"statuses": {"shipped": "paid"}}})
+
+    [row] = audit(shop, operation="set_source_settings")
+    assert (row["kind"], row["subject"]) == ("source_settings", source["id"])
+    assert (row["after"]["version"], row["after"]["settings"]) == (1, "•••")
+
+
 def test_the_steps_of_a_payout_run_name_each_person(shop: Shop) -> None:
     lan = shop.an_affiliate()
     shop.a_coupon(lan, "LAN")
