@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 from starlette.responses import Response
 
+from service.api import trail
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import (
@@ -235,6 +236,7 @@ def create_links(asked: LinkBulk, caller: Admin, session: WriteSession) -> BulkV
     rows = batch.each(row_of)
     inserted = insert_new(session, rows, key="external_id")
     coded = _take_codes(session, [rows[place] for place in inserted])
+    trail.note_new(session, [row for row in rows.values() if row.id in coded])
     for place, row in rows.items():
         if place not in inserted:
             batch.refuse(place, _ID_TAKEN)

@@ -5,7 +5,7 @@ by a statement says so with `note`. A request that did neither leaves a row all 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -176,6 +176,16 @@ def note(
         trail.add((kind, subject), change)
 
 
+def note_new(session: Session, rows: Iterable[SQLModel]) -> None:
+    """Say which rows a statement stored that went past the session."""
+    trail: _Trail | None = session.info.get(_KEPT_AT)
+    if trail is not None:
+        for row in rows:
+            change = _change(row, SHOWN[type(row)], is_new=True, is_gone=False)
+            if change is not None:
+                trail.add(_key(row), change)
+
+
 def write(session: Session, author: Author, *, at: datetime) -> None:
     """Store what was followed, last in the unit of work. at: by our clock.
 
@@ -225,8 +235,11 @@ def _compare(session: Session, _context: UOWTransaction, _instances: object) -> 
         if shown is not None:
             change = _change(row, shown, is_new=row in session.new, is_gone=row in session.deleted)
             if change is not None:
-                keys = inspect(type(row)).primary_key
-                trail.add((type(row), *(getattr(row, key.name) for key in keys)), change)
+                trail.add(_key(row), change)
+
+
+def _key(row: SQLModel) -> object:
+    return (type(row), *(getattr(row, key.name) for key in inspect(type(row)).primary_key))
 
 
 def _change(row: SQLModel, shown: Shown, *, is_new: bool, is_gone: bool) -> _Change | None:
