@@ -103,6 +103,7 @@ _PREFIXES = {
     "submitted_by": "key",
     "approved_by": "key",
     "retry_by": "key",
+    "replaced_by": "key",
 }
 """Of public ids, by the name of the column that holds one."""
 
