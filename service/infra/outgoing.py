@@ -159,7 +159,7 @@ class _Checked(httpcore2.NetworkBackend):
             raise Unreachable(f"The name {host} is not known.") from error
         # All of them before any is called: one that may not be called is a reason to call none.
         for *_, place in found:
-            self._check(str(place[0]))
+            self._check(host, str(place[0]))
         failure: OSError | None = None
         for family, kind, protocol, _, place in list(found)[:ADDRESSES_MAX]:
             line = socket.socket(family, kind, protocol)
@@ -179,11 +179,12 @@ class _Checked(httpcore2.NetworkBackend):
             raise OutOfTime("No connection in time.") from failure
         raise Unreachable("No connection could be made.") from failure
 
-    def _check(self, written: str) -> None:
+    def _check(self, host: str, written: str) -> None:
         address = as_address(written)
         refusal = why_refused(address, allowed=self._allowed) if address is not None else "unreadable"
         if refusal is not None:
-            raise AddressRefused(f"{written} is not called ({refusal}).")
+            # Without the address: who chose the name is not to learn by it what names lead to inside our network.
+            raise AddressRefused(f"{host} leads to an address that is not called ({refusal}).")
 
     def _left(self, timeout: float | None) -> float:
         """Seconds that one step may take: what is asked for, or what is left of the whole. Raises OutOfTime."""
