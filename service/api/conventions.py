@@ -32,6 +32,13 @@ class UnknownParameter(Invalid):
     title = "The operation has no such query parameter"
 
 
+class RepeatedParameter(Invalid):
+    """Of a filter given twice one would count and the other not, so the list would be another than asked for."""
+
+    code = "repeated-parameter"
+    title = "A query parameter stands there more than once"
+
+
 class Operation(APIRoute):
     """A route of /v1."""
 
@@ -46,7 +53,7 @@ class Operation(APIRoute):
 
         async def answer(request: Request) -> Response:
             versions.choose(request)
-            _refuse_unknown(request, parameters)
+            _check_query(request, parameters)
             keeping = await idempotency.keeping_of(request) if is_post else None
             response = await (handle(request) if keeping is None else keeping.answer(request, handle))
             return versions.marked(response, request.scope)
@@ -101,10 +108,16 @@ def is_page(route: APIRoute) -> bool:
     return isinstance(route.response_model, type) and issubclass(route.response_model, Page)
 
 
-def _refuse_unknown(request: Request, parameters: frozenset[str]) -> None:
-    if request.url.query and not parameters.issuperset(request.query_params):
+def _check_query(request: Request, parameters: frozenset[str]) -> None:
+    """Raise UnknownParameter or RepeatedParameter."""
+    if not request.url.query:
+        return
+    given = request.query_params
+    if not parameters.issuperset(given):
         known = f"It takes {', '.join(sorted(parameters))}." if parameters else "It takes none."
         raise UnknownParameter(f"A query parameter is not one of this operation. {known}")
+    if len(given.multi_items()) != len(given):
+        raise RepeatedParameter("Give each query parameter once; ask for several values one by one.")
 
 
 def _linked(request: Request, response: Response) -> Response:

@@ -44,6 +44,13 @@ def test_a_misspelt_filter_lists_nothing(shop: Shop, query: str) -> None:
     assert "stauts" not in answer.text
 
 
+@pytest.mark.parametrize("query", ["status=applied&status=approved", "limit=1&limit=1", "cursor=&cursor="])
+def test_a_filter_that_is_given_twice_lists_nothing(shop: Shop, query: str) -> None:
+    answer = shop.client.get(f"/v1/affiliates?{query}", headers=shop.key_of("admin"))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "repeated-parameter")
+
+
 def test_what_was_made_in_a_time_is_found_by_it(shop: Shop) -> None:
     first = shop.a_link(shop.an_affiliate("Lan"))
     shop.an_order("order-1")

@@ -132,6 +132,7 @@ def test_what_is_declared_for_all_operations_is_told_to_people_too() -> None:
         "precondition-failed",
         "malformed-precondition",
         "unknown-parameter",
+        "repeated-parameter",
         "unknown-version",
         "invalid-cursor",
         "external-id-taken",
