@@ -123,6 +123,7 @@ class LinkCreate(_LinkParts):
     affiliate_id: AffiliateId | None = None
     """Whose link it is. An affiliate's own key may leave it out."""
     external_id: ExternalId | None = None
+    """The merchant's own id of the link; an affiliate's key has to leave it out."""
 
 
 class LinkPut(_LinkParts):
@@ -514,6 +515,9 @@ def _maker(asked: LinkCreate, caller: Caller) -> UUID:
         return asked.affiliate_id
     if asked.affiliate_id not in {None, caller.affiliate_id}:
         raise Missing("No affiliate that this key may speak for has this id.")
+    if asked.external_id is not None:
+        # Whoever takes it first has it: the merchant could not put a link of its own under it any more.
+        raise Invalid("external_id is the merchant's own id of a link; an affiliate's own key has to leave it out.")
     return caller.affiliate_id
 
 
