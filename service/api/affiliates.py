@@ -12,6 +12,7 @@ from pydantic import Field, SkipValidation, Strict
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
+from service.api import trail
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
@@ -285,6 +286,7 @@ def create_affiliates(asked: AffiliateBulk, caller: Admin, session: WriteSession
 
     rows = batch.each(row_of)
     inserted = insert_new(session, rows, key="external_id")
+    trail.note_new(session, [rows[place] for place in sorted(inserted)])
     applied: list[Event] = []
     for place, row in rows.items():
         if place in inserted:

@@ -18,6 +18,7 @@ from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import WRITTEN_FLAG, AffiliateId, Body, KeyId, Moment, Name, RateLimitBody, RateLimitView, View
 from service.domain.errors import Conflict, Invalid, Missing
+from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.ids import new_id
 from service.infra.security import hash_api_key, new_api_key, new_publishable_key
@@ -55,10 +56,10 @@ _ALONE = (MerchantScope.AFFILIATE, MerchantScope.PUBLISHABLE)
 
 
 class NotRotatable(Conflict):
-    """The key is over already; a new one has to be made."""
+    """The key is over or was rotated already: rotate the key that took its place, or make a new one."""
 
     code = "key-not-rotatable"
-    title = "The key is revoked or has expired"
+    title = "The key is revoked, has expired or was rotated"
 
 
 class ApiKeyCreate(Body):
@@ -244,11 +245,17 @@ def update_api_key(
 
 @router.post("/v1/api-keys/{key_id}/rotate", status_code=201)
 def rotate_api_key(key_id: KeyId, asked: ApiKeyRotate, caller: Admin, session: WriteSession) -> ApiKeyRotated:
-    """Make a key that may do the same, and let the old one live on for a while. The new key is in this answer only."""
+    """Make a key that may do the same, and let the old one live on for a while. The new key is in this answer only.
+
+    A key is rotated once. Whoever lost the answer rotates the key that took its place, which a second try names.
+    """
     old = _locked(session, caller, key_id)
     now = utc_now()
     if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
         raise NotRotatable("Make a new key instead.")
+    if old.replaced_by is not None:
+        # Its time has been cut short, so nothing tells any more how long a follower of it was meant to live.
+        raise NotRotatable(f"Key {ids.encode('key', old.replaced_by)} took its place: rotate that one.")
     _check_expiry(asked.expires_at, now)
     expires_at = asked.expires_at
     if expires_at is None and old.expires_at is not None:
@@ -264,6 +271,7 @@ def rotate_api_key(key_id: KeyId, asked: ApiKeyRotate, caller: Admin, session: W
         expires_at=expires_at,
         rate_limit=RateLimitView.of(old.rate_per_s, old.burst),
     )
+    old.replaced_by = made.api_key.id
     if asked.overlap_s == 0:
         old.revoked_at = now
     else:

@@ -303,12 +303,15 @@ def decide_commissions(asked: CommissionBulk, caller: Admin, session: WriteSessi
         )
         for _, item in given
     ]
+    before = _views(session, caller.merchant_id, decisions)
     answers = desk.decide(session, Person(caller.merchant_id, caller.key_id, caller.now), decisions)
+    after = _views(session, caller.merchant_id, decisions)
     for (place, item), answer in zip(given, answers, strict=True):
         if isinstance(answer, ServiceError):
             batch.refuse(place, answer)
         else:
             batch.done(place, status=200, public_id=ids.encode("com", item.commission_id))
+            _note(session, caller, before[item.commission_id], after[item.commission_id])
     return batch.view()
 
 
@@ -446,13 +449,24 @@ def _decided(
     before = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
     decide(Person(caller.merchant_id, caller.key_id, caller.now))
     after = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    _note(session, caller, before, after)
+    return after
+
+
+def _views(session: Session, merchant_id: UUID, decisions: Sequence[Decision]) -> dict[UUID, CommissionView]:
+    """Maps id to how the commission stands that a decision is about; what the merchant does not have is absent."""
+    conditions = ["commission.merchant_id = :merchant_id", "commission.id = ANY(CAST(:ids AS uuid[]))"]
+    parameters = {"merchant_id": merchant_id, "ids": [each.commission_id for each in decisions]}
+    return {row.id: CommissionView.of(row) for row in select_commissions(session, conditions, parameters)}
+
+
+def _note(session: Session, caller: Caller, before: CommissionView, after: CommissionView) -> None:
     shown = {"status", "reason_code", "target", "places", "approved", "settles_at"}
     trail.note(
         session,
         merchant_id=caller.merchant_id,
         kind="commission",
-        subject=ids.encode("com", commission_id),
+        subject=ids.encode("com", after.id),
         before=before.model_dump(mode="json", include=shown),
         after=after.model_dump(mode="json", include=shown),
     )
-    return after

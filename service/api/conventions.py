@@ -32,6 +32,13 @@ class UnknownParameter(Invalid):
     title = "The operation has no such query parameter"
 
 
+class RepeatedParameter(Invalid):
+    """Of a filter given twice one would count and the other not, so the list would be another than asked for."""
+
+    code = "repeated-parameter"
+    title = "A query parameter stands there more than once"
+
+
 class Operation(APIRoute):
     """A route of /v1."""
 
@@ -46,7 +53,7 @@ class Operation(APIRoute):
 
         async def answer(request: Request) -> Response:
             versions.choose(request)
-            _refuse_unknown(request, parameters)
+            _check_query(request, parameters)
             keeping = await idempotency.keeping_of(request) if is_post else None
             response = await (handle(request) if keeping is None else keeping.answer(request, handle))
             return versions.marked(response, request.scope)
@@ -101,17 +108,25 @@ def is_page(route: APIRoute) -> bool:
     return isinstance(route.response_model, type) and issubclass(route.response_model, Page)
 
 
-def _refuse_unknown(request: Request, parameters: frozenset[str]) -> None:
-    if request.url.query and not parameters.issuperset(request.query_params):
+def _check_query(request: Request, parameters: frozenset[str]) -> None:
+    """Raise UnknownParameter or RepeatedParameter."""
+    if not request.url.query:
+        return
+    given = request.query_params
+    if not parameters.issuperset(given):
         known = f"It takes {', '.join(sorted(parameters))}." if parameters else "It takes none."
         raise UnknownParameter(f"A query parameter is not one of this operation. {known}")
+    if len(given.multi_items()) != len(given):
+        raise RepeatedParameter("Give each query parameter once; ask for several values one by one.")
 
 
 def _linked(request: Request, response: Response) -> Response:
     """Add where the next page is, if there is one."""
     found = _NEXT.search(bytes(response.body)[-1000:])
     if found is not None:
-        query = [(name, value) for name, value in parse_qsl(request.url.query) if name != "cursor"]
+        # Also those that are empty: without them the next page would be one of a wider list.
+        given = parse_qsl(request.url.query, keep_blank_values=True)
+        query = [(name, value) for name, value in given if name != "cursor"]
         target = f"{quote(request.url.path)}?{urlencode([*query, ('cursor', found[1].decode())])}"
         response.headers.append("Link", f'<{target}>; rel="next"')
     return response

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from service.api import trail
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of, starts_of
 from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
@@ -129,6 +130,7 @@ def create_coupons(asked: CouponBulk, caller: Admin, session: WriteSession) -> B
 
     rows = batch.each(rows_of)
     inserted = insert_new(session, {place: row for place, (row, _) in rows.items()}, key="folded")
+    trail.note_new(session, [rows[place][0] for place in sorted(inserted)])
     session.add_all([owner for place, (_, owner) in rows.items() if place in inserted])
     session.flush()
     refused = [row.folded for place, (row, _) in rows.items() if place not in inserted]

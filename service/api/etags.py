@@ -46,14 +46,15 @@ class Precondition:
         if not self.is_asked:
             return
         tag = None if present is None else tag_of(present.model_dump(mode="json"))
-        # `*` is any that exists; a weak tag never matches strongly.
+        # `*` is any that exists. A weak tag never fits If-Match, and fits If-None-Match as a strong one does (RFC 9110, 13.1).
         if self._wanted is not None and (tag is None or not ("*" in self._wanted or tag in self._wanted)):
             raise PreconditionFailed("The ETag of now is another; read it again.")
-        if self._unwanted is not None and tag is not None and ("*" in self._unwanted or tag in self._unwanted):
+        if self._unwanted is not None and tag is not None and not self._unwanted.isdisjoint({"*", tag, f"W/{tag}"}):
             raise PreconditionFailed("It is there already.")
 
 
 async def _precondition(
+    request: Request,
     if_match: Annotated[
         str | None,
         Header(
@@ -64,7 +65,12 @@ async def _precondition(
         str | None, Header(max_length=2000, description="`*`: only if it does not exist yet. Otherwise 412.")
     ] = None,
 ) -> Precondition:
-    return Precondition(if_match, if_none_match)
+    # Of a header that stands on several lines the framework hands over one; together they are one list.
+    given = request.headers.getlist
+    return Precondition(
+        None if if_match is None else ", ".join(given("If-Match")),
+        None if if_none_match is None else ", ".join(given("If-None-Match")),
+    )
 
 
 IfMatch = Annotated[Precondition, Depends(_precondition)]

@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 from starlette.responses import Response
 
+from service.api import trail
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import (
@@ -122,6 +123,7 @@ class LinkCreate(_LinkParts):
     affiliate_id: AffiliateId | None = None
     """Whose link it is. An affiliate's own key may leave it out."""
     external_id: ExternalId | None = None
+    """The merchant's own id of the link; an affiliate's key has to leave it out."""
 
 
 class LinkPut(_LinkParts):
@@ -235,6 +237,7 @@ def create_links(asked: LinkBulk, caller: Admin, session: WriteSession) -> BulkV
     rows = batch.each(row_of)
     inserted = insert_new(session, rows, key="external_id")
     coded = _take_codes(session, [rows[place] for place in inserted])
+    trail.note_new(session, [row for row in rows.values() if row.id in coded])
     for place, row in rows.items():
         if place not in inserted:
             batch.refuse(place, _ID_TAKEN)
@@ -512,6 +515,9 @@ def _maker(asked: LinkCreate, caller: Caller) -> UUID:
         return asked.affiliate_id
     if asked.affiliate_id not in {None, caller.affiliate_id}:
         raise Missing("No affiliate that this key may speak for has this id.")
+    if asked.external_id is not None:
+        # Whoever takes it first has it: the merchant could not put a link of its own under it any more.
+        raise Invalid("external_id is the merchant's own id of a link; an affiliate's own key has to leave it out.")
     return caller.affiliate_id
 
 

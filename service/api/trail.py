@@ -5,7 +5,7 @@ by a statement says so with `note`. A request that did neither leaves a row all 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -103,6 +103,7 @@ _PREFIXES = {
     "submitted_by": "key",
     "approved_by": "key",
     "retry_by": "key",
+    "replaced_by": "key",
 }
 """Of public ids, by the name of the column that holds one."""
 
@@ -121,7 +122,8 @@ class Author:
 
 @dataclass(slots=True)
 class _Change:
-    merchant_id: UUID
+    merchant_id: UUID | None
+    """None where the row does not say: then it is of the merchant whose key asked."""
     kind: str
     subject: str
     before: dict[str, Any] | None
@@ -175,6 +177,16 @@ def note(
         trail.add((kind, subject), change)
 
 
+def note_new(session: Session, rows: Iterable[SQLModel]) -> None:
+    """Say which rows a statement stored that went past the session."""
+    trail: _Trail | None = session.info.get(_KEPT_AT)
+    if trail is not None:
+        for row in rows:
+            change = _change(row, SHOWN[type(row)], is_new=True, is_gone=False)
+            if change is not None:
+                trail.add(_key(row), change)
+
+
 def write(session: Session, author: Author, *, at: datetime) -> None:
     """Store what was followed, last in the unit of work. at: by our clock.
 
@@ -186,7 +198,7 @@ def write(session: Session, author: Author, *, at: datetime) -> None:
         return
     changes = list(trail.changes.values()) if trail else []
     if not changes:
-        changes = [_Change(author.merchant_id or NOBODYS, "request", author.subject, None, None)]
+        changes = [_Change(None, "request", author.subject, None, None)]
     execute(
         session,
         """
@@ -203,7 +215,7 @@ def write(session: Session, author: Author, *, at: datetime) -> None:
             "operation": author.operation,
             "request_id": author.request_id,
             "at": at,
-            "merchant_ids": [change.merchant_id for change in changes],
+            "merchant_ids": [change.merchant_id or author.merchant_id or NOBODYS for change in changes],
             "ids": [ids.new_id() for _ in changes],
             "kinds": [change.kind for change in changes],
             "subjects": [change.subject for change in changes],
@@ -224,8 +236,11 @@ def _compare(session: Session, _context: UOWTransaction, _instances: object) -> 
         if shown is not None:
             change = _change(row, shown, is_new=row in session.new, is_gone=row in session.deleted)
             if change is not None:
-                keys = inspect(type(row)).primary_key
-                trail.add((type(row), *(getattr(row, key.name) for key in keys)), change)
+                trail.add(_key(row), change)
+
+
+def _key(row: SQLModel) -> object:
+    return (type(row), *(getattr(row, key.name) for key in inspect(type(row)).primary_key))
 
 
 def _change(row: SQLModel, shown: Shown, *, is_new: bool, is_gone: bool) -> _Change | None:
@@ -249,7 +264,7 @@ def _change(row: SQLModel, shown: Shown, *, is_new: bool, is_gone: bool) -> _Cha
         return None
     merchant_id = row.id if isinstance(row, parties.MerchantRow) else getattr(row, "merchant_id", None)
     return _Change(
-        merchant_id or NOBODYS,
+        merchant_id,
         str(type(row).__tablename__),
         ids.encode(shown.prefix, getattr(row, shown.column)),
         None if is_new else before,

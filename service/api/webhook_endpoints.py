@@ -44,6 +44,7 @@ _ATTEMPTS_MAX = 100
 
 _HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.?")
 _REST = re.compile(r"[!-~]*")
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
 
 
 class UnusableUrl(Invalid):
@@ -475,6 +476,9 @@ def check_url(url: str, settings: Settings, *, is_test: bool) -> None:
 
     Raises UnusableUrl.
     """
+    # Line breaks, tabs and blanks around it are dropped unseen where a URL is taken apart: what is called would be another.
+    if _BLANK.search(url):
+        raise UnusableUrl("It must not hold blanks or line breaks.")
     try:
         parts = urlsplit(url)
         port = parts.port

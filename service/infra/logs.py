@@ -17,8 +17,16 @@ MASK = "[masked]"
 _SECRET_MIN = 8
 """Characters of the shortest secret that is looked for as it is: a shorter one would blot out innocent words."""
 _SHAPES = (
-    # What PostgreSQL says of the row that offended it, and the driver of the values that were sent.
-    (re.compile(r"^(\s*)(DETAIL|CONTEXT):.*", re.MULTILINE), rf"\1\2: {MASK}"),
+    # What PostgreSQL says of the row that offended it, and the driver of the values that were sent. A value may have
+    # several lines, so it goes on to what can follow it.
+    (
+        re.compile(
+            r"^([ \t]*)(DETAIL|CONTEXT):.*?"
+            r"(?=\n(?:LINE |HINT:|CONTEXT:|[ \t]*\[SQL: |\nThe above exception |\nDuring handling )|\Z)",
+            re.MULTILINE | re.DOTALL,
+        ),
+        rf"\1\2: {MASK}",
+    ),
     (re.compile(r"input_value=.*?(?=, input_type=)", re.DOTALL), f"input_value={MASK}"),
     (re.compile(r"\bkoc_(live|test)_\w+"), MASK),
     (re.compile(r"\b(?:whsec|sk_live|sk_test|rk_live|rk_test)_[\w+/=-]+"), MASK),

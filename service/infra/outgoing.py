@@ -77,7 +77,8 @@ def retry_after(told: str | None, *, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(told[:9]), 10**8))
     try:
         until = parsedate_to_datetime(told)
-    except ValueError:
+    # With every other error: a number in it may be beyond all dates.
+    except (ValueError, OverflowError):
         return None
     # A date in the header is in GMT by definition, also where it fails to say so.
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
@@ -158,7 +159,7 @@ class _Checked(httpcore2.NetworkBackend):
             raise Unreachable(f"The name {host} is not known.") from error
         # All of them before any is called: one that may not be called is a reason to call none.
         for *_, place in found:
-            self._check(str(place[0]))
+            self._check(host, str(place[0]))
         failure: OSError | None = None
         for family, kind, protocol, _, place in list(found)[:ADDRESSES_MAX]:
             line = socket.socket(family, kind, protocol)
@@ -178,11 +179,12 @@ class _Checked(httpcore2.NetworkBackend):
             raise OutOfTime("No connection in time.") from failure
         raise Unreachable("No connection could be made.") from failure
 
-    def _check(self, written: str) -> None:
+    def _check(self, host: str, written: str) -> None:
         address = as_address(written)
         refusal = why_refused(address, allowed=self._allowed) if address is not None else "unreadable"
         if refusal is not None:
-            raise AddressRefused(f"{written} is not called ({refusal}).")
+            # Without the address: who chose the name is not to learn by it what names lead to inside our network.
+            raise AddressRefused(f"{host} leads to an address that is not called ({refusal}).")
 
     def _left(self, timeout: float | None) -> float:
         """Seconds that one step may take: what is asked for, or what is left of the whole. Raises OutOfTime."""

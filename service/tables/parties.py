@@ -91,6 +91,8 @@ class ApiKeyRow(SQLModel, table=True):
     created_at: datetime = moment()
     expires_at: datetime | None = moment_or_none()
     revoked_at: datetime | None = moment_or_none()
+    replaced_by: UUID | None = ref(nullable=True)
+    """The key that a rotation made to take its place; a key is rotated once."""
     last_used_at: datetime | None = moment_or_none()
     """To the minute or so: written aside, never by the request that used the key."""
     rate_per_s: int | None = count_or_none()

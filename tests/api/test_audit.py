@@ -98,6 +98,42 @@ def test_decisions_about_commissions_show_where_the_money_stood(shop: Shop) -> N
     assert attributed["after"]["decided"]["reason_code"] == "told_us"
 
 
+def test_what_is_made_or_decided_with_many_others_is_found_by_its_own_id(shop: Shop) -> None:
+    lan, terms = shop.an_affiliate(), {"program_id": shop.program["id"]}
+    shop.a_coupon(lan, "LAN")
+    shop.an_order(coupon_codes=["LAN"])
+    [commission] = shop.get("/v1/commissions").json()["data"]
+    asked: dict[str, Json] = {
+        "affiliates": {"name": "Bao"},
+        "links": {"affiliate_id": lan["id"], "url": "https://shop.example/p/1", **terms},
+        "coupons": {"affiliate_id": lan["id"], "code": "BULK", **terms},
+        "commissions": {"commission_id": commission["id"], "decision": "hold", "reason_code": "review"},
+    }
+
+    made = {noun: shop.post(f"/v1/{noun}/bulk", {"items": [item]}).json()["results"][0] for noun, item in asked.items()}
+
+    kinds = {noun: [row["kind"] for row in audit(shop, subject=made[noun]["id"])] for noun in asked}
+    assert kinds == {
+        "affiliates": ["affiliate"],
+        "links": ["link_owner", "link"],
+        "coupons": ["coupon_owner", "coupon"],
+        "commissions": ["commission"],
+    }
+    [held] = audit(shop, subject=commission["id"])
+    assert (held["before"]["status"], held["after"]["status"]) == ("approved", "held")
+    assert audit(shop, subject=made["affiliates"]["id"])[0]["after"]["name"] == "•••"
+
+
+def test_how_a_source_is_read_is_changed_by_somebody_too(shop: Shop) -> None:
+    source = shop.post("/v1/sources", {"name": "Woo", "platform": "woocommerce"}).json()["source"]
+
+    shop.put(f"/v1/sources/{source['id']}/settings", {"settings": {"statuses": {"shipped": "paid"}}})
+
+    [row] = audit(shop, operation="set_source_settings")
+    assert (row["kind"], row["subject"]) == ("source_settings", source["id"])
+    assert (row["after"]["version"], row["after"]["settings"]) == (1, "•••")
+
+
 def test_the_steps_of_a_payout_run_name_each_person(shop: Shop) -> None:
     lan = shop.an_affiliate()
     shop.a_coupon(lan, "LAN")

@@ -117,6 +117,18 @@ def test_what_is_not_there_matches_nothing(shop: Shop) -> None:
     assert shop.get(path).json()["name"] == "A"
 
 
+def test_a_weak_tag_and_a_tag_on_a_second_line_forbid_as_any_other(shop: Shop) -> None:
+    path = "/v1/affiliates/by-external-id/new"
+    tag = ask(shop, "PUT", path, {"name": "A"}).headers["etag"]
+    two_lines = [*shop.key_of("admin").items(), ("If-None-Match", '"0"'), ("If-None-Match", tag)]
+
+    weak = ask(shop, "PUT", path, {"name": "B"}, If_None_Match=f"W/{tag}")
+    second = shop.client.put(path, json={"name": "B"}, headers=two_lines)
+
+    assert (weak.status_code, second.status_code) == (412, 412)
+    assert shop.get(path).json()["name"] == "A"
+
+
 @pytest.mark.parametrize("tag", ["", "abc", '"a" "b"', '"a', "*, *"])
 def test_a_condition_that_cannot_be_read_is_refused(shop: Shop, tag: str) -> None:
     path = f"/v1/programs/{shop.program['id']}"

@@ -132,6 +132,16 @@ def test_a_merchants_key_has_to_say_whose_link_it_is(shop: Shop) -> None:
     assert answer.status_code == 422
 
 
+def test_an_affiliate_takes_no_id_of_its_merchants(shop: Shop, lan: Json) -> None:
+    own = {"program_id": shop.program["id"], "url": "https://shop.example/", "external_id": "summer"}
+
+    refused = shop.post("/v1/links", own, by=lan["id"])
+    put = shop.put("/v1/links/by-external-id/summer", asked(shop, shop.an_affiliate("Minh")))
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid-request")
+    assert put.status_code == 201
+
+
 def test_an_affiliate_makes_and_lists_its_own_links_and_no_others(shop: Shop, lan: Json) -> None:
     minh = shop.an_affiliate("Minh")
     foreign = shop.a_link(minh)

@@ -25,6 +25,16 @@ def test_the_link_to_the_next_page_leads_through_the_list(shop: Shop) -> None:
     assert seen == made[::-1]
 
 
+def test_the_link_to_the_next_page_keeps_an_empty_filter(shop: Shop) -> None:
+    for _ in range(2):
+        shop.post("/v1/jobs/settle")
+
+    answer = shop.get("/v1/audit", subject="", limit=1)
+
+    assert answer.json()["has_more"]
+    assert answer.headers["link"].startswith("</v1/audit?subject=&limit=1&cursor=")
+
+
 @pytest.mark.parametrize("query", ["stauts=applied", "limit=1&Status=applied", "=", "created_from%5B%5D=1"])
 def test_a_misspelt_filter_lists_nothing(shop: Shop, query: str) -> None:
     answer = shop.client.get(f"/v1/affiliates?{query}", headers=shop.key_of("admin"))
@@ -32,6 +42,13 @@ def test_a_misspelt_filter_lists_nothing(shop: Shop, query: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown-parameter")
     assert "created_before" in answer.json()["detail"]
     assert "stauts" not in answer.text
+
+
+@pytest.mark.parametrize("query", ["status=applied&status=approved", "limit=1&limit=1", "cursor=&cursor="])
+def test_a_filter_that_is_given_twice_lists_nothing(shop: Shop, query: str) -> None:
+    answer = shop.client.get(f"/v1/affiliates?{query}", headers=shop.key_of("admin"))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "repeated-parameter")
 
 
 def test_what_was_made_in_a_time_is_found_by_it(shop: Shop) -> None:

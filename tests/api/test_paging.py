@@ -50,6 +50,15 @@ def test_a_cursor_that_no_page_returned_is_refused(shop: Shop, cursor: str) -> N
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-cursor")
 
 
+@pytest.mark.parametrize("text", ["\ud800", "\x00", "\x01"], ids=ascii)
+def test_a_cursor_with_a_text_that_no_row_has_is_refused(shop: Shop, text: str) -> None:
+    link = shop.a_link(shop.an_affiliate())
+
+    answer = shop.get("/v1/clicks", link_id=link["id"], cursor=encoded(["2026-11-20T12:00:00+00:00", text]))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-cursor")
+
+
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "1.5", "many", ""])
 def test_a_page_has_a_limit(shop: Shop, limit: str) -> None:
     assert shop.get("/v1/affiliates", limit=limit).status_code == 422

@@ -91,6 +91,19 @@ def test_a_key_that_was_to_live_for_a_month_is_followed_by_one_that_does(shop: S
     assert made["replaced"]["expires_at"] < old["expires_at"]
 
 
+def test_a_key_is_rotated_once_and_whoever_lost_the_answer_rotates_its_follower(shop: Shop) -> None:
+    old = shop.post("/v1/api-keys", {"name": "For good", "scopes": ["read"]}).json()["api_key"]
+    lost = shop.post(f"/v1/api-keys/{old['id']}/rotate", {"overlap_s": 60}).json()["api_key"]
+
+    again = shop.post(f"/v1/api-keys/{old['id']}/rotate", {"overlap_s": 60})
+    made = shop.post(f"/v1/api-keys/{lost['id']}/rotate", {"overlap_s": 0}).json()
+
+    assert (again.status_code, again.json()["code"]) == (409, "key-not-rotatable")
+    assert lost["id"] in again.json()["detail"]
+    assert made["api_key"]["expires_at"] is None
+    assert asked(shop, made["key"]).status_code == 200
+
+
 def test_an_overlap_does_not_lengthen_the_life_of_a_key(shop: Shop) -> None:
     until = (utc_now() + timedelta(minutes=5)).isoformat()
     old = shop.post("/v1/api-keys", {"name": "Short", "scopes": ["read"], "expires_at": until}).json()["api_key"]

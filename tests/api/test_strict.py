@@ -54,6 +54,14 @@ def test_json_that_could_be_read_in_two_ways_is_malformed(shop: Shop, body: byte
     assert post(shop, body) == (400, "malformed-json", [])
 
 
+@pytest.mark.parametrize("kind", ["application/vnd.shop+json", "application/x_y+json", "application/ a!b+json"])
+@pytest.mark.parametrize(
+    "body", [b'{"name": "a", "name": "b"}', '{"name": "Lan"}'.encode("utf-16")], ids=["twice", "UTF-16"]
+)
+def test_json_under_another_name_is_read_as_strictly(shop: Shop, kind: str, body: bytes) -> None:
+    assert post(shop, body, content_type=kind) == (400, "malformed-json", [])
+
+
 @pytest.mark.parametrize(
     ("body", "pointers"),
     [

@@ -104,6 +104,9 @@ def test_a_secret_is_shown_once_and_kept_encrypted(shop: Shop) -> None:
         "https://erp.example/caf\u00e9",
         "https://b\u00fccher.example/",
         "https://erp.example/a b",
+        "https://erp.example/a\nb",
+        "https://erp.example/\tkoc",
+        " https://erp.example/",
         "https://erp.example:22/",
         "https://erp.example:6553600/",
         "https://erp.example:0/",
@@ -316,4 +319,6 @@ def test_a_name_that_leads_inside_is_not_called(shop: Shop, receiver: Receiver) 
 
     told = shop.get(f"{PATH}/{endpoint['id']}/deliveries/{delivery['id']}").json()
     assert [each["result"] for each in told["attempts"]] == ["address_refused"]
+    # What names of the inside lead to is nothing that a merchant needs to learn.
+    assert "127.0.0.1" not in told["attempts"][0]["detail"]
     assert receiver.messages == []

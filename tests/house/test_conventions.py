@@ -99,6 +99,15 @@ def test_every_list_comes_in_pages(route: APIRoute) -> None:
         assert {"limit", "cursor"} <= set(conventions.parameters_of(route.dependant))
 
 
+def test_the_filters_of_every_list_are_told_to_people() -> None:
+    told = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").replace("⧗", "`created_from` `created_before`")
+
+    for route in filter(conventions.is_page, of("GET")):
+        filters = set(conventions.parameters_of(route.dependant)) - {"limit", "cursor"}
+        rows = re.findall(rf"^\| `{re.escape(route.path)}` \| (.+) \|$", told, re.MULTILINE)
+        assert {name for row in rows for name in re.findall("`([a-z_]+)`", row)} == filters, route.path
+
+
 @pytest.mark.parametrize("route", of("PUT", "PATCH"), ids=lambda route: route.name)
 def test_every_change_can_be_made_to_hang_on_what_was_seen(client: TestClient, route: APIRoute) -> None:
     del client
@@ -123,6 +132,7 @@ def test_what_is_declared_for_all_operations_is_told_to_people_too() -> None:
         "precondition-failed",
         "malformed-precondition",
         "unknown-parameter",
+        "repeated-parameter",
         "unknown-version",
         "invalid-cursor",
         "external-id-taken",

@@ -53,6 +53,7 @@ def test_an_exception_keeps_its_trace(capsys: pytest.CaptureFixture[str]) -> Non
         ("mail to anna.b+c@shop.example bounced", "mail to [masked] bounced"),
         ("to DE89 3704 0044 0532 0130 00 at once", "to [masked] at once"),
         ("broken\nDETAIL:  Failing row contains (7, Anna).\nLINE 1", "broken\nDETAIL: [masked]\nLINE 1"),
+        ("broken\nDETAIL:  Row (7, of Hanoi\n\nlives at 1).\n[SQL: x]", "broken\nDETAIL: [masked]\n[SQL: x]"),
         ("[type=int, input_value='Anna, 7', input_type=str]", "[type=int, input_value=[masked], input_type=str]"),
         ("the root of all keys is c2VjcmV0LW9m", "the root of all keys is [masked]"),
         ("12 orders, 3.5 s, order ord_01 of aff_02", "12 orders, 3.5 s, order ord_01 of aff_02"),

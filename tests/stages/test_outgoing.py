@@ -202,6 +202,8 @@ def test_there_are_public_addresses_that_would_be_called() -> None:
         ("Fri, 20 Nov 2026 12:10:00 GMT", timedelta(minutes=10)),
         ("Fri, 20 Nov 2026 11:00:00 GMT", timedelta(0)),
         ("Fri, 20 Nov 2026 12:10:00", timedelta(minutes=10)),
+        ("Fri, 20 Nov 99999999999999999999 12:10:00 GMT", None),
+        ("Fri, 20 Nov 2026 12:10:00 +99999999999999999999", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(told: str | None, asked: timedelta | None) -> None:
