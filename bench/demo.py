@@ -289,7 +289,7 @@ def _explain(stage: Stage, story: Sale) -> None:
             show.decimal(line["ordered_minor"]),
             show.decimal(line["refunded_minor"]),
             show.decimal(line["base_minor"]),
-            f"{line['rate']} %",
+            f"{line['parts'][0]['rate']} %",
             show.decimal(line["commission_minor"]),
         )
         for line in receipt["lines"]
