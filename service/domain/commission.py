@@ -13,7 +13,7 @@ from service.domain.errors import InvariantBroken
 from service.domain.money import round_half_away
 from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, Touch, TouchKind, net_lines
 from service.domain.program import DatedInputs, ProgramVersion, versions_for
-from service.domain.rules import Flat, Part, Percent, Rule, Situation, by_funder, exact_shares, percent_of
+from service.domain.rules import Flat, Part, Percent, Rule, Situation, by_funder, exact_shares, percent_of, total_of
 from service.domain.settlement import Approval, FrozenReason, frozen_reason, settles_at
 
 JsonObject = dict[str, Any]
@@ -221,20 +221,21 @@ def _reason(
 
 @dataclass(frozen=True, slots=True)
 class LineShare:
-    """What one line earns. parts: by component; none where no rule speaks for it, or it is excluded."""
+    """What one line earns. parts: by component; none where no rule speaks for it, or it is excluded.
+
+    exact: in minor units before rounding, between 0 and what is left of the line.
+    """
 
     line: NetLine
     parts: tuple[Part, ...]
+    exact: Fraction
+    commission_minor: int
     excluded: bool = False
 
-    @property
-    def exact(self) -> Fraction:
-        """In minor units, before rounding; between 0 and what is left of the line."""
-        return sum((part.exact for part in self.parts), Fraction(0))
-
-    @property
-    def commission_minor(self) -> int:
-        return round_half_away(self.exact)
+    @classmethod
+    def of(cls, line: NetLine, parts: tuple[Part, ...], *, excluded: bool = False) -> "LineShare":
+        exact = total_of(parts)
+        return cls(line, parts, exact, round_half_away(exact), excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +340,7 @@ def quote(version: ProgramVersion, lines: list[NetLine], order: Situation) -> Qu
     earning = [line for line, out in zip(lines, excluded, strict=True) if not out]
     parts = iter(exact_shares(terms.rules, earning, order))
     shares = [
-        LineShare(line, () if out else next(parts), excluded=out) for line, out in zip(lines, excluded, strict=True)
+        LineShare.of(line, () if out else next(parts), excluded=out) for line, out in zip(lines, excluded, strict=True)
     ]
     return Quote(version, order, shares)
 

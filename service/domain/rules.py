@@ -366,10 +366,20 @@ def _spread_once(
 
 def _within(parts: tuple[Part, ...], line: NetLine) -> tuple[Part, ...]:
     """Parts scaled down together where they would give more than what is left of the line."""
-    whole, left = sum((part.exact for part in parts), Fraction(0)), max(line.net_minor, 0)
+    if len(parts) <= 1:
+        # No single rule gives more than what is left.
+        return parts
+    whole, left = total_of(parts), max(line.net_minor, 0)
     if whole <= left:
         return parts
     return tuple(Part(part.component, part.exact * left / whole, part.candidates) for part in parts)
+
+
+def total_of(parts: Sequence[Part]) -> Fraction:
+    """What the parts of a line come to."""
+    if len(parts) == 1:
+        return parts[0].exact
+    return sum((part.exact for part in parts), Fraction(0))
 
 
 def by_funder(rules: Sequence[Rule], shares: Sequence[tuple[Sequence[Part], int]], total_minor: int) -> dict[str, int]:
@@ -379,6 +389,8 @@ def by_funder(rules: Sequence[Rule], shares: Sequence[tuple[Sequence[Part], int]
     order's, is divided by largest remainder, ties to the funder that the terms name first.
     """
     amounts = dict.fromkeys((rule.funder for rule in rules), 0)
+    if len(amounts) == 1:
+        return dict.fromkeys(amounts, total_minor)
     for parts, rounded_minor in shares:
         for part, amount in zip(parts, spread(rounded_minor, _weights([part.exact for part in parts])), strict=True):
             amounts[rules[part.index].funder] += amount
