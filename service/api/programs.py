@@ -18,9 +18,11 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
 from service.api.problems import taken
-from service.api.terms import TermsDocument
+from service.api.terms import SettlementDocument, TermsDocument
 from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, Name, ProgramId, Text, View
 from service.domain.errors import Conflict, InvalidTerms, Missing
+from service.domain.program import Terms
+from service.domain.settlement_presets import PRESETS, Preset
 from service.infra.ids import encode, new_id
 from service.tables.programs import ProgramRow, ProgramVersionRow
 from service.tracking.redirect import canonical_domain, canonical_url
@@ -236,6 +238,29 @@ def list_programs(
     rows = session.exec(newest_first(programs, paging, ProgramRow.id)).all()
     versions = in_force(session, caller.merchant_id, [row.id for row in rows], caller.now)
     return page(rows, paging, key=lambda row: (row.id,), view=lambda row: ProgramView.of(row, versions.get(row.id)))
+
+
+class PresetView(View):
+    name: str
+    like: str
+    """Whose habit it is. Check that programme's own rules: this is a starting point, no claim about it."""
+    settlement: SettlementDocument
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        terms = Terms(rules=(), settlement=preset.settlement).as_json()
+        return cls.model_validate({"name": preset.name, "like": preset.like, "settlement": terms["settlement"]})
+
+
+class PresetList(View):
+    data: list[PresetView]
+
+
+@router.get("/v1/settlement-presets")
+def list_settlement_presets(caller: Reader) -> PresetList:
+    """List settlement as well-known programmes do it. Take one, change it, and put it into your terms."""
+    del caller
+    return PresetList(data=[PresetView.of(preset) for preset in PRESETS])
 
 
 @router.get("/v1/programs/{program_id}")

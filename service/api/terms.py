@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import ConfigDict, Discriminator, Field, Strict, Tag
 
-from service.api.views import Body, Moment, MoneyBody, Name
+from service.api.views import Body, Day, Moment, MoneyBody, Name
 from service.domain.order import Milestone, TouchKind
 from service.domain.program import Base, Model, Precedence, SelfPurchase, Terms
 from service.domain.rules import BASE, MERCHANT, Measure, Per, Plan
-from service.domain.settlement import Approval
+from service.domain.settlement import Approval, Roll
 
 _DAYS_MAX = 3653
 _PRIORITY_MAX = 1_000_000
@@ -22,6 +22,8 @@ class _Document(Body):
 
 
 Days = Annotated[int, Strict(), Field(ge=0, le=_DAYS_MAX)]
+DayOfMonth = Annotated[int, Strict(), Field(ge=1, le=31)]
+Weekdays = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Words = Annotated[tuple[Name, ...], Field(max_length=1000)]
 SomeWords = Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
 Amounts = Annotated[tuple[MoneyBody, ...], Field(max_length=50)]
@@ -167,6 +169,41 @@ class RollingDocument(_Document):
     approval: Approval = Approval.AUTOMATIC
 
 
+class StatementDocument(_Document):
+    """Payable on the pay day of a monthly statement.
+
+    What is final (the milestone, hold_days later, without time in dispute) by the end of the cut-off day, by the
+    merchant's clock, is on that statement; all that comes later is on the next.
+    """
+
+    kind: Literal["statement"]
+    start: Milestone = Milestone.COMPLETED
+    hold_days: Days = 0
+    approval: Approval = Approval.AUTOMATIC
+    cut_off_day: DayOfMonth = 31
+    """The last day of a statement; 31 is the end of every month."""
+    months_after: Annotated[int, Strict(), Field(ge=0, le=12)] = 1
+    """How many months after that of the cut-off it is paid. With 0 the pay day has to come after the cut-off day."""
+    pay_day: DayOfMonth
+    roll: Roll = Roll.NEXT
+    """Where a pay day goes that is a day off or a holiday."""
+    off_days: Annotated[tuple[Weekdays, ...], Field(max_length=7)] = ()
+    """Days of the week on which nobody is paid."""
+    holidays: Annotated[tuple[Day, ...], Field(max_length=500)] = ()
+    """Single days on which nobody is paid. Publish a new version when the calendar goes on."""
+
+
+def _kind_of(given: object) -> object:
+    """A settlement that does not say of which kind it is, is rolling."""
+    return given.get("kind", "rolling") if isinstance(given, Mapping) else getattr(given, "kind", None)
+
+
+SettlementDocument = Annotated[
+    Annotated[RollingDocument, Tag("rolling")] | Annotated[StatementDocument, Tag("statement")],
+    Discriminator(_kind_of),
+]
+
+
 class TermsDocument(_Document):
     """What a programme promises."""
 
@@ -181,7 +218,7 @@ class TermsDocument(_Document):
     cap_per_order: Amounts = ()
     """The most one order earns, by currency."""
     attribution: AttributionDocument = AttributionDocument()
-    settlement: RollingDocument = RollingDocument()
+    settlement: SettlementDocument = RollingDocument()
     payout_minimums: Amounts = ()
     """The smallest balance that is paid out, by currency."""
     notice_days: Days = 30
@@ -189,7 +226,7 @@ class TermsDocument(_Document):
 
     def terms(self) -> Terms:
         """Return the terms. Raises InvalidTerms, UnknownCurrency."""
-        return Terms.of_json(self.model_dump(mode="json", by_alias=True))
+        return Terms.of_json(self.model_dump(mode="json"))
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "TermsDocument":

@@ -19,13 +19,13 @@ from service.infra import ids
 class View(BaseModel):
     """A response, or a part of one. Fields have no defaults, so that clients see them as always present."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 class Body(BaseModel):
     """A request, or a part of one. What it does not name is refused, so that a typo is noticed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 def _parser(prefix: str) -> Callable[[object], UUID]:

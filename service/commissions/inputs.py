@@ -140,14 +140,17 @@ def _load_versions(session: Session, inputs: dict[UUID, DatedInputs]) -> None:
     rows = fetch(
         session,
         """
-        SELECT version.merchant_id, version.program_id, number, valid_from
+        SELECT version.merchant_id, version.program_id, number, valid_from, merchant.time_zone
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:program_ids AS uuid[])) AS asked (merchant_id, program_id)
         JOIN program_version AS version
           ON version.merchant_id = asked.merchant_id AND version.program_id = asked.program_id
+        JOIN merchant ON merchant.id = version.merchant_id
         ORDER BY version.merchant_id, version.program_id, number
         """,
         {"merchant_ids": [each for each, _ in asked], "program_ids": [each for _, each in asked]},
     )
+    for row in rows:
+        inputs[row.merchant_id].time_zone = row.time_zone
     begins: dict[tuple[UUID, UUID, int], datetime] = {
         (row.merchant_id, row.program_id, row.number): row.valid_from for row in rows
     }

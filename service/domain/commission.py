@@ -14,7 +14,7 @@ from service.domain.money import round_half_away
 from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, Touch, TouchKind, net_lines
 from service.domain.program import DatedInputs, ProgramVersion, versions_for
 from service.domain.rules import Flat, Part, Percent, Rule, Situation, by_funder, exact_shares, percent_of, total_of
-from service.domain.settlement import Approval, FrozenReason, frozen_reason, settles_at
+from service.domain.settlement import Approval, FrozenReason, StatementSettlement, frozen_reason, settles_at
 
 JsonObject = dict[str, Any]
 
@@ -52,6 +52,8 @@ class CommissionReason(StrEnum):
     AWAITING_APPROVAL = "awaiting_approval"
     ABOVE_APPROVAL = "above_approved_amount"
     IN_HOLD_PERIOD = "in_hold_period"
+    AWAITING_STATEMENT = "awaiting_statement"
+    """The pay day of its statement is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _target(
     approved = verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == snapshot.currency
     demanded = settlement.approval is Approval.MANUAL
     approved_minor = verdict.amount_minor if verdict is not None and approved else (0 if demanded else None)
-    payable_from = settles_at(facts, settlement, approved=approved)
+    payable_from = settles_at(facts, settlement, approved=approved, time_zone=inputs.time_zone)
     voided = snapshot.cancelled or (verdict is not None and verdict.kind is DecisionKind.REJECT)
     target_minor = 0 if voided else best.total_minor
     return Target(
@@ -216,6 +218,8 @@ def _reason(
         return CommissionReason.AWAITING_MILESTONE
     if approved_minor is not None and approved_minor < target_minor:
         return CommissionReason.ABOVE_APPROVAL
+    if isinstance(best.version.terms.settlement, StatementSettlement):
+        return CommissionReason.AWAITING_STATEMENT
     return CommissionReason.IN_HOLD_PERIOD
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Self, assert_never
 from uuid import UUID
 
 from service.domain.errors import BackDated, InvalidTerms
@@ -23,7 +23,7 @@ from service.domain.rules import (
     rule_json,
     rule_of,
 )
-from service.domain.settlement import Approval, RollingSettlement
+from service.domain.settlement import Approval, Roll, RollingSettlement, Settlement, StatementSettlement, Weekday
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a shop's clock may run ahead of ours. Dated inputs begin at least this much after they are recorded, so that
@@ -80,7 +80,7 @@ class Terms:
     exclude: tuple[Condition, ...] = ()
     caps_minor: Amounts = ()
     attribution: AttributionTerms = field(default_factory=AttributionTerms)
-    settlement: RollingSettlement = field(default_factory=lambda: RollingSettlement(Milestone.PAID, 14))
+    settlement: Settlement = field(default_factory=lambda: RollingSettlement(Milestone.PAID, 14))
     payout_minimums_minor: Amounts = ()
     notice_days: int = 30
 
@@ -103,12 +103,7 @@ class Terms:
                 "precedence": self.attribution.precedence.value,
                 "self_purchase": self.attribution.self_purchase.value,
             },
-            "settlement": {
-                "kind": "rolling",
-                "start": self.settlement.start.value,
-                "hold_days": self.settlement.hold_days,
-                "approval": self.settlement.approval.value,
-            },
+            "settlement": _settlement_json(self.settlement),
             "payout_minimums": amounts_json(self.payout_minimums_minor),
             "notice_days": self.notice_days,
         }
@@ -116,7 +111,7 @@ class Terms:
     @classmethod
     def of_json(cls, stored: JsonObject) -> Self:
         """Terms from `as_json`. Raises InvalidTerms, UnknownCurrency when a person wrote something else."""
-        attribution, settlement = stored["attribution"], stored["settlement"]
+        attribution = stored["attribution"]
         terms = cls(
             rules=tuple(rule_of(rule) for rule in stored["rules"]),
             base=Base(stored["base"]),
@@ -128,17 +123,58 @@ class Terms:
                 precedence=Precedence(attribution["precedence"]),
                 self_purchase=SelfPurchase(attribution["self_purchase"]),
             ),
-            settlement=RollingSettlement(
-                start=Milestone(settlement["start"]),
-                hold_days=settlement["hold_days"],
-                approval=Approval(settlement["approval"]),
-            ),
+            settlement=_settlement_of(stored["settlement"]),
             payout_minimums_minor=amounts_of(stored["payout_minimums"]),
             notice_days=stored["notice_days"],
         )
         if not terms.rules:
             raise InvalidTerms("A programme needs at least one rule; a rule without match speaks for every line.")
         return terms
+
+
+def _settlement_json(settlement: Settlement) -> JsonObject:
+    common = {
+        "start": settlement.start.value,
+        "hold_days": settlement.hold_days,
+        "approval": settlement.approval.value,
+    }
+    match settlement:
+        case RollingSettlement():
+            return {"kind": "rolling", **common}
+        case StatementSettlement():
+            return {
+                "kind": "statement",
+                **common,
+                "cut_off_day": settlement.cut_off_day,
+                "months_after": settlement.months_after,
+                "pay_day": settlement.pay_day,
+                "roll": settlement.roll.value,
+                "off_days": [day.name.lower() for day in sorted(settlement.off_days)],
+                "holidays": [day.isoformat() for day in sorted(settlement.holidays)],
+            }
+        case _:
+            assert_never(settlement)
+
+
+def _settlement_of(stored: JsonObject) -> Settlement:
+    start, hold_days, approval = Milestone(stored["start"]), stored["hold_days"], Approval(stored["approval"])
+    match stored["kind"]:
+        case "rolling":
+            return RollingSettlement(start, hold_days, approval)
+        case "statement":
+            return StatementSettlement(
+                start,
+                hold_days,
+                cut_off_day=stored["cut_off_day"],
+                months_after=stored["months_after"],
+                pay_day=stored["pay_day"],
+                roll=Roll(stored["roll"]),
+                off_days=frozenset(Weekday[day.upper()] for day in stored["off_days"]),
+                holidays=frozenset(date.fromisoformat(day) for day in stored["holidays"]),
+                approval=approval,
+            )
+        case other:
+            raise InvalidTerms(f"{other!r} is not a kind of settlement; use rolling or statement.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +262,7 @@ class DatedInputs:
     Append-only and never back-dated, so an order assessed years later reads the same. coupons: by code without case.
     enrollments: by (programme, affiliate). approvals: by affiliate, whether it may earn.
     identities: by affiliate, keyed hashes by kind as in `OrderSnapshot.customer`, read only where the order has no
-    stored match yet.
+    stored match yet. time_zone: the merchant's, fixed when it was made.
     """
 
     versions: dict[UUID, tuple[ProgramVersion, ...]] = field(default_factory=dict)
@@ -235,6 +271,7 @@ class DatedInputs:
     enrollments: dict[tuple[UUID, UUID], tuple[Since, ...]] = field(default_factory=dict)
     approvals: dict[UUID, tuple[Since, ...]] = field(default_factory=dict)
     identities: dict[UUID, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    time_zone: str = "UTC"
 
     def is_approved(self, affiliate_id: UUID, at: datetime) -> bool:
         return _holds(self.approvals.get(affiliate_id, ()), at)

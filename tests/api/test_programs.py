@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,10 @@ FULL: Json = {
     "notice_days": 0,
 }
 
+MONTHLY: Json = {
+    "kind": "statement", "start": "completed", "hold_days": 7, "approval": "automatic", "cut_off_day": 15,
+    "months_after": 0, "pay_day": 20, "roll": "previous", "off_days": ["sat", "sun"], "holidays": ["2027-01-01"],
+}  # fmt: skip
 SMALL: Json = {"rules": [{"kind": "percent", "rate": "10"}]}
 
 
@@ -123,8 +128,11 @@ def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
         ({"base": "gross"}, "#/terms/base"),
         ({"notice_days": "30"}, "#/terms/notice_days"),
         ({"notice_days": -1}, "#/terms/notice_days"),
-        ({"settlement": {"kind": "statement"}}, "#/terms/settlement/kind"),
-        ({"settlement": {"start": "ordered"}}, "#/terms/settlement/start"),
+        ({"settlement": {"kind": "weekly"}}, "#/terms/settlement"),
+        ({"settlement": {"kind": "statement"}}, "#/terms/settlement/statement/pay_day"),
+        ({"settlement": MONTHLY | {"off_days": ["caturday"]}}, "#/terms/settlement/statement/off_days/0"),
+        ({"settlement": MONTHLY | {"cut_off_day": 32}}, "#/terms/settlement/statement/cut_off_day"),
+        ({"settlement": {"start": "ordered"}}, "#/terms/settlement/rolling/start"),
         ({"attribution": {"model": "linear"}}, "#/terms/attribution/model"),
         ({"cap_per_order": [{"amount_minor": 1, "currency": "XXX"}]}, "#/terms/cap_per_order/0/currency"),
     ],
@@ -329,4 +337,52 @@ def test_any_terms_come_back_from_the_domain_meaning_the_same(
 
     shown = TermsDocument.model_validate(terms.as_json())
 
-    assert Terms.of_json(shown.model_dump(mode="json", by_alias=True)) == terms
+    assert Terms.of_json(shown.model_dump(mode="json")) == terms
+
+
+def test_a_statement_calendar_is_shown_as_it_was_given(shop: Shop) -> None:
+    program = shop.a_program(settlement=MONTHLY)
+
+    assert program["version_in_force"]["terms"]["settlement"] == MONTHLY
+
+
+def test_a_statement_that_would_be_paid_before_its_cut_off_is_refused(shop: Shop) -> None:
+    answer = shop.post("/v1/programs", asked(terms=SMALL | {"settlement": MONTHLY | {"pay_day": 15}}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")
+
+
+def test_every_preset_can_be_published_as_it_is(shop: Shop) -> None:
+    presets = shop.get("/v1/settlement-presets", by="read").json()["data"]
+
+    shown = [
+        shop.a_program(settlement=preset["settlement"])["version_in_force"]["terms"]["settlement"] for preset in presets
+    ]
+
+    assert shown == [preset["settlement"] for preset in presets]
+    assert "taobao" in [preset["name"] for preset in presets]
+
+
+def test_a_statement_is_paid_on_the_merchants_day(client: TestClient) -> None:
+    shop = Shop(client, time_zone="Asia/Ho_Chi_Minh")
+    monthly = MONTHLY | {
+        "start": "paid",
+        "hold_days": 0,
+        "roll": "none",
+        "cut_off_day": 31,
+        "months_after": 1,
+        "pay_day": 5,
+    }
+    program = shop.a_program(settlement=monthly)
+    shop.a_coupon(shop.an_affiliate("Lan", program=program), "LAN", program=program)
+    shop.deliver(shop.order(coupon_codes=["LAN"]))
+
+    [commission] = shop.get("/v1/commissions").json()["data"]
+    settles_at = datetime.fromisoformat(commission["settles_at"]).astimezone(ZoneInfo("Asia/Ho_Chi_Minh"))
+    early = shop.post("/v1/jobs/settle").json()["settled"]
+    shop.advance(seconds=(settles_at - shop.now()).total_seconds() + 1)
+    due = shop.post("/v1/jobs/settle").json()["settled"]
+
+    assert commission["reason_code"] == "awaiting_statement"
+    assert (settles_at.day, settles_at.hour, settles_at.minute) == (5, 0, 0)
+    assert (early, due) == (0, 1)

@@ -45,7 +45,7 @@ from service.domain.program import (
     Traceable,
 )
 from service.domain.rules import Condition, Flat, Match, Per, Percent, Rule, rate_of
-from service.domain.settlement import RollingSettlement
+from service.domain.settlement import RollingSettlement, Settlement
 
 MERCHANT = UUID(int=0xE)
 PROGRAM, OTHER_PROGRAM = UUID(int=0x11), UUID(int=0x12)
@@ -88,7 +88,7 @@ def a_version(
     cap: Mapping[str, int] | None = None,
     exclude: Iterable[Condition] = (),
     attribution: AttributionTerms | None = None,
-    settlement: RollingSettlement | None = None,
+    settlement: Settlement | None = None,
     notice_days: int = 30,
 ) -> ProgramVersion:
     """A version of 10 percent, in force for a hundred days, payable 14 days after payment."""

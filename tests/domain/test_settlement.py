@@ -1,21 +1,31 @@
 """When a commission may become payable, and what freezes it."""
 
+import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.domain.order import Fact, Milestone
+from service.domain.errors import InvalidTerms
+from service.domain.order import Fact, Milestone, milestone_fact
+from service.domain.program import Terms
 from service.domain.settlement import (
+    ROLL_DAYS_MAX,
     Approval,
     FrozenReason,
+    Roll,
     RollingSettlement,
+    StatementSettlement,
+    Weekday,
     frozen_reason,
     settles_at,
     time_covered,
 )
+from service.domain.settlement_presets import PRESETS, Preset
 from tests.domain.builders import (
     a_dispute,
     a_hold,
@@ -25,6 +35,7 @@ from tests.domain.builders import (
     an_order,
     day,
     lines,
+    percent,
     reached,
     told,
     utc,
@@ -69,19 +80,23 @@ PAID, DELIVERED = Milestone.PAID, Milestone.DELIVERED
     ],
 )
 def test_payable_after_the_hold_and_the_time_in_dispute(events: list[Fact], expected: datetime | None) -> None:
-    assert settles_at(told(*events), RollingSettlement(DELIVERED, 14), approved=False) == expected
+    assert settles_at(told(*events), RollingSettlement(DELIVERED, 14), approved=False, time_zone="UTC") == expected
 
 
 def test_delivered_on_1_november_is_payable_on_the_16th_after_fifteen_days() -> None:
     facts = told()
     facts.milestones[DELIVERED] = utc("2026-11-01T08:00")
 
-    assert settles_at(facts, RollingSettlement(DELIVERED, 15), approved=False) == utc("2026-11-16T08:00")
+    assert settles_at(facts, RollingSettlement(DELIVERED, 15), approved=False, time_zone="UTC") == utc(
+        "2026-11-16T08:00"
+    )
 
 
 @pytest.mark.parametrize("milestone", Milestone)
 def test_every_milestone_can_start_the_clock(milestone: Milestone) -> None:
-    assert settles_at(told(reached(milestone, on=1)), RollingSettlement(milestone, 0), approved=False) == day(1)
+    assert settles_at(
+        told(reached(milestone, on=1)), RollingSettlement(milestone, 0), approved=False, time_zone="UTC"
+    ) == day(1)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +109,109 @@ def test_every_milestone_can_start_the_clock(milestone: Milestone) -> None:
     ],
 )
 def test_a_demanded_approval_is_waited_for(approval: Approval, approved: bool, expected: datetime | None) -> None:
-    assert settles_at(told(reached(PAID)), RollingSettlement(PAID, 14, approval), approved=approved) == expected
+    assert (
+        settles_at(told(reached(PAID)), RollingSettlement(PAID, 14, approval), approved=approved, time_zone="UTC")
+        == expected
+    )
+
+
+# Statements
+
+
+def final(cut_off_day: int, months_after: int, pay_day: int, at: str, *, zone: str = "UTC", **more: Any) -> datetime:
+    """The pay day of what became final at a moment."""
+    terms = StatementSettlement(PAID, 0, cut_off_day=cut_off_day, months_after=months_after, pay_day=pay_day, **more)
+    facts = told(milestone_fact(PAID, utc(at)))
+    found = settles_at(facts, terms, approved=False, time_zone=zone)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("calendar", "final_at", "pays_on"),
+    [
+        pytest.param((15, 0, 20), "2026-10-13T09:00", "2026-10-20", id="Pinduoduo: passed on 13 October"),
+        pytest.param((15, 0, 20), "2026-10-18T09:00", "2026-11-20", id="Pinduoduo: passed on 18 October"),
+        pytest.param((31, 1, 20), "2026-06-30T23:59", "2026-07-20", id="Taobao: received on 30 June"),
+        pytest.param((31, 1, 20), "2026-07-01T00:00", "2026-08-20", id="Taobao: received on 1 July"),
+        pytest.param((31, 1, 18), "2026-05-12T00:00", "2026-06-18", id="AccessTrade: May"),
+        pytest.param((31, 2, 1), "2026-03-09T00:00", "2026-05-01", id="JD: March is billed on 1 May"),
+        pytest.param((31, 1, 31), "2027-01-31T12:00", "2027-02-28", id="a pay day beyond the month is its last"),
+        pytest.param((31, 1, 10), "2026-12-31T12:00", "2027-01-10", id="over the new year"),
+        pytest.param((30, 1, 5), "2027-02-28T12:00", "2027-03-05", id="a cut-off beyond the month is its last"),
+        pytest.param((15, 0, 20), "2026-12-16T00:00", "2027-01-20", id="after December's cut-off"),
+    ],
+)  # fmt: skip
+def test_golden_schedules(calendar: tuple[int, int, int], final_at: str, pays_on: str) -> None:
+    assert final(*calendar, final_at) == utc(f"{pays_on}T00:00")
+
+
+def test_days_are_those_of_the_merchant() -> None:
+    # Half past eleven at night in Vietnam is still the 15th, though it is 16:30 in UTC; an hour later it is the 16th.
+    assert final(15, 0, 20, "2026-10-15T16:30", zone="Asia/Ho_Chi_Minh") == utc("2026-10-19T17:00")
+    assert final(15, 0, 20, "2026-10-15T17:30", zone="Asia/Ho_Chi_Minh") == utc("2026-11-19T17:00")
+
+
+@pytest.mark.parametrize(
+    ("roll", "pays_on"), [(Roll.NEXT, "2026-06-23"), (Roll.PREVIOUS, "2026-06-19"), (Roll.NONE, "2026-06-20")]
+)
+def test_a_pay_day_on_a_day_off_rolls(roll: Roll, pays_on: str) -> None:
+    # 20 June 2026 is a Saturday; Monday the 22nd is a holiday here.
+    weekend, holidays = frozenset({Weekday.SAT, Weekday.SUN}), frozenset({date(2026, 6, 22)})
+
+    found = final(31, 1, 20, "2026-05-12T00:00", roll=roll, off_days=weekend, holidays=holidays)
+
+    assert found == utc(f"{pays_on}T00:00")
+
+
+def test_where_no_day_is_a_business_day_the_pay_day_stays() -> None:
+    assert final(31, 1, 20, "2026-05-12T00:00", off_days=frozenset(Weekday)) == utc("2026-06-20T00:00")
+
+
+def test_a_pay_day_that_rolls_back_never_lies_before_the_money_is_final() -> None:
+    found = final(19, 0, 20, "2026-06-19T18:00", roll=Roll.PREVIOUS, off_days=frozenset({Weekday.SAT}))
+
+    assert found == utc("2026-06-19T18:00")
+
+
+def test_time_in_dispute_moves_an_order_to_a_later_statement() -> None:
+    terms = StatementSettlement(PAID, 5, cut_off_day=15, months_after=0, pay_day=20)
+    undisturbed, disputed = [reached(PAID, on=0)], [reached(PAID, on=0), a_dispute(1, 3)]
+
+    # Paid on 10 March: final on the 15th, or two days later.
+    assert settles_at(told(*undisturbed), terms, approved=False, time_zone="UTC") == utc("2026-03-20T00:00")
+    assert settles_at(told(*disputed), terms, approved=False, time_zone="UTC") == utc("2026-04-20T00:00")
+
+
+@pytest.mark.parametrize("pay_day", [1, 15])
+def test_a_statement_is_paid_after_its_cut_off(pay_day: int) -> None:
+    with pytest.raises(InvalidTerms, match="after its cut-off"):
+        StatementSettlement(PAID, 0, cut_off_day=15, months_after=0, pay_day=pay_day)
+
+
+@examples(200)
+@given(
+    st.integers(1, 31), st.integers(0, 3), st.integers(1, 31), st.sampled_from(Roll), st.frozensets(st.sampled_from(Weekday)),
+    st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 # bounds of the strategy
+    st.sampled_from(["UTC", "Asia/Shanghai", "America/New_York", "Pacific/Kiritimati"]),
+)  # fmt: skip
+def test_a_pay_day_comes_after_and_not_much_later_than_its_months(
+    cut_off: int, months: int, pay_day: int, roll: Roll, off: frozenset[Weekday], at: datetime, zone: str
+) -> None:
+    assume(months > 0 or pay_day > cut_off)
+    terms = StatementSettlement(PAID, 0, cut_off, months, pay_day, roll, off)
+
+    found = terms.pays_at(at, ZoneInfo(zone))
+
+    assert at <= found <= at + timedelta(days=31 * (months + 2) + ROLL_DAYS_MAX)
+    assert terms.pays_at(at, ZoneInfo(zone)) <= terms.pays_at(at + timedelta(days=1), ZoneInfo(zone))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_preset_can_be_promised(preset: Preset) -> None:
+    terms = Terms(rules=(percent("10"),), settlement=preset.settlement)
+
+    assert Terms.of_json(json.loads(json.dumps(terms.as_json()))) == terms
 
 
 spans = st.tuples(st.integers(-5, 20), st.integers(-5, 20)).map(lambda ends: (day(ends[0]), day(ends[1])))

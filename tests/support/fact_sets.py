@@ -47,7 +47,7 @@ from service.domain.program import (
     Traceable,
 )
 from service.domain.rules import Between, OrderAmount, Per, Plan, TouchIn, When
-from service.domain.settlement import Approval, RollingSettlement
+from service.domain.settlement import Approval, RollingSettlement, StatementSettlement
 from tests.domain.builders import (
     ANN,
     ANNS_LINK,
@@ -121,7 +121,7 @@ def _shop(*, before: bool) -> DatedInputs:
             percent("12.5"),
             number=1,
             program=OTHER_PROGRAM,
-            settlement=RollingSettlement(Milestone.FULFILLED, 0),
+            settlement=StatementSettlement(Milestone.FULFILLED, 0, cut_off_day=15, months_after=1, pay_day=20),
             attribution=AttributionTerms(
                 model=Model.FIRST, precedence=Precedence.LATEST, self_purchase=SelfPurchase.ALLOW
             ),

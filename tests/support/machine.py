@@ -94,6 +94,7 @@ def some_terms(
     cap: int | None,
     start: str,
     hold_days: int,
+    calendar: Json,
     approval: str,
     attribution: Json,
     minimum: int,
@@ -105,11 +106,15 @@ def some_terms(
         "exclude": exclude,
         "cap_per_order": [] if cap is None else [{"currency": "USD", "amount_minor": cap}],
         "attribution": attribution,
-        "settlement": {"kind": "rolling", "start": start, "hold_days": hold_days, "approval": approval},
+        "settlement": {**calendar, "start": start, "hold_days": hold_days, "approval": approval},
         "payout_minimums": [{"currency": "USD", "amount_minor": minimum}] if minimum else [],
         "notice_days": notice,
     }
 
+
+MONTHLY: Json = {
+    "kind": "statement", "cut_off_day": 15, "months_after": 0, "pay_day": 20, "roll": "none", "off_days": [], "holidays": [],
+}  # fmt: skip
 
 terms = st.builds(
     some_terms,
@@ -130,6 +135,7 @@ terms = st.builds(
     cap=st.sampled_from([None, None, 2_500]),
     start=st.sampled_from(["paid", "paid", "paid", "delivered"]),
     hold_days=st.sampled_from([0, 0, 14]),
+    calendar=st.sampled_from([{"kind": "rolling"}] * 4 + [MONTHLY]),
     approval=st.sampled_from(["automatic"] * 5 + ["manual"]),
     attribution=st.fixed_dictionaries(
         {

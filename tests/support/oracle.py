@@ -18,13 +18,13 @@ from tests.support.oracle_reads import (
     Json,
     as_of,
     earned,
-    hours,
     milestones,
     moment,
     net_lines,
     newest,
     of,
     order_of,
+    payable_from,
     refund_of,
 )
 
@@ -173,8 +173,7 @@ class Oracle:
         start = min(milestones(told, best["settlement"]["start"]), default=None)
         settles_at = None
         if start is not None and (approved or not manual):
-            stopped = {hour for each in disputes if "closed_at" in each for hour in hours(each, since=start)}
-            settles_at = start + timedelta(days=best["settlement"]["hold_days"], hours=len(stopped))
+            settles_at = payable_from(best["settlement"], start, disputes)
         return Due(Key(order, payee, currency), frozen, target, limit, settles_at)
 
     def _brought_by(self, order: str, shown: Json) -> str | None:
