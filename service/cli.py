@@ -36,7 +36,7 @@ from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
-from service.infra.settings import Settings, SettingsError, load
+from service.infra.settings import Settings, SettingsError, embedded_data_dir, load
 from service.intake.batch import Effect
 from service.intake.find_source import find_source
 from service.intake.import_file import TROUBLE, Identity, Importer, Result, ResultFile, State, Tally
@@ -78,7 +78,7 @@ app = typer.Typer(
     **First steps**, with nothing but this package installed:
 
     1. `koc serve` starts a PostgreSQL of its own below `.koc-data`, makes the tables, and serves <http://127.0.0.1:8000>.
-    2. `koc operator-key --name me`, in another terminal, prints the first key.
+    2. `koc operator-key --name me`, in another terminal and the same folder, prints the first key.
     3. With it `POST /v1/merchants` makes a merchant and its admin key. <http://127.0.0.1:8000/docs> shows the rest.
 
     **In production** set `DATABASE_URL` and `KOC_SECRET_KEY`, run `koc migrate` at each release, then any number of
@@ -108,7 +108,7 @@ def serve(
     from service.api.door import Door  # noqa: PLC0415
 
     _count_together_from_the_start(workers)
-    with _running(embedded_is_migrated=True) as (found, embedded), _stopped_by_signals() as stop:
+    with _running(embedded_is_migrated=True, may_make=True) as (found, embedded), _stopped_by_signals() as stop:
         given = {"host": host, "port": port}
         settings = found.model_copy(update={name: value for name, value in given.items() if value is not None})
         # Server processes are spawned, and so is their application: only the environment reaches them.
@@ -392,8 +392,17 @@ def _description() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, bool]]:
-    """Yield settings that name a running database, and whether it is the embedded one; explain what goes wrong."""
+def _running(*, embedded_is_migrated: bool = False, may_make: bool = False) -> Iterator[tuple[Settings, bool]]:
+    """Yield settings that name a running database, and whether it is the embedded one; explain what goes wrong.
+
+    may_make: also where there is no data yet. In a wrong folder other commands would work on a database nobody serves.
+    """
+    data_dir = embedded_data_dir()
+    if not may_make and data_dir is not None and not embedded_postgres.made(data_dir):
+        _stop(
+            f"There is no data in {data_dir.absolute()}. Run this in the folder where `koc serve` runs, or set "
+            "KOC_DATA_DIR (or DATABASE_URL) as it is set there."
+        )
     try:
         settings = load()
         logs.configure(settings.log_format, secrets=settings.secrets())

@@ -21,6 +21,7 @@ from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit, unit_of_work
 from service.ledger.chain import chain
+from tests.support.imports import FILES, PRESETS
 from tests.support.shop import SECRET_KEY, Shop
 
 ROOT = Path(__file__).parents[2]
@@ -211,6 +212,29 @@ def test_migrating_again_is_harmless(database_url: str) -> None:
 
     assert answer.returncode == 0, answer.stderr
     assert "revision" in answer.stderr
+
+
+NEEDS_DATA = [
+    ["operator-key", "--name", "Ann"],
+    ["operator-keys"],
+    ["revoke-operator-key", "key_" + "0" * 26],
+    ["check-books"],
+    ["import", "--source", "src_" + "0" * 26, "--mapping", str(PRESETS / "generic.toml"), str(FILES / "generic.csv")],
+    ["export", "--merchant", "mer_" + "0" * 26, "--out", "/nowhere"],
+    ["worker"],
+    ["migrate"],
+]
+
+
+@pytest.mark.parametrize("arguments", NEEDS_DATA, ids=lambda each: each[0])
+def test_where_nobody_has_served_yet_other_commands_make_no_database(arguments: list[str], tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+
+    answer = koc(*arguments, env={**os.environ, "KOC_DATA_DIR": str(nowhere)})
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"There is no data in {nowhere}. Run this in the folder where `koc serve` runs")
+    assert not nowhere.exists()
 
 
 def test_a_missing_secret_is_named(database_url: str) -> None:
