@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -108,16 +108,15 @@ def serve(
     from service.api.door import Door  # noqa: PLC0415
 
     _count_together_from_the_start(workers)
-    with _running(embedded_is_migrated=True, may_make=True) as (found, embedded), _stopped_by_signals() as stop:
-        given = {"host": host, "port": port}
-        settings = found.model_copy(update={name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    running = _running(embedded_is_migrated=True, serves=given)
+    with _folder_taken_away(), running as (settings, embedded), _stopped_by_signals() as stop:
         # Server processes are spawned, and so is their application: only the environment reaches them.
         os.environ.update(settings.environment())
         with (
-            _folder_taken_away(),
             _worker_beside(settings, stop)
             if (embedded if with_worker is None else with_worker)
-            else contextlib.nullcontext(),
+            else contextlib.nullcontext()
         ):
             config = uvicorn.Config(
                 "service.main:serve_app",
@@ -392,21 +391,26 @@ def _description() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _running(*, embedded_is_migrated: bool = False, may_make: bool = False) -> Iterator[tuple[Settings, bool]]:
+def _running(
+    *, embedded_is_migrated: bool = False, serves: Mapping[str, object] | None = None
+) -> Iterator[tuple[Settings, bool]]:
     """Yield settings that name a running database, and whether it is the embedded one; explain what goes wrong.
 
-    may_make: also where there is no data yet. In a wrong folder other commands would work on a database nobody serves.
+    serves: this is a server, with these settings instead of the environment's. It alone may make data where there is none:
+    in a wrong folder other commands would work on a database that nobody serves.
     """
     data_dir = embedded_data_dir()
-    if not may_make and data_dir is not None and not embedded_postgres.made(data_dir):
+    if serves is None and data_dir is not None and not embedded_postgres.made(data_dir):
         _stop(
             f"There is no data in {data_dir.absolute()}. Run this in the folder where `koc serve` runs, or set "
             "KOC_DATA_DIR (or DATABASE_URL) as it is set there."
         )
     try:
-        settings = load()
+        settings = load().model_copy(update=serves)
         logs.configure(settings.log_format, secrets=settings.secrets())
         crash.arm(os.environ)
+        if serves is not None:
+            _see_that_it_can_listen(settings)
         if settings.database_url is not None:
             yield settings, False
             return
@@ -420,6 +424,19 @@ def _running(*, embedded_is_migrated: bool = False, may_make: bool = False) -> I
         _stop(
             f"{error} Nothing more was done. See that the database answers at DATABASE_URL, then run the command again."
         )
+
+
+def _see_that_it_can_listen(settings: Settings) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        # As the server does: connections of one that has just ended are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            _stop(
+                f"Port {settings.port} of {settings.host} cannot be listened on: {error.strerror}. Choose another with "
+                f"--port or KOC_PORT, and let KOC_PUBLIC_URL name it too: links begin with it, now {settings.public_url}."
+            )
 
 
 def _say(sentence: str) -> None:

@@ -237,6 +237,18 @@ def test_where_nobody_has_served_yet_other_commands_make_no_database(arguments: 
     assert not nowhere.exists()
 
 
+def test_a_port_that_is_taken_is_named_before_a_database_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        answer = koc("serve", "--port", str(port), env={**os.environ, "KOC_DATA_DIR": str(tmp_path)})
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"Port {port} of 127.0.0.1 cannot be listened on")
+    assert all(way in answer.stderr for way in ("--port", "KOC_PORT", "KOC_PUBLIC_URL"))
+    assert not (tmp_path / "database").exists()
+
+
 def test_a_missing_secret_is_named(database_url: str) -> None:
     answer = koc("serve", env=environment(database_url, KOC_SECRET_KEY=""))
 
