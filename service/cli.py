@@ -138,7 +138,7 @@ def serve(
 
 @app.command()
 def worker() -> None:
-    """Settle what is due, chain what was booked, send payouts, ask rails what became of them.
+    """Settle what is due, chain what was booked, send outgoing webhooks and payouts, ask rails what became of payouts.
 
     Any number may run beside the servers.
     """
