@@ -38,7 +38,7 @@ from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, embedded_data_dir, load
 from service.intake.batch import Effect
-from service.intake.find_source import find_source
+from service.intake.find_source import NoSuchSource, find_source
 from service.intake.import_file import TROUBLE, Identity, Importer, Result, ResultFile, State, Tally
 from service.intake.import_rows import items_of, measure
 from service.intake.mapping import load_mapping
@@ -283,7 +283,7 @@ def import_orders(
     """
     if resume and results is None:
         _stop("--resume goes on from a result file: name it with --results.")
-    with _running() as (settings, _), _explained():
+    with _running() as (settings, embedded), _explained():
         read = load_mapping(mapping)
         measured = measure(file, read)
         assert settings.database_url is not None
@@ -292,7 +292,11 @@ def import_orders(
             stop = stack.enter_context(_stopped_by_signals())
             stack.callback(engine.dispose)
             with read_session(engine) as session:
-                known = find_source(session, _source_id(source))
+                try:
+                    known = find_source(session, _source_id(source))
+                except NoSuchSource as error:
+                    looked_in = f"below {settings.data_dir.absolute()}" if embedded else "of DATABASE_URL"
+                    _stop(f"{error.detail} It was looked for in the database {looked_in}.")
             security = Security(base64.b64decode(settings.secret_key))
             reading = reading_of(security, ClickSigner(security), known.merchant_id)
             items, done = items_of(file, read, pause=partial(_leave_if, stop)), 0

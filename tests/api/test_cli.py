@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from service.infra import ids
+from service.infra import embedded_postgres, ids
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit, unit_of_work
 from service.ledger.chain import chain
@@ -235,6 +235,23 @@ def test_where_nobody_has_served_yet_other_commands_make_no_database(arguments: 
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr.startswith(f"There is no data in {nowhere}. Run this in the folder where `koc serve` runs")
     assert not nowhere.exists()
+
+
+def test_commands_find_the_database_that_was_made_in_their_folder() -> None:
+    # Not in a folder of pytest's, which is closed to the account that PostgreSQL runs as when we are root.
+    with tempfile.TemporaryDirectory(prefix="koc-cli-", dir="/tmp") as folder:
+        data_dir = Path(folder) / "data"
+        env = {**os.environ, "KOC_DATA_DIR": str(data_dir)}
+        Path(folder).chmod(0o755)
+        with embedded_postgres.start(data_dir, settings={"fsync": "off"}):
+            beside = koc("operator-key", "--name", "Ann", env=env)
+        later = koc("operator-keys", env=env)
+        strange = koc(*NEEDS_DATA[4], env=env)
+
+    assert (beside.returncode, later.returncode) == (0, 0), beside.stderr + later.stderr
+    assert "Ann" in later.stdout
+    assert strange.returncode == 2
+    assert f"It was looked for in the database below {data_dir}." in strange.stderr
 
 
 def test_a_port_that_is_taken_is_named_before_a_database_is_made(tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ def test_a_file_that_does_not_fit_its_mapping_is_a_mistake_of_the_caller(
     assert "has no column" in said
 
 
+def test_a_source_that_is_nowhere_is_said_to_be_looked_for_in_which_database(shop: Shop, database_url: str) -> None:
+    mapping, file = str(PRESETS / "generic.toml"), str(FILES / "generic.csv")
+
+    answer = koc("import", "--source", "src_" + "0" * 26, "--mapping", mapping, file, env=environment(database_url))
+
+    assert answer.returncode == 2
+    assert "GET /v1/sources lists them. It was looked for in the database of DATABASE_URL." in answer.stderr
+
+
 def test_an_export_is_written_whole_into_a_folder(shop: Shop, database_url: str, tmp_path: Path) -> None:
     shop.an_order("1001")
 
