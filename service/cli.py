@@ -39,7 +39,7 @@ from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, embedded_data_dir, load
 from service.intake.batch import Effect
 from service.intake.find_source import NoSuchSource, find_source
-from service.intake.import_file import TROUBLE, Identity, Importer, Result, ResultFile, State, Tally
+from service.intake.import_file import TROUBLE, Credit, Identity, Importer, Result, ResultFile, State, Tally
 from service.intake.import_rows import items_of, measure
 from service.intake.mapping import load_mapping
 from service.intake.receive import reading_of
@@ -580,7 +580,19 @@ def _say_imported(tally: Tally, rows: int, *, dry_run: bool, before: int) -> Non
     for effect in Effect:
         if tally.effects[effect]:
             table.add_row(f"of what counts: {effect.value}", f"{tally.effects[effect]:,}")
+    for credit in Credit:
+        if tally.credits[credit]:
+            table.add_row(f"orders credited to {credit.value}", f"{tally.credits[credit]:,}")
     _out.print(table)
+    if dry_run:
+        _out.print("Whom orders are credited to is decided when they are imported.")
+    elif tally.credits[Credit.IN_VAIN]:
+        _out.print(
+            "Why a click or coupon does not count: GET /v1/orders/{order_id}/attribution. What begins only after an old "
+            "order was placed earns nothing from it; see docs/imports.md.",
+            highlight=False,
+            soft_wrap=True,
+        )
     _out.print(f"{tally.rows:,} of {rows:,} rows" + (f"; {before:,} results were there before." if before else "."))
 
 

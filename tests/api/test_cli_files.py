@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from tests.api.test_cli import environment, koc
@@ -32,7 +33,11 @@ def test_an_import_is_tried_and_done_and_the_books_made_again_agree(
 
     assert (tried[0], done[0]) == (1, 1)
     assert "What would happen" in tried[1]
+    assert "decided when they are imported" in tried[1]
     assert "5 of 5 rows" in done[1]
+    # Ann's coupon begins with the shop, after these orders.
+    assert re.search(r"orders credited to nobody, though they name a click or coupon │ 2 ", done[1])
+    assert "GET /v1/orders/{order_id}/attribution" in done[1]
     assert untouched == []
     with out.open(encoding="utf-8-sig", newline="") as results:
         found = [(each["order_id"], each["kind"], each["state"]) for each in csv.DictReader(results)]
