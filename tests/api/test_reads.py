@@ -130,7 +130,7 @@ def test_the_attribution_names_every_touch_and_why_it_won_or_lost(shop: Shop, to
 
 def test_a_touch_that_lost_by_a_start_after_the_order_says_when_that_is(shop: Shop) -> None:
     later = (utc_now() + timedelta(hours=1)).replace(microsecond=0)
-    start = {"valid_from": later.isoformat()}
+    start: Json = {"valid_from": later.isoformat()}
     lan, hoa = shop.an_affiliate("Lan"), shop.an_affiliate("Hoa", approved=False)
     bao, new = shop.an_affiliate("Bao", enrolled=False), shop.a_program(valid_from=later)
     shop.post(f"/v1/affiliates/{hoa['id']}/approve", start)
