@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -36,10 +36,10 @@ from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.security import Security
-from service.infra.settings import Settings, SettingsError, load
+from service.infra.settings import Settings, SettingsError, embedded_data_dir, load
 from service.intake.batch import Effect
-from service.intake.find_source import find_source
-from service.intake.import_file import TROUBLE, Identity, Importer, Result, ResultFile, State, Tally
+from service.intake.find_source import NoSuchSource, find_source
+from service.intake.import_file import TROUBLE, Credit, Identity, Importer, Result, ResultFile, State, Tally
 from service.intake.import_rows import items_of, measure
 from service.intake.mapping import load_mapping
 from service.intake.receive import reading_of
@@ -78,7 +78,7 @@ app = typer.Typer(
     **First steps**, with nothing but this package installed:
 
     1. `koc serve` starts a PostgreSQL of its own below `.koc-data`, makes the tables, and serves <http://127.0.0.1:8000>.
-    2. `koc operator-key --name me`, in another terminal, prints the first key.
+    2. `koc operator-key --name me`, in another terminal and the same folder, prints the first key.
     3. With it `POST /v1/merchants` makes a merchant and its admin key. <http://127.0.0.1:8000/docs> shows the rest.
 
     **In production** set `DATABASE_URL` and `KOC_SECRET_KEY`, run `koc migrate` at each release, then any number of
@@ -108,16 +108,15 @@ def serve(
     from service.api.door import Door  # noqa: PLC0415
 
     _count_together_from_the_start(workers)
-    with _running(embedded_is_migrated=True) as (found, embedded), _stopped_by_signals() as stop:
-        given = {"host": host, "port": port}
-        settings = found.model_copy(update={name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    running = _running(embedded_is_migrated=True, serves=given)
+    with _folder_taken_away(), running as (settings, embedded), _stopped_by_signals() as stop:
         # Server processes are spawned, and so is their application: only the environment reaches them.
         os.environ.update(settings.environment())
         with (
-            _folder_taken_away(),
             _worker_beside(settings, stop)
             if (embedded if with_worker is None else with_worker)
-            else contextlib.nullcontext(),
+            else contextlib.nullcontext()
         ):
             config = uvicorn.Config(
                 "service.main:serve_app",
@@ -139,7 +138,7 @@ def serve(
 
 @app.command()
 def worker() -> None:
-    """Settle what is due, chain what was booked, send payouts, ask rails what became of them.
+    """Settle what is due, chain what was booked, send outgoing webhooks and payouts, ask rails what became of payouts.
 
     Any number may run beside the servers.
     """
@@ -284,7 +283,7 @@ def import_orders(
     """
     if resume and results is None:
         _stop("--resume goes on from a result file: name it with --results.")
-    with _running() as (settings, _), _explained():
+    with _running() as (settings, embedded), _explained():
         read = load_mapping(mapping)
         measured = measure(file, read)
         assert settings.database_url is not None
@@ -293,7 +292,11 @@ def import_orders(
             stop = stack.enter_context(_stopped_by_signals())
             stack.callback(engine.dispose)
             with read_session(engine) as session:
-                known = find_source(session, _source_id(source))
+                try:
+                    known = find_source(session, _source_id(source))
+                except NoSuchSource as error:
+                    looked_in = f"below {settings.data_dir.absolute()}" if embedded else "of DATABASE_URL"
+                    _stop(f"{error.detail} It was looked for in the database {looked_in}.")
             security = Security(base64.b64decode(settings.secret_key))
             reading = reading_of(security, ClickSigner(security), known.merchant_id)
             items, done = items_of(file, read, pause=partial(_leave_if, stop)), 0
@@ -392,12 +395,26 @@ def _description() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, bool]]:
-    """Yield settings that name a running database, and whether it is the embedded one; explain what goes wrong."""
+def _running(
+    *, embedded_is_migrated: bool = False, serves: Mapping[str, object] | None = None
+) -> Iterator[tuple[Settings, bool]]:
+    """Yield settings that name a running database, and whether it is the embedded one; explain what goes wrong.
+
+    serves: this is a server, with these settings instead of the environment's. It alone may make data where there is none:
+    in a wrong folder other commands would work on a database that nobody serves.
+    """
+    data_dir = embedded_data_dir()
+    if serves is None and data_dir is not None and not embedded_postgres.made(data_dir):
+        _stop(
+            f"There is no data in {data_dir.absolute()}. Run this in the folder where `koc serve` runs, or set "
+            "KOC_DATA_DIR (or DATABASE_URL) as it is set there."
+        )
     try:
-        settings = load()
+        settings = load().model_copy(update=serves)
         logs.configure(settings.log_format, secrets=settings.secrets())
         crash.arm(os.environ)
+        if serves is not None:
+            _see_that_it_can_listen(settings)
         if settings.database_url is not None:
             yield settings, False
             return
@@ -411,6 +428,19 @@ def _running(*, embedded_is_migrated: bool = False) -> Iterator[tuple[Settings, 
         _stop(
             f"{error} Nothing more was done. See that the database answers at DATABASE_URL, then run the command again."
         )
+
+
+def _see_that_it_can_listen(settings: Settings) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        # As the server does: connections of one that has just ended are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            _stop(
+                f"Port {settings.port} of {settings.host} cannot be listened on: {error.strerror}. Choose another with "
+                f"--port or KOC_PORT, and let KOC_PUBLIC_URL name it too: links begin with it, now {settings.public_url}."
+            )
 
 
 def _say(sentence: str) -> None:
@@ -550,7 +580,19 @@ def _say_imported(tally: Tally, rows: int, *, dry_run: bool, before: int) -> Non
     for effect in Effect:
         if tally.effects[effect]:
             table.add_row(f"of what counts: {effect.value}", f"{tally.effects[effect]:,}")
+    for credit in Credit:
+        if tally.credits[credit]:
+            table.add_row(f"orders credited to {credit.value}", f"{tally.credits[credit]:,}")
     _out.print(table)
+    if dry_run:
+        _out.print("Whom orders are credited to is decided when they are imported.")
+    elif tally.credits[Credit.IN_VAIN]:
+        _out.print(
+            "Why a click or coupon does not count: GET /v1/orders/{order_id}/attribution. What begins only after an old "
+            "order was placed earns nothing from it; see docs/imports.md.",
+            highlight=False,
+            soft_wrap=True,
+        )
     _out.print(f"{tally.rows:,} of {rows:,} rows" + (f"; {before:,} results were there before." if before else "."))
 
 

@@ -265,7 +265,12 @@ def get_own_merchant(caller: Reader, session: ReadSession) -> MerchantView:
 
 @router.post("/v1/test-clock")
 def move_test_clock(asked: TestClockMove, caller: Admin, session: WriteSession, service: Services) -> TestClockView:
-    """Move a test merchant's clock forward. What waits for a time (settlement, expiry of a notice) is due by it."""
+    """Move a test merchant's clock forward. What waits for a time (settlement, expiry of a notice) is due by it.
+
+    It never goes back. From then on take the times of orders from `now` of `GET /v1/merchant`: an order dated by the real
+    clock was placed before all approvals, enrolments and coupons made since, and earns nothing from them. Signatures of
+    webhooks are checked by the real clock always.
+    """
     row = session.exec(
         select(MerchantRow)
         .where(col(MerchantRow.id) == caller.merchant_id)

@@ -135,6 +135,9 @@ class CandidateView(View):
     program_id: ProgramId | None
     chosen: bool
     reason_code: Reason
+    holds_from: Moment | None
+    """Where the affiliate's approval or enrolment, the programme's terms or the coupon's owner is what it lacked, and begins
+    only after the order was placed: when. Null otherwise."""
 
 
 class AttributionView(View):
@@ -270,7 +273,9 @@ def get_order(order_id: OrderId, caller: Reader, session: ReadSession) -> OrderV
 def get_order_attribution(order_id: OrderId, caller: ReaderOrAffiliate, session: ReadSession) -> AttributionView:
     """Explain who brought an order: every touch it carried and why each won or lost. An affiliate sees its own touches."""
     row = _order(session, caller.merchant_id, order_id)
-    candidates = [_candidate(each) for each in row.candidates or []]
+    stored = row.candidates or []
+    starts = _later_starts(session, caller.merchant_id, stored, row.placed_at)
+    candidates = [_candidate(each, holds_from) for each, holds_from in zip(stored, starts, strict=True)]
     if caller.affiliate_id is not None:
         candidates = [each for each in candidates if each.affiliate_id == caller.affiliate_id]
         if not candidates and row.affiliate_id != caller.affiliate_id:
@@ -378,7 +383,53 @@ def _may_see(caller: Caller, affiliate_id: UUID | None) -> bool:
     return caller.affiliate_id in {None, affiliate_id}
 
 
-def _candidate(stored: Mapping[str, Any]) -> CandidateView:
+def _later_starts(
+    session: Session, merchant_id: UUID, candidates: Sequence[Mapping[str, Any]], placed_at: datetime | None
+) -> list[datetime | None]:
+    """For each candidate from when on, after the order, what it lacked holds; None where that is not why it lost."""
+    if not candidates:
+        return []
+    rows = fetch(
+        session,
+        """
+        SELECT CASE asked.reason_code
+            WHEN 'affiliate_not_approved' THEN (
+                SELECT min(valid_from) FROM affiliate_approval AS later
+                WHERE later.merchant_id = :merchant_id AND later.affiliate_id = asked.affiliate_id
+                  AND later.approved AND later.valid_from > :placed_at)
+            WHEN 'affiliate_not_enrolled' THEN (
+                SELECT min(valid_from) FROM enrollment AS later
+                WHERE later.merchant_id = :merchant_id AND later.affiliate_id = asked.affiliate_id
+                  AND later.program_id = asked.program_id AND later.enrolled AND later.valid_from > :placed_at)
+            WHEN 'no_terms_in_force' THEN (
+                SELECT min(valid_from) FROM program_version AS later
+                WHERE later.merchant_id = :merchant_id AND later.program_id = asked.program_id
+                  AND later.valid_from > :placed_at)
+            WHEN 'no_owner' THEN (
+                SELECT min(valid_from) FROM coupon JOIN coupon_owner AS later
+                  ON later.merchant_id = coupon.merchant_id AND later.coupon_id = coupon.id
+                WHERE coupon.merchant_id = :merchant_id AND coupon.folded = asked.ref AND asked.kind = 'coupon'
+                  AND later.valid_from > :placed_at)
+            END AS holds_from
+        FROM unnest(CAST(:reasons AS text[]), CAST(:kinds AS text[]), CAST(:refs AS text[]),
+                    CAST(:affiliate_ids AS uuid[]), CAST(:program_ids AS uuid[]))
+             WITH ORDINALITY AS asked (reason_code, kind, ref, affiliate_id, program_id, place)
+        ORDER BY asked.place
+        """,
+        {
+            "merchant_id": merchant_id,
+            "placed_at": placed_at,
+            "reasons": [each["reason_code"] for each in candidates],
+            "kinds": [each["kind"] for each in candidates],
+            "refs": [each["ref"] for each in candidates],
+            "affiliate_ids": [each["affiliate_id"] for each in candidates],
+            "program_ids": [each["program_id"] for each in candidates],
+        },
+    )
+    return [row.holds_from for row in rows]
+
+
+def _candidate(stored: Mapping[str, Any], holds_from: datetime | None) -> CandidateView:
     def named(name: str) -> UUID | None:
         return UUID(stored[name]) if stored[name] else None
 
@@ -392,6 +443,7 @@ def _candidate(stored: Mapping[str, Any]) -> CandidateView:
         program_id=named("program_id"),
         chosen=reason is Reason.WON,
         reason_code=reason,
+        holds_from=holds_from,
     )
 
 

@@ -222,7 +222,8 @@ def check_start(valid_from: datetime, *, recorded_at: datetime, may_reach_back: 
     if not may_reach_back and valid_from < recorded_at + CLOCK_TOLERANCE:
         raise BackDated(
             f"valid_from must be at least {CLOCK_TOLERANCE.seconds // 60} minutes ahead, "
-            f"at or after {(recorded_at + CLOCK_TOLERANCE).isoformat()}: orders may already have used the terms before."
+            f"at or after {(recorded_at + CLOCK_TOLERANCE).isoformat()}: orders may already have used the terms before. "
+            "Only what is the first of its kind and made before the merchant's first order may begin in the past."
         )
 
 

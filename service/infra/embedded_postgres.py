@@ -213,6 +213,12 @@ def start(
     return server
 
 
+def made(data_dir: Path) -> bool:
+    """Whether there is data below `data_dir` that `start` would go on with; also where its folder has moved and is gone."""
+    home = data_dir / "database"
+    return home.is_symlink() or (home / "cluster").exists()
+
+
 def _candidates() -> Iterator[Path]:
     """Yield folders that may hold PostgreSQL's programs, best first."""
     # Found without importing it: the import has side effects and warns where XDG_RUNTIME_DIR is unset.

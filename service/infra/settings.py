@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     )
     """DATABASE_URL (without KOC_): any PostgreSQL from version 15. Unset: the embedded one is started in data_dir."""
     data_dir: Path = Path(".koc-data")
-    """Where the embedded database and its secrets live; relative to the folder the service is started in."""
+    """Where the embedded database and its secrets live; relative to the folder a command is run in."""
     secret_key: Annotated[str, AfterValidator(_key)] = Field(repr=False)
     """32 random bytes in base64, the root of every other key. Losing it loses merchants' stored secrets."""
     public_url: HttpUrl = "http://127.0.0.1:8000"
@@ -146,14 +146,20 @@ def load() -> Settings:
     Without DATABASE_URL a missing secret key is made once, in a file of data_dir that only we can read, and said so.
     Raises SettingsError naming each variable that is missing or wrong.
     """
-    variables = os.environ
+    data_dir = embedded_data_dir()
     try:
-        if variables.get("DATABASE_URL") or variables.get("KOC_SECRET_KEY"):
+        if data_dir is None or os.environ.get("KOC_SECRET_KEY"):
             return Settings()
-        data_dir = Path(variables.get("KOC_DATA_DIR") or Settings.model_fields["data_dir"].default)
         return Settings(secret_key=_own_secret_key(data_dir))
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(one["loc"], one["msg"]) for one in error.errors())) from None
+
+
+def embedded_data_dir() -> Path | None:
+    """Return where the embedded database lives or would live; None where DATABASE_URL names another. Makes nothing."""
+    if os.environ.get("DATABASE_URL"):
+        return None
+    return Path(os.environ.get("KOC_DATA_DIR") or Settings.model_fields["data_dir"].default)
 
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:

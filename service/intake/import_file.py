@@ -21,9 +21,10 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from service.domain.attribution import Reason
 from service.domain.errors import Conflict, Invalid
 from service.domain.order import JsonObject
-from service.infra.db import read_session
+from service.infra.db import fetch, read_session
 from service.infra.ids import encode
 from service.intake.adapters.model import Delivery, Reading
 from service.intake.batch import Effect, content_id, foresee, record_all
@@ -37,6 +38,7 @@ EVENTS_AT_ONCE = 500
 """Events in one unit of work."""
 _BYTES_AT_ONCE = 16 * 1024 * 1024
 """Bytes of bodies in one unit of work, give or take one event."""
+_ORDERS_ASKED_AT_ONCE = 5000
 
 _FORMULA = re.compile(r"^[-=+@\t\r\n]")
 """How a cell begins that a spreadsheet would run instead of show; the same as in reports."""
@@ -56,6 +58,15 @@ class State(StrEnum):
 
 
 TROUBLE = (State.PARKED, State.REFUSED)
+
+
+class Credit(StrEnum):
+    """Whom the orders of a run are credited to when it has ended."""
+
+    AFFILIATE = "an affiliate"
+    NOBODY = "nobody"
+    IN_VAIN = "nobody, though they name a click or coupon"
+    """Each of these lost for a reason of its own, such as a start after the order was placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +108,14 @@ RESULT_COLUMNS = (
 
 @dataclass(slots=True)
 class Tally:
-    """What a run came to. rows: of the file, done so far; stopped: somebody asked it to end."""
+    """What a run came to. rows: of the file, done so far; stopped: somebody asked it to end.
+
+    credits: of orders, each counted once; empty after a dry run, which books nothing and cannot know.
+    """
 
     states: Counter[State] = field(default_factory=Counter)
     effects: Counter[Effect] = field(default_factory=Counter)
+    credits: Counter[Credit] = field(default_factory=Counter)
     rows: int = 0
     stopped: bool = False
 
@@ -145,6 +160,8 @@ class Importer:
                 if not tell(rows):
                     tally.stopped = True
                     break
+            if not self.dry:
+                tally.credits = self._credits(seen)
         return tally
 
     def _done(self, items: Sequence[Item], seen: "_Seen") -> list[Result]:
@@ -156,10 +173,14 @@ class Importer:
             received = [unless_ahead(each, now) for each in received]
             answers = self._foretold(received, effects, here, seen)
         else:
+            recorded_all = record_all(self.engine, received)
             answers = [
                 _result_of(each, recorded.state, recorded, Effect.SAME if recorded.repeated else effect)
-                for each, recorded, effect in zip(received, record_all(self.engine, received), effects, strict=True)
+                for each, recorded, effect in zip(received, recorded_all, effects, strict=True)
             ]
+            for recorded in recorded_all:
+                if recorded.order_id is not None and recorded.understood.get("kind") == "order":
+                    seen.add(str(recorded.order_id))
         rest = iter(answers)
         return [self._result(item, rest) for item in items]
 
@@ -183,6 +204,27 @@ class Importer:
                     state = InboxState.WAITING
             answers.append(_result_of(each, state, None, Effect.SAME if again else effect))
         return answers
+
+    def _credits(self, seen: "_Seen") -> Counter[Credit]:
+        """Whom the orders that were imported are credited to. Asked in the end: an order may come in several versions."""
+        found: Counter[Credit] = Counter()
+        for order_ids in seen.names(_ORDERS_ASKED_AT_ONCE):
+            with read_session(self.engine) as session:
+                rows = fetch(
+                    session,
+                    """
+                    SELECT affiliate_id IS NOT NULL AS credited, attribution_reason, count(*) AS orders
+                    FROM assessment
+                    WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:order_ids AS uuid[]))
+                    GROUP BY 1, 2
+                    """,
+                    {"merchant_id": self.source.merchant_id, "order_ids": order_ids},
+                )
+            for row in rows:
+                in_vain = row.attribution_reason == Reason.NO_CANDIDATE
+                credit = Credit.AFFILIATE if row.credited else Credit.IN_VAIN if in_vain else Credit.NOBODY
+                found[credit] += row.orders
+        return found
 
     def _result(self, item: Item, answers: Iterator["_Answer"]) -> Result:
         match item:
@@ -239,7 +281,10 @@ def _batches(items: Iterable[Item], at_once: int) -> Iterator[list[Item]]:
 
 
 class _Seen:
-    """Names a dry run has met, on disk: a file may have more orders than memory has room."""
+    """Names a run has met, on disk: a file may have more orders than memory has room.
+
+    A dry run keeps deliveries and the shop's ids of orders here, any other run our ids of orders.
+    """
 
     def __init__(self) -> None:
         self._disk = sqlite3.connect("")
@@ -255,6 +300,12 @@ class _Seen:
 
     def has(self, name: str) -> bool:
         return self._disk.execute("SELECT 1 FROM seen WHERE name = ?", (name,)).fetchone() is not None
+
+    def names(self, at_once: int) -> Iterator[list[str]]:
+        """Yield all names, as many at once as asked for."""
+        met = self._disk.execute("SELECT name FROM seen")
+        while some := met.fetchmany(at_once):
+            yield [name for (name,) in some]
 
 
 class ResultsNotUsable(Conflict):

@@ -58,8 +58,18 @@ def measure(path: Path, mapping: ImportMapping) -> Measured:
     missing = set(mapping.columns) - seen
     if rows and mapping.layout.format == "ndjson" and not mapping.is_events and missing:
         column = min(missing)
-        raise InvalidMapping(f"{mapping.columns[column]}: no line of the file has {column!r}. Check how it is spelt.")
+        where = mapping.columns[column]
+        raise InvalidMapping(
+            f"{where}: no line of the file has {column!r}. Check how it is spelt.{_or_constant(where, column)}"
+        )
     return Measured(digest, rows)
+
+
+def _or_constant(where: str, column: str) -> str:
+    """Return how to write what may have been meant; a group and rows to skip are told by columns only."""
+    if where == "group" or where.startswith("[skip]"):
+        return ""
+    return f" A constant is written {{ value = {json.dumps(column, ensure_ascii=False)} }}."
 
 
 def items_of(path: Path, mapping: ImportMapping, *, pause: Callable[[], None] = lambda: None) -> Iterator[Item]:
@@ -161,7 +171,9 @@ def _header(reader: Iterator[list[str]], mapping: ImportMapping) -> tuple[dict[s
     hint = " It is only one: is the delimiter right?" if len(header) == 1 else ""
     for column, where in mapping.columns.items():
         if column not in header:
-            raise InvalidMapping(f"{where}: the file has no column {column!r}. Its columns: {shown}.{hint}")
+            raise InvalidMapping(
+                f"{where}: the file has no column {column!r}. Its columns: {shown}.{hint}{_or_constant(where, column)}"
+            )
         if header.count(column) > 1:
             raise InvalidMapping(
                 f"{where}: the file has {header.count(column)} columns {column!r}; rename all but one."

@@ -177,7 +177,7 @@ PAYOUTS = Report(
         Column("reference", Kind.TEXT, "The rail's own id of the transfer."),
         Column("release_reason", Kind.TEXT, "Why it was dropped from the run, where it was."),
         Column("created_at", Kind.MOMENT, "When the money was reserved."),
-        Column("accepted_at", Kind.MOMENT, "When the rail said that it accepted it."),
+        Column("accepted_at", Kind.MOMENT, "When the rail accepted it; by the real clock, also for a test merchant."),
     ),
     query="""
     SELECT item.id AS payout_id, item.run_id, run.external_id AS run_external_id, run.status AS run_status, run.pay_on,

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from service.infra import ids
+from service.infra import embedded_postgres, ids
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit, unit_of_work
 from service.ledger.chain import chain
+from tests.support.imports import FILES, PRESETS
 from tests.support.shop import SECRET_KEY, Shop
 
 ROOT = Path(__file__).parents[2]
@@ -211,6 +212,58 @@ def test_migrating_again_is_harmless(database_url: str) -> None:
 
     assert answer.returncode == 0, answer.stderr
     assert "revision" in answer.stderr
+
+
+NEEDS_DATA = [
+    ["operator-key", "--name", "Ann"],
+    ["operator-keys"],
+    ["revoke-operator-key", "key_" + "0" * 26],
+    ["check-books"],
+    ["import", "--source", "src_" + "0" * 26, "--mapping", str(PRESETS / "generic.toml"), str(FILES / "generic.csv")],
+    ["export", "--merchant", "mer_" + "0" * 26, "--out", "/nowhere"],
+    ["worker"],
+    ["migrate"],
+]
+
+
+@pytest.mark.parametrize("arguments", NEEDS_DATA, ids=lambda each: each[0])
+def test_where_nobody_has_served_yet_other_commands_make_no_database(arguments: list[str], tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+
+    answer = koc(*arguments, env={**os.environ, "KOC_DATA_DIR": str(nowhere)})
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"There is no data in {nowhere}. Run this in the folder where `koc serve` runs")
+    assert not nowhere.exists()
+
+
+def test_commands_find_the_database_that_was_made_in_their_folder() -> None:
+    # Not in a folder of pytest's, which is closed to the account that PostgreSQL runs as when we are root.
+    with tempfile.TemporaryDirectory(prefix="koc-cli-", dir="/tmp") as folder:
+        data_dir = Path(folder) / "data"
+        env = {**os.environ, "KOC_DATA_DIR": str(data_dir)}
+        Path(folder).chmod(0o755)
+        with embedded_postgres.start(data_dir, settings={"fsync": "off"}):
+            beside = koc("operator-key", "--name", "Ann", env=env)
+        later = koc("operator-keys", env=env)
+        strange = koc(*NEEDS_DATA[4], env=env)
+
+    assert (beside.returncode, later.returncode) == (0, 0), beside.stderr + later.stderr
+    assert "Ann" in later.stdout
+    assert strange.returncode == 2
+    assert f"It was looked for in the database below {data_dir}." in strange.stderr
+
+
+def test_a_port_that_is_taken_is_named_before_a_database_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        answer = koc("serve", "--port", str(port), env={**os.environ, "KOC_DATA_DIR": str(tmp_path)})
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"Port {port} of 127.0.0.1 cannot be listened on")
+    assert all(way in answer.stderr for way in ("--port", "KOC_PORT", "KOC_PUBLIC_URL"))
+    assert not (tmp_path / "database").exists()
 
 
 def test_a_missing_secret_is_named(database_url: str) -> None:

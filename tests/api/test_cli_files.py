@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from tests.api.test_cli import environment, koc
@@ -32,7 +33,11 @@ def test_an_import_is_tried_and_done_and_the_books_made_again_agree(
 
     assert (tried[0], done[0]) == (1, 1)
     assert "What would happen" in tried[1]
+    assert "decided when they are imported" in tried[1]
     assert "5 of 5 rows" in done[1]
+    # Ann's coupon begins with the shop, after these orders.
+    assert re.search(r"orders credited to nobody, though they name a click or coupon │ 2 ", done[1])
+    assert "GET /v1/orders/{order_id}/attribution" in done[1]
     assert untouched == []
     with out.open(encoding="utf-8-sig", newline="") as results:
         found = [(each["order_id"], each["kind"], each["state"]) for each in csv.DictReader(results)]
@@ -52,6 +57,15 @@ def test_a_file_that_does_not_fit_its_mapping_is_a_mistake_of_the_caller(
 
     assert code == 2
     assert "has no column" in said
+
+
+def test_a_source_that_is_nowhere_is_said_to_be_looked_for_in_which_database(shop: Shop, database_url: str) -> None:
+    mapping, file = str(PRESETS / "generic.toml"), str(FILES / "generic.csv")
+
+    answer = koc("import", "--source", "src_" + "0" * 26, "--mapping", mapping, file, env=environment(database_url))
+
+    assert answer.returncode == 2
+    assert "GET /v1/sources lists them. It was looked for in the database of DATABASE_URL." in answer.stderr
 
 
 def test_an_export_is_written_whole_into_a_folder(shop: Shop, database_url: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -125,6 +126,36 @@ def test_the_attribution_names_every_touch_and_why_it_won_or_lost(shop: Shop, to
         ("coupon", "lan", True, "won"),
         ("coupon", "nobody", False, "unknown_coupon"),
     ]
+
+
+def test_a_touch_that_lost_by_a_start_after_the_order_says_when_that_is(shop: Shop) -> None:
+    later = (utc_now() + timedelta(hours=1)).replace(microsecond=0)
+    start: Json = {"valid_from": later.isoformat()}
+    lan, hoa = shop.an_affiliate("Lan"), shop.an_affiliate("Hoa", approved=False)
+    bao, new = shop.an_affiliate("Bao", enrolled=False), shop.a_program(valid_from=later)
+    shop.post(f"/v1/affiliates/{hoa['id']}/approve", start)
+    shop.post(f"/v1/affiliates/{bao['id']}/enrollments", {"program_id": shop.program["id"], **start})
+    shop.post(f"/v1/affiliates/{lan['id']}/enrollments", {"program_id": new["id"]})
+    for affiliate, code in ((lan, "LAN"), (hoa, "HOA"), (bao, "BAO")):
+        shop.a_coupon(affiliate, code)
+    shop.a_coupon(lan, "NEW", program=new)
+    shop.a_coupon(lan, "LATE", **start)
+    shop.an_order("early", coupon_codes=["LAN", "HOA", "BAO", "NEW", "LATE", "NOBODYS"])
+    order = _one(shop, "/v1/orders", external_id="early")
+
+    found = shop.get(f"/v1/orders/{order['id']}/attribution").json()
+
+    starts = {each["ref"]: (each["reason_code"], each["holds_from"]) for each in found["candidates"]}
+    at = found["candidates"][1]["holds_from"]
+    assert datetime.fromisoformat(at) == later
+    assert starts == {
+        "lan": ("won", None),
+        "hoa": ("affiliate_not_approved", at),
+        "bao": ("affiliate_not_enrolled", at),
+        "new": ("no_terms_in_force", at),
+        "late": ("no_owner", at),
+        "nobodys": ("unknown_coupon", None),
+    }
 
 
 def test_an_affiliate_reads_why_it_lost_but_nothing_of_others(shop: Shop, told: Json) -> None:

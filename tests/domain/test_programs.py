@@ -263,7 +263,7 @@ def test_a_dated_input_never_reaches_back(ahead: timedelta, may_reach_back: bool
         check_start(day(0) + ahead, recorded_at=day(0), may_reach_back=may_reach_back)
     else:
         earliest = (day(0) + timedelta(minutes=5)).isoformat()
-        with pytest.raises(BackDated, match=f"5 minutes.* {re.escape(earliest)}"):
+        with pytest.raises(BackDated, match=f"5 minutes.* {re.escape(earliest)}.*before the merchant's first order"):
             check_start(day(0) + ahead, recorded_at=day(0), may_reach_back=may_reach_back)
 
 

@@ -44,8 +44,10 @@ def ask(url: str, question: str) -> object:
 
 
 def test_it_starts_keeps_its_data_and_ends(data_dir: Path) -> None:
+    assert not embedded_postgres.made(data_dir)
     with start(data_dir) as first:
         assert not first.attached
+        assert embedded_postgres.made(data_dir)
         with psycopg.connect(conninfo(first.url), autocommit=True) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
     with start(data_dir) as second:

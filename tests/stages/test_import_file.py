@@ -17,6 +17,7 @@ from service.intake import batch
 from service.intake.adapters.model import Delivery
 from service.intake.find_source import NoSuchSource, SourceClosed, find_source
 from service.intake.import_file import (
+    Credit,
     Identity,
     Importer,
     ResultFile,
@@ -294,6 +295,27 @@ def test_a_run_ends_between_two_units_of_work_when_it_is_asked_to(engine: Engine
     )
 
     assert (tally.rows, tally.stopped, tally.states[State.APPLIED]) == (3, True, 3)
+
+
+def test_a_run_says_how_many_orders_somebody_earns_from_and_a_dry_run_cannot(engine: Engine, tmp_path: Path) -> None:
+    books = Books.opened(engine)
+    path = written(
+        tmp_path,
+        f"id,at,net,code\no1,{AT},1.00,ANN\no2,{AT},2.00,\no3,{AT},3.00,NOBODYS\n"
+        f"o4,{AT},4.00,\no4,2026-01-02T12:00:00Z,4.00,ANN\n",
+    )
+    mapping = a_mapping(order=ORDER | {"coupon_codes": "code", "placed_at": {"value": AT}})
+    with read_session(engine) as session:
+        source = find_source(session, books.source_id)
+
+    dry, done, again = (
+        Importer(engine, source, READING, dry=dry).run(items_of(path, mapping), lambda _: None, at_once=2)
+        for dry in (True, False, False)
+    )
+
+    assert dry.credits == {}
+    assert done.credits == {Credit.AFFILIATE: 2, Credit.NOBODY: 1, Credit.IN_VAIN: 1}
+    assert again.credits == done.credits
 
 
 def test_a_result_that_a_spreadsheet_would_run_is_text(engine: Engine, tmp_path: Path) -> None:

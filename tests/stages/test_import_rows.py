@@ -148,7 +148,7 @@ def test_a_file_in_another_encoding_is_refused_at_once_with_the_way_out(
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        pytest.param("id,at,price", ["[line] net", "'net'", "'price'"], id="missing column"),
+        pytest.param("id,at,price", ["[line] net", "'net'", "'price'", '{ value = "net" }'], id="missing column"),
         pytest.param("id,at,net,net", ["2 columns 'net'"], id="a column twice"),
         pytest.param("id;at;net", ["only one", "delimiter"], id="another delimiter"),
     ],
