@@ -7,6 +7,7 @@ import pytest
 from tests.support.house import nodes, place, python_files
 
 ALLOWED_MODULES = {
+    "calendar",
     "collections",
     "collections.abc",
     "dataclasses",
