@@ -1,6 +1,7 @@
 """What every operation of /v1 keeps to, in one place: `docs/api.md` tells callers, `honour` sees to it.
 
-No endpoint does any of this itself: keys of requests, unknown parameters, tags, links to next pages, versions.
+No endpoint does any of this itself: keys of requests, unknown parameters, absent bodies, tags, links to next pages,
+versions.
 """
 
 import re
@@ -16,6 +17,7 @@ from starlette.responses import Response
 
 from service.api import etags, idempotency, versions
 from service.api.paging import Page
+from service.api.strict import told_again
 from service.api.versions import Deprecated
 from service.domain.errors import Invalid
 
@@ -43,10 +45,13 @@ class Operation(APIRoute):
         handle = self._completed(super().get_route_handler())
         parameters = frozenset(parameters_of(self.dependant))
         is_post = "POST" in methods_of(self)
+        reads_object = self.body_field is not None
 
         async def answer(request: Request) -> Response:
             versions.choose(request)
             _refuse_unknown(request, parameters)
+            if reads_object and not await request.body():
+                request = _with_empty_object(request)
             keeping = await idempotency.keeping_of(request) if is_post else None
             response = await (handle(request) if keeping is None else keeping.answer(request, handle))
             return versions.marked(response, request.scope)
@@ -105,6 +110,13 @@ def _refuse_unknown(request: Request, parameters: frozenset[str]) -> None:
     if request.url.query and not parameters.issuperset(request.query_params):
         known = f"It takes {', '.join(sorted(parameters))}." if parameters else "It takes none."
         raise UnknownParameter(f"A query parameter is not one of this operation. {known}")
+
+
+def _with_empty_object(request: Request) -> Request:
+    """The request with `{}` in place of no body: where no field is needed that is enough, else each one is named."""
+    headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+    scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
+    return Request(scope, told_again(b"{}", request.receive))
 
 
 def _linked(request: Request, response: Response) -> Response:

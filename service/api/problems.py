@@ -299,6 +299,8 @@ def _part(part: Mapping[str, Any]) -> dict[str, str]:
             detail = f"Must be one of {part['ctx']['expected_tags']}"
         case "json_type" | "extra_forbidden":
             detail = "Not a field of this request"
+        case "model_attributes_type":
+            detail = "Must be a JSON object"
         case _:
             detail = part["msg"].removeprefix("Value error, ")
     pointer = f"#{path}" if place == "body" else f"{place}{path}"

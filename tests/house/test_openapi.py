@@ -38,3 +38,23 @@ def test_every_operation_can_be_called_by_name(document: dict[str, Any]) -> None
     assert names
     assert [one for one in names if not one[2] or not one[3]] == []
     assert len({one[2] for one in names}) == len(names)
+
+
+def test_no_operation_demands_a_body_of_which_nothing_is_needed(document: dict[str, Any]) -> None:
+    bodies = {
+        operation["operationId"]: operation["requestBody"]
+        for item in document["paths"].values()
+        for operation in item.values()
+        if "requestBody" in operation
+    }
+    schemas = {
+        name: document["components"]["schemas"].get(
+            body["content"]["application/json"]["schema"].get("$ref", "").rpartition("/")[2]
+        )
+        for name, body in bodies.items()
+    }
+
+    demanded = {name: bodies[name].get("required", False) for name, schema in schemas.items() if schema}
+    needed = {name: bool(schema.get("required")) for name, schema in schemas.items() if schema}
+    assert demanded == needed
+    assert (demanded["approve_affiliate"], demanded["create_affiliate"]) == (False, True)
