@@ -80,9 +80,11 @@ def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
     [
         ({"rules": []}, "#/terms/rules"),
         ({"rules": [{"kind": "tiered"}]}, "#/terms/rules/0"),
-        ({"rules": [{"kind": "percent", "rate": 10}]}, "#/terms/rules/0/percent/rate"),
-        ({"rules": [{"kind": "percent", "rate": "10", "cap": 1}]}, "#/terms/rules/0/percent/cap"),
-        ({"rules": [{"kind": "flat", "amounts": []}]}, "#/terms/rules/0/flat/amounts"),
+        ({"rules": [{"kind": "percent", "rate": 10}]}, "#/terms/rules/0/rate"),
+        ({"rules": [{"kind": "percent", "rate": "10", "cap": 1}]}, "#/terms/rules/0/cap"),
+        ({"rules": [{"kind": "flat", "amounts": []}]}, "#/terms/rules/0/amounts"),
+        ({"rules": [{"kind": "percent"}]}, "#/terms/rules/0/rate"),
+        ({"rules": [{"kind": "percent", "rate": "1", "percent": {}}]}, "#/terms/rules/0/percent"),
         ({"base": "gross"}, "#/terms/base"),
         ({"notice_days": "30"}, "#/terms/notice_days"),
         ({"notice_days": -1}, "#/terms/notice_days"),
@@ -98,6 +100,15 @@ def test_terms_are_a_closed_form(shop: Shop, change: Json, pointer: str) -> None
 
     assert answer.status_code == 422
     assert [part["pointer"] for part in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("rate", [8, 12.5])
+def test_a_rate_that_is_a_number_is_asked_for_as_text(shop: Shop, rate: float) -> None:
+    answer = shop.post("/v1/programs", asked(terms=SMALL | {"rules": [{"kind": "percent", "rate": rate}]}))
+
+    assert answer.json()["errors"] == [
+        {"pointer": "#/terms/rules/0/rate", "code": "string-type", "detail": 'Write it as text, such as "8"'}
+    ]
 
 
 @pytest.mark.parametrize("rate", ["100.01", "-1", "12,5", "1e1", "", ".5", "٣", "0.1234567", "101"])

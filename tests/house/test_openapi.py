@@ -3,10 +3,12 @@
 import base64
 import importlib
 import json
+import re
 from typing import Any
 
 import pytest
 
+from service.api.problems import KIND
 from service.infra.settings import Settings
 from tests.support.house import ROOT
 
@@ -58,3 +60,10 @@ def test_no_operation_demands_a_body_of_which_nothing_is_needed(document: dict[s
     needed = {name: bool(schema.get("required")) for name, schema in schemas.items() if schema}
     assert demanded == needed
     assert (demanded["approve_affiliate"], demanded["create_affiliate"]) == (False, True)
+
+
+def test_what_has_kinds_names_them_in_one_field(document: dict[str, Any]) -> None:
+    """By it pointers are told from the library's, which has a step more there."""
+    fields = re.findall(r'"propertyName": "([^"]*)"', json.dumps(document))
+
+    assert set(fields) == {KIND}
