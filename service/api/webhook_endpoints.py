@@ -20,7 +20,7 @@ from service.api.views import Body, EventId, Moment, Text, View, WebhookDelivery
 from service.domain.addresses import as_address, is_numeric, why_refused
 from service.domain.delivery import DeliveryState, DisabledReason, Result
 from service.domain.errors import Conflict, Invalid, Missing
-from service.domain.events import chosen
+from service.domain.events import EventType, chosen
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.security import Security
@@ -84,7 +84,12 @@ class DeliveryUnderWay(Conflict):
 
 def _known_pattern(pattern: str) -> str:
     if not chosen(pattern):
-        raise PydanticCustomError("event_pattern", "Must be a type of event, all of a noun such as payout.*, or *")
+        raise PydanticCustomError(
+            "event_pattern",
+            "Must be * for everything, all of a noun ({nouns}), or a type such as commission.accrued; the types are listed "
+            "under webhooks in /openapi.json",
+            {"nouns": ", ".join(sorted({f"{each.partition('.')[0]}.*" for each in EventType}))},
+        )
     return pattern
 
 

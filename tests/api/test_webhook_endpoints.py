@@ -163,6 +163,15 @@ def test_only_types_that_exist_can_be_listened_to(shop: Shop, events: Any) -> No
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request"), answer.text
 
 
+def test_who_names_a_type_that_does_not_exist_is_told_what_there_is(shop: Shop) -> None:
+    answer = shop.post(PATH, {"url": "https://erp.example/", "events": ["order.shipped"]})
+
+    [part] = answer.json()["errors"]
+    assert part["pointer"] == "#/events/0"
+    assert "commission.*, inbox.*, order.*, payout.*, payout_run.*" in part["detail"]
+    assert "/openapi.json" in part["detail"]
+
+
 def test_there_are_only_so_many(shop: Shop) -> None:
     for _ in range(ENDPOINTS_MAX):
         an_endpoint(shop)
