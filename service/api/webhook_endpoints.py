@@ -23,6 +23,7 @@ from service.domain.errors import Conflict, Invalid, Missing
 from service.domain.events import EventType, chosen
 from service.infra import ids
 from service.infra.clock import utc_now
+from service.infra.outgoing import how_allowed
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.infra.standard_webhooks import new_secret
@@ -507,7 +508,7 @@ def _what_is_wrong(parts: SplitResult, port: int | None, settings: Settings, *, 
         if is_numeric(host) or not _HOST.fullmatch(host):
             return "Its host must be a name in ASCII (punycode), or an address in its plain form."
     elif why_refused(address, allowed=settings.webhook_networks) is not None:
-        return "Its address is not a public one."
+        return f"Its address is not a public one; {how_allowed(address)}."
     return None
 
 

@@ -81,7 +81,7 @@ class Postgres:
         self._programs = programs or (None if chosen == "wheel" else Path(chosen))
         self._folder = folder
         self._settings = {**SERVERS_SETTINGS, **(settings or {})}
-        self.port = running._free_port()
+        self.port = running.free_port()
         self._server: embedded_postgres.EmbeddedPostgres | None = None
 
     def start(self) -> None:
