@@ -29,7 +29,7 @@ TERMS: JsonObject = {
         {"kind": "percent", "rate": retail.RATE},
     ],
     "cap_per_order": [{"amount_minor": retail.CAP_MINOR, "currency": retail.CURRENCY}],
-    "settlement": {"start": "paid", "hold_days": retail.HOLD_DAYS},
+    "settlement": {"kind": "rolling", "start": "paid", "hold_days": retail.HOLD_DAYS},
 }
 
 SHOWN_MAX = 40

@@ -20,7 +20,7 @@ CURRENCY = "USD"
 HOLD_DAYS = 1
 TERMS: JsonObject = {
     "rules": [{"kind": "percent", "rate": "10"}],
-    "settlement": {"start": "paid", "hold_days": HOLD_DAYS},
+    "settlement": {"kind": "rolling", "start": "paid", "hold_days": HOLD_DAYS},
     "payout_minimums": [{"amount_minor": 1, "currency": CURRENCY}],
 }
 RAIL = "stripe_connect"

@@ -38,7 +38,7 @@ TERMS: JsonObject = {
     ],
     "cap_per_order": [{"amount_minor": 2000, "currency": CURRENCY}],
     "attribution": {"window_days": 30, "precedence": "coupon"},
-    "settlement": {"start": "paid", "hold_days": HOLD_DAYS},
+    "settlement": {"kind": "rolling", "start": "paid", "hold_days": HOLD_DAYS},
     "payout_minimums": [{"amount_minor": 100, "currency": CURRENCY}],
 }
 STORY_MINOR = 1604

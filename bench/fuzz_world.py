@@ -18,7 +18,7 @@ KEPT_MAX = 30
 """Ids of a kind that are remembered: the newest."""
 TERMS: JsonObject = {
     "rules": [{"kind": "percent", "rate": "10"}],
-    "settlement": {"start": "paid", "hold_days": 1},
+    "settlement": {"kind": "rolling", "start": "paid", "hold_days": 1},
     "payout_minimums": [{"amount_minor": 1, "currency": "USD"}],
 }
 COUPON = "LAN10"

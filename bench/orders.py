@@ -34,7 +34,7 @@ KOCS = 200
 
 TERMS: JsonObject = {
     "rules": [{"kind": "percent", "rate": "15", "match": {"skus": ["SKU-7"]}}, {"kind": "percent", "rate": "8.5"}],
-    "settlement": {"hold_days": 30},
+    "settlement": {"kind": "rolling", "hold_days": 30},
 }
 
 COUNTED = ("inbox", "orders", "fact", "assessment", "commission", "commission_entry", "posting", "outbox")

@@ -63,7 +63,7 @@ class Batch(Generic[Item]):
             try:
                 self.open[index] = model.model_validate(each)
             except ValidationError as error:
-                parts = parts_of(error.errors(), "items", index)
+                parts = parts_of(error.errors(), each, "items", index)
                 detail = f"{len(parts)} part(s) of the item are not as described; see errors."
                 self._fail(index, Invalid(detail), parts)
 

@@ -1,6 +1,7 @@
 """What every operation of /v1 keeps to, in one place: `docs/api.md` tells callers, `honour` sees to it.
 
-No endpoint does any of this itself: keys of requests, unknown parameters, tags, links to next pages, versions.
+No endpoint does any of this itself: keys of requests, unknown parameters, absent bodies, tags, links to next pages,
+versions.
 """
 
 import re
@@ -16,6 +17,7 @@ from starlette.responses import Response
 
 from service.api import etags, idempotency, versions
 from service.api.paging import Page
+from service.api.strict import told_again
 from service.api.versions import Deprecated
 from service.domain.errors import Invalid
 
@@ -50,10 +52,13 @@ class Operation(APIRoute):
         handle = self._completed(super().get_route_handler())
         parameters = frozenset(parameters_of(self.dependant))
         is_post = "POST" in methods_of(self)
+        reads_object = self.body_field is not None
 
         async def answer(request: Request) -> Response:
             versions.choose(request)
             _check_query(request, parameters)
+            if reads_object and not await request.body():
+                request = _with_empty_object(request)
             keeping = await idempotency.keeping_of(request) if is_post else None
             response = await (handle(request) if keeping is None else keeping.answer(request, handle))
             return versions.marked(response, request.scope)
@@ -118,6 +123,13 @@ def _check_query(request: Request, parameters: frozenset[str]) -> None:
         raise UnknownParameter(f"A query parameter is not one of this operation. {known}")
     if len(given.multi_items()) != len(given):
         raise RepeatedParameter("Give each query parameter once; ask for several values one by one.")
+
+
+def _with_empty_object(request: Request) -> Request:
+    """The request with `{}` in place of no body: where no field is needed that is enough, else each one is named."""
+    headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+    scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
+    return Request(scope, told_again(b"{}", request.receive))
 
 
 def _linked(request: Request, response: Response) -> Response:

@@ -232,6 +232,7 @@ def complete(description: Json, allowed: Mapping[str, Allowed | None]) -> Json:
                 words = " or ".join(f"`{scope}`" for scope in needed.scopes)
                 operation["description"] = f"{operation['description']}\n\nNeeds a key with the scope {words}."
     _say_bounds(description)
+    _say_what_may_be_absent(description)
     _forget_unused(description)
     add_examples(description)
     return description
@@ -246,6 +247,18 @@ def _say_bounds(description: Json) -> None:
                 for ours, standard in (("ge", "minimum"), ("le", "maximum")):
                     if ours in schema:
                         schema[standard] = schema.pop(ours)
+
+
+def _say_what_may_be_absent(description: Json) -> None:
+    """Let a body be absent where none of its fields is needed: conventions.py reads `{}` then."""
+    for path in description["paths"].values():
+        for operation in path.values():
+            body = operation.get("requestBody", {})
+            name = (
+                body.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+            )
+            if name and not description["components"]["schemas"][name].get("required"):
+                body.pop("required", None)
 
 
 def _forget_unused(description: Json) -> None:

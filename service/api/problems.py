@@ -99,6 +99,9 @@ _UNEXPECTED = 500
 LEFT = 499
 """In the numbers only: the client left before it could be answered."""
 
+KIND = "kind"
+"""The field that says which of its kinds an object of a request is, wherever there are several."""
+
 _POINTER_MAX = 200
 """Characters of a pointer that are told: names of fields that nobody asked for are the sender's own words."""
 
@@ -281,12 +284,31 @@ async def _unreadable(request: Request, error: Exception) -> Response:
     # The framework hands over the bytes of a body that is not declared to be JSON; no endpoint's types take them.
     if error.body and isinstance(error.body, bytes) and any(tuple(part["loc"]) == ("body",) for part in parts):
         return problem_response(request, UnsupportedMediaType("Send the body as `Content-Type: application/json`."))
-    return invalid_response(request, [_part(part) for part in parts])
+    return invalid_response(
+        request, [_part({**part, "loc": _as_sent(part["loc"], {"body": error.body})}) for part in parts]
+    )
 
 
-def parts_of(errors: Sequence[Any], *place: str | int) -> list[ProblemPart]:
-    """What the library found wrong with a part of a body. place: where that part is, in steps."""
-    return [ProblemPart(**_part({**each, "loc": ("body", *place, *each["loc"])})) for each in errors]
+def parts_of(errors: Sequence[Any], sent: object, *place: str | int) -> list[ProblemPart]:
+    """What the library found wrong with a part of a body. sent: that part. place: where it is, in steps."""
+    return [ProblemPart(**_part({**each, "loc": ("body", *place, *_as_sent(each["loc"], sent))})) for each in errors]
+
+
+def _as_sent(steps: Sequence[str | int], sent: Any) -> list[str | int]:
+    """The steps to a place in what was sent. The library puts one more where an object has kinds: which of them it is."""
+    kept: list[str | int] = []
+    is_new = True
+    for step in steps:
+        if is_new and isinstance(sent, dict) and sent.get(KIND) == step:
+            is_new = False
+            continue
+        kept.append(step)
+        is_new = True
+        if isinstance(sent, dict):
+            sent = sent.get(step)
+        else:
+            sent = sent[step] if isinstance(sent, list) and isinstance(step, int) and step < len(sent) else None
+    return kept
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, str]:
@@ -299,6 +321,10 @@ def _part(part: Mapping[str, Any]) -> dict[str, str]:
             detail = f"Must be one of {part['ctx']['expected_tags']}"
         case "json_type" | "extra_forbidden":
             detail = "Not a field of this request"
+        case "model_attributes_type":
+            detail = "Must be a JSON object"
+        case "string_type" if type(part.get("input")) in {int, float}:
+            detail = 'Write it as text, such as "8"'
         case _:
             detail = part["msg"].removeprefix("Value error, ")
     pointer = f"#{path}" if place == "body" else f"{place}{path}"

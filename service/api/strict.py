@@ -49,7 +49,7 @@ class Strict:
                     return
                 if body:
                     _check_json(body)
-                receive = _again(body, receive)
+                receive = told_again(body, receive)
         except strict_json.OddTexts as error:
             parts = [
                 {"pointer": f"#{pointer}", "code": "hidden-character", "detail": f"Here {error}"}
@@ -123,7 +123,7 @@ def _check_json(body: bytes) -> None:
         raise problems.MalformedJson(f"The body is not strict JSON: {error}.") from None
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def told_again(body: bytes, receive: Receive) -> Receive:
     """A channel that tells the body once more, and then what the old one has to tell."""
     told = False
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Strict, Tag
+from pydantic import ConfigDict, Field, Strict
 
 from service.api.views import Body, Day, Moment, MoneyBody, Name
 from service.domain.order import Milestone, TouchKind
@@ -34,14 +34,14 @@ Label = Annotated[str, Strict(), Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$", exa
 class SkuCondition(_Document):
     """The line's SKU is one of these."""
 
-    on: Literal["sku"]
+    kind: Literal["sku"]
     one_of: SomeWords = Field(alias="in")
 
 
 class CategoryCondition(_Document):
     """The line's category is one of these."""
 
-    on: Literal["category"]
+    kind: Literal["category"]
     one_of: SomeWords = Field(alias="in")
 
 
@@ -55,19 +55,19 @@ class _AmountCondition(_Document):
 class LineAmountCondition(_AmountCondition):
     """The line's value, after discounts and without tax, lies between bounds. At least one bound is needed."""
 
-    on: Literal["line_amount"]
+    kind: Literal["line_amount"]
 
 
 class OrderAmountCondition(_AmountCondition):
     """The value of all goods of the order lies between bounds. At least one bound is needed."""
 
-    on: Literal["order_amount"]
+    kind: Literal["order_amount"]
 
 
 class PlacedCondition(_Document):
     """The order was placed from one moment on and before another. At least one of them is needed."""
 
-    on: Literal["placed"]
+    kind: Literal["placed"]
     since: Moment | None = Field(default=None, alias="from")
     until: Moment | None = None
 
@@ -75,14 +75,14 @@ class PlacedCondition(_Document):
 class TouchCondition(_Document):
     """The affiliate won the order by a click, or by a coupon."""
 
-    on: Literal["touch"]
+    kind: Literal["touch"]
     one_of: Annotated[tuple[TouchKind, ...], Field(min_length=1, max_length=2)] = Field(alias="in")
 
 
 class CouponCondition(_Document):
     """The affiliate won the order by one of these codes; case does not matter."""
 
-    on: Literal["coupon"]
+    kind: Literal["coupon"]
     one_of: SomeWords = Field(alias="in")
 
 
@@ -94,7 +94,7 @@ ConditionDocument = Annotated[
     | PlacedCondition
     | TouchCondition
     | CouponCondition,
-    Field(discriminator="on"),
+    Field(discriminator="kind"),
 ]
 Conditions = Annotated[tuple[ConditionDocument, ...], Field(max_length=50)]
 
@@ -163,7 +163,7 @@ class AttributionDocument(_Document):
 class RollingDocument(_Document):
     """Payable some days after a milestone; time in dispute does not count."""
 
-    kind: Literal["rolling"] = "rolling"
+    kind: Literal["rolling"]
     start: Milestone = Milestone.PAID
     hold_days: Days = 14
     approval: Approval = Approval.AUTOMATIC
@@ -193,15 +193,7 @@ class StatementDocument(_Document):
     """Single days on which nobody is paid. Publish a new version when the calendar goes on."""
 
 
-def _kind_of(given: object) -> object:
-    """A settlement that does not say of which kind it is, is rolling."""
-    return given.get("kind", "rolling") if isinstance(given, Mapping) else getattr(given, "kind", None)
-
-
-SettlementDocument = Annotated[
-    Annotated[RollingDocument, Tag("rolling")] | Annotated[StatementDocument, Tag("statement")],
-    Discriminator(_kind_of),
-]
+SettlementDocument = Annotated[RollingDocument | StatementDocument, Field(discriminator="kind")]
 
 
 class TermsDocument(_Document):
@@ -218,7 +210,7 @@ class TermsDocument(_Document):
     cap_per_order: Amounts = ()
     """The most one order earns, by currency."""
     attribution: AttributionDocument = AttributionDocument()
-    settlement: SettlementDocument = RollingDocument()
+    settlement: SettlementDocument = RollingDocument(kind="rolling")
     payout_minimums: Amounts = ()
     """The smallest balance that is paid out, by currency."""
     notice_days: Days = 30

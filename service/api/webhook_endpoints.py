@@ -20,9 +20,10 @@ from service.api.views import Body, EventId, Moment, Text, View, WebhookDelivery
 from service.domain.addresses import as_address, is_numeric, why_refused
 from service.domain.delivery import DeliveryState, DisabledReason, Result
 from service.domain.errors import Conflict, Invalid, Missing
-from service.domain.events import chosen
+from service.domain.events import EventType, chosen
 from service.infra import ids
 from service.infra.clock import utc_now
+from service.infra.outgoing import how_allowed
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.infra.standard_webhooks import new_secret
@@ -85,7 +86,12 @@ class DeliveryUnderWay(Conflict):
 
 def _known_pattern(pattern: str) -> str:
     if not chosen(pattern):
-        raise PydanticCustomError("event_pattern", "Must be a type of event, all of a noun such as payout.*, or *")
+        raise PydanticCustomError(
+            "event_pattern",
+            "Must be * for everything, all of a noun ({nouns}), or a type such as commission.accrued; the types are listed "
+            "under webhooks in /openapi.json",
+            {"nouns": ", ".join(sorted({f"{each.partition('.')[0]}.*" for each in EventType}))},
+        )
     return pattern
 
 
@@ -506,7 +512,7 @@ def _what_is_wrong(parts: SplitResult, port: int | None, settings: Settings, *, 
         if is_numeric(host) or not _HOST.fullmatch(host):
             return "Its host must be a name in ASCII (punycode), or an address in its plain form."
     elif why_refused(address, allowed=settings.webhook_networks) is not None:
-        return "Its address is not a public one."
+        return f"Its address is not a public one; {how_allowed(address)}."
     return None
 
 

@@ -65,6 +65,7 @@ _TUNNELS: tuple[Network, ...] = tuple(
         "2002::/16",
     )
 )
+_THIS_MACHINE = IPv4Network("127.0.0.0/8")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _PUBLIC_V6 = IPv6Network("2000::/3")
 _ISATAP = {0x00005EFE, 0x02005EFE}
@@ -88,6 +89,12 @@ def why_refused(address: Address, *, allowed: Collection[Network] = ()) -> Refus
         if address not in _PUBLIC_V6:
             return Refusal.SPECIAL
     return None
+
+
+def leave_for(address: Address) -> Network:
+    """The network that has to be allowed for an address to be called: no more than that, but this machine as a whole."""
+    plain = _unwrapped(address)
+    return _THIS_MACHINE if plain in _THIS_MACHINE else ip_network(plain)
 
 
 def _unwrapped(address: Address) -> Address:

@@ -510,23 +510,23 @@ def condition_json(condition: Condition) -> JsonObject:
     """A condition as it is written in terms."""
     match condition:
         case SkuIn(skus):
-            return {"on": "sku", "in": sorted(skus)}
+            return {"kind": "sku", "in": sorted(skus)}
         case CategoryIn(categories):
-            return {"on": "category", "in": sorted(categories)}
+            return {"kind": "category", "in": sorted(categories)}
         case LineAmount(between):
-            return {"on": "line_amount", **_between_json(between)}
+            return {"kind": "line_amount", **_between_json(between)}
         case OrderAmount(between):
-            return {"on": "order_amount", **_between_json(between)}
+            return {"kind": "order_amount", **_between_json(between)}
         case Placed(since, until):
             return {
-                "on": "placed",
+                "kind": "placed",
                 "from": None if since is None else since.isoformat(),
                 "until": None if until is None else until.isoformat(),
             }
         case TouchIn(kinds):
-            return {"on": "touch", "in": sorted(kind.value for kind in kinds)}
+            return {"kind": "touch", "in": sorted(kind.value for kind in kinds)}
         case CouponIn(codes):
-            return {"on": "coupon", "in": sorted(codes)}
+            return {"kind": "coupon", "in": sorted(codes)}
         case _:
             assert_never(condition)
 
@@ -541,7 +541,7 @@ def _between_json(between: Between) -> JsonObject:
 
 def condition_of(stored: JsonObject) -> Condition:
     """A condition from its written form. Raises InvalidTerms, UnknownCurrency."""
-    match stored["on"]:
+    match stored["kind"]:
         case "sku":
             return SkuIn(frozenset(stored["in"]))
         case "category":
@@ -568,5 +568,5 @@ def condition_of(stored: JsonObject) -> Condition:
 def _between_of(stored: JsonObject) -> Between:
     least, below = amounts_of(stored.get("at_least", ())), amounts_of(stored.get("below", ()))
     if not least and not below:
-        raise InvalidTerms(f"A condition on {stored['on']} needs at_least or below.")
+        raise InvalidTerms(f"A condition on {stored['kind']} needs at_least or below.")
     return Between(least, below, Measure(stored.get("of", Measure.LEFT)))

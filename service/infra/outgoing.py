@@ -17,7 +17,7 @@ from typing import Any
 
 import httpcore2
 
-from service.domain.addresses import Network, as_address, why_refused
+from service.domain.addresses import Address, Network, as_address, leave_for, why_refused
 
 ADDRESSES_MAX = 4
 """Addresses of one name that are tried before it counts as unreachable."""
@@ -45,6 +45,11 @@ class TlsFailed(Exception):
 
 class NoHttp(Exception):
     """What came was not HTTP, or too large a head."""
+
+
+def how_allowed(address: Address) -> str:
+    """What lets an address be called that is not public, for people."""
+    return f"who runs the service may allow it by KOC_WEBHOOK_ALLOW_NETWORKS={leave_for(address)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +186,12 @@ class _Checked(httpcore2.NetworkBackend):
 
     def _check(self, host: str, written: str) -> None:
         address = as_address(written)
-        refusal = why_refused(address, allowed=self._allowed) if address is not None else "unreadable"
-        if refusal is not None:
+        if address is None or why_refused(address, allowed=self._allowed) is not None:
             # Without the address: who chose the name is not to learn by it what names lead to inside our network.
-            raise AddressRefused(f"{host} leads to an address that is not called ({refusal}).")
+            raise AddressRefused(
+                f"{host} leads to an address that is not public; who runs the service may allow its network by"
+                " KOC_WEBHOOK_ALLOW_NETWORKS, such as 127.0.0.0/8 for this machine."
+            )
 
     def _left(self, timeout: float | None) -> float:
         """Seconds that one step may take: what is asked for, or what is left of the whole. Raises OutOfTime."""

@@ -8,6 +8,7 @@ from functools import partial
 from uuid import UUID
 
 from service.domain.order import JsonObject
+from service.domain.text import made_visible
 from service.infra.pace import Pace
 from service.infra.security import Security
 from service.intake.adapters import ADAPTERS
@@ -16,6 +17,9 @@ from service.intake.record import Received
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
 from service.tracking.find import ClickSigner
+
+_NAMED_MAX = 100
+"""Characters of a shop's name that are told: whoever sent it chose them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading, grammar: 
         shop_domain=delivery.shop_domain,
     )
     if source.shop_domain and delivery.shop_domain and source.shop_domain != delivery.shop_domain.lower():
-        return _another_shops(received, source.shop_domain)
+        return _another_shops(received, source.shop_domain, delivery.shop_domain)
     try:
         translation = ADAPTERS[grammar or source.platform].translate(
             delivery, replace(reading, settings=source.settings, is_test=source.is_test)
@@ -96,7 +100,7 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading, grammar: 
     except NotUnderstood as error:
         return received.parked(error.reason_code, error.detail)
     if source.shop_domain and translation.shop_domain and source.shop_domain != translation.shop_domain.lower():
-        return _another_shops(received, source.shop_domain)
+        return _another_shops(received, source.shop_domain, translation.shop_domain)
     return replace(
         received,
         order=(source.id, translation.order_id) if translation.order_id else None,
@@ -108,6 +112,7 @@ def receive(source: KnownSource, delivery: Delivery, reading: Reading, grammar: 
     )
 
 
-def _another_shops(received: Received, shop_domain: str) -> Received:
+def _another_shops(received: Received, shop_domain: str, named: str) -> Received:
     """Signed by this source's secret, and yet not from its shop: two shops share a secret, or one was copied."""
-    return received.parked("other_shop_domain", f"This source is {shop_domain}'s; another shop sent this.")
+    shown = made_visible(named)[:_NAMED_MAX]
+    return received.parked("other_shop_domain", f"This source is {shop_domain}'s; this names {shown}.")

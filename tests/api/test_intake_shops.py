@@ -181,7 +181,19 @@ def test_a_header_or_a_body_of_another_shop_parks_and_stays_parked_when_it_is_re
     assert [(each.json()["state"], each.json()["reason_code"]) for each in replayed] == [
         ("parked", "other_shop_domain")
     ] * 2
+    assert {each.json()["detail"] for each in (by_header, by_body)} == {
+        "This source is tea.example's; this names coffee.example."
+    }
     assert own.json()["state"] == "applied"
+
+
+def test_of_a_long_name_of_another_shop_the_beginning_is_told(shop: Shop, client: TestClient) -> None:
+    source = a_source(shop, "woocommerce", shop_domain="tea.example")
+    theirs = {"_links": {"self": [{"href": f"https://\u202e{'a' * 500}.example/wp-json/wc/v3/orders/5001"}]}}
+
+    parked = post_woo(client, source, as_bytes(body_of("woocommerce", GOOD["woocommerce"]) | theirs)).json()
+
+    assert parked["detail"] == f"This source is tea.example's; this names {'a' * 100}."
 
 
 def test_what_the_release_before_parked_as_another_shops_stays_so(shop: Shop, client: TestClient) -> None:

@@ -30,14 +30,14 @@ FULL: Json = {
             "match": {"skus": ["a", "b"], "categories": []},
             "when": {
                 "all": [
-                    {"on": "order_amount", "at_least": USD_50, "below": [], "of": "left"},
-                    {"on": "placed", "from": "2026-11-11T00:00:00Z", "until": None},
+                    {"kind": "order_amount", "at_least": USD_50, "below": [], "of": "left"},
+                    {"kind": "placed", "from": "2026-11-11T00:00:00Z", "until": None},
                 ],
-                "any": [{"on": "touch", "in": ["click"]}, {"on": "coupon", "in": ["launch"]}],
+                "any": [{"kind": "touch", "in": ["click"]}, {"kind": "coupon", "in": ["launch"]}],
                 "not": [
-                    {"on": "category", "in": ["gift"]},
-                    {"on": "sku", "in": ["z"]},
-                    {"on": "line_amount", "at_least": [], "below": USD_50, "of": "ordered"},
+                    {"kind": "category", "in": ["gift"]},
+                    {"kind": "sku", "in": ["z"]},
+                    {"kind": "line_amount", "at_least": [], "below": USD_50, "of": "ordered"},
                 ],
             },
             "plan": "target",
@@ -56,7 +56,7 @@ FULL: Json = {
         {**PLAIN, "kind": "percent", "rate": "0"},
     ],
     "base": "net",
-    "exclude": [{"on": "sku", "in": ["gift-card"]}],
+    "exclude": [{"kind": "sku", "in": ["gift-card"]}],
     "cap_per_order": USD_50,
     "attribution": {"window_days": 7, "model": "first", "precedence": "time", "self_purchase": "allow"},
     "settlement": {"kind": "rolling", "start": "delivered", "hold_days": 30, "approval": "manual"},
@@ -117,22 +117,25 @@ def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
     [
         ({"rules": []}, "#/terms/rules"),
         ({"rules": [{"kind": "tiered"}]}, "#/terms/rules/0"),
-        ({"rules": [{"kind": "percent", "rate": 10}]}, "#/terms/rules/0/percent/rate"),
-        ({"rules": [{"kind": "percent", "rate": "10", "cap": 1}]}, "#/terms/rules/0/percent/cap"),
-        ({"rules": [{"kind": "flat", "amounts": []}]}, "#/terms/rules/0/flat/amounts"),
-        ({"rules": [{"kind": "flat", "amounts": USD_50, "per": "dozen"}]}, "#/terms/rules/0/flat/per"),
-        ({"rules": [{"kind": "percent", "rate": "10", "plan": "best"}]}, "#/terms/rules/0/percent/plan"),
-        ({"rules": [{"kind": "percent", "rate": "10", "component": "A b"}]}, "#/terms/rules/0/percent/component"),
-        ({"exclude": [{"on": "weather", "in": ["rain"]}]}, "#/terms/exclude/0"),
-        ({"exclude": [{"on": "sku", "in": []}]}, "#/terms/exclude/0/sku/in"),
+        ({"rules": [{"kind": "percent", "rate": 10}]}, "#/terms/rules/0/rate"),
+        ({"rules": [{"kind": "percent", "rate": "10", "cap": 1}]}, "#/terms/rules/0/cap"),
+        ({"rules": [{"kind": "flat", "amounts": []}]}, "#/terms/rules/0/amounts"),
+        ({"rules": [{"kind": "percent"}]}, "#/terms/rules/0/rate"),
+        ({"rules": [{"kind": "percent", "rate": "1", "percent": {}}]}, "#/terms/rules/0/percent"),
+        ({"rules": [{"kind": "flat", "amounts": USD_50, "per": "dozen"}]}, "#/terms/rules/0/per"),
+        ({"rules": [{"kind": "percent", "rate": "10", "plan": "best"}]}, "#/terms/rules/0/plan"),
+        ({"rules": [{"kind": "percent", "rate": "10", "component": "A b"}]}, "#/terms/rules/0/component"),
+        ({"exclude": [{"kind": "weather", "in": ["rain"]}]}, "#/terms/exclude/0"),
+        ({"exclude": [{"kind": "sku", "in": []}]}, "#/terms/exclude/0/in"),
         ({"base": "gross"}, "#/terms/base"),
         ({"notice_days": "30"}, "#/terms/notice_days"),
         ({"notice_days": -1}, "#/terms/notice_days"),
         ({"settlement": {"kind": "weekly"}}, "#/terms/settlement"),
-        ({"settlement": {"kind": "statement"}}, "#/terms/settlement/statement/pay_day"),
-        ({"settlement": MONTHLY | {"off_days": ["caturday"]}}, "#/terms/settlement/statement/off_days/0"),
-        ({"settlement": MONTHLY | {"cut_off_day": 32}}, "#/terms/settlement/statement/cut_off_day"),
-        ({"settlement": {"start": "ordered"}}, "#/terms/settlement/rolling/start"),
+        ({"settlement": {"kind": "statement"}}, "#/terms/settlement/pay_day"),
+        ({"settlement": MONTHLY | {"off_days": ["caturday"]}}, "#/terms/settlement/off_days/0"),
+        ({"settlement": MONTHLY | {"cut_off_day": 32}}, "#/terms/settlement/cut_off_day"),
+        ({"settlement": {"kind": "rolling", "start": "ordered"}}, "#/terms/settlement/start"),
+        ({"settlement": {"start": "paid"}}, "#/terms/settlement"),
         ({"attribution": {"model": "linear"}}, "#/terms/attribution/model"),
         ({"cap_per_order": [{"amount_minor": 1, "currency": "XXX"}]}, "#/terms/cap_per_order/0/currency"),
     ],
@@ -143,6 +146,15 @@ def test_terms_are_a_closed_form(shop: Shop, change: Json, pointer: str) -> None
 
     assert answer.status_code == 422
     assert [part["pointer"] for part in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("rate", [8, 12.5])
+def test_a_rate_that_is_a_number_is_asked_for_as_text(shop: Shop, rate: float) -> None:
+    answer = shop.post("/v1/programs", asked(terms=SMALL | {"rules": [{"kind": "percent", "rate": rate}]}))
+
+    assert answer.json()["errors"] == [
+        {"pointer": "#/terms/rules/0/rate", "code": "string-type", "detail": 'Write it as text, such as "8"'}
+    ]
 
 
 @pytest.mark.parametrize("rate", ["100.01", "-1", "12,5", "1e1", "", ".5", "٣", "0.1234567", "101"])

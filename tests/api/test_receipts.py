@@ -8,7 +8,7 @@ from tests.support.shop import Shop
 
 Json = dict[str, Any]
 
-SKU = {"on": "sku", "in": ["MUG"]}
+SKU = {"kind": "sku", "in": ["MUG"]}
 RULES: list[Json] = [
     {"kind": "percent", "rate": "5", "name": "Everything"},
     {"kind": "percent", "rate": "20", "plan": "target", "when": {"all": [SKU]}, "cap_per_line": [{"amount_minor": 900, "currency": "USD"}]},
@@ -129,7 +129,7 @@ def test_a_preview_shows_which_rule_counts_and_why_the_others_do_not(shop: Shop)
 
 def test_terms_can_be_tried_before_they_are_a_version(shop: Shop) -> None:
     program = shop.a_program(rate="10")
-    draft = {"rules": [{"kind": "percent", "rate": "7"}], "exclude": [{"on": "coupon", "in": ["STAFF"]}]}
+    draft = {"rules": [{"kind": "percent", "rate": "7"}], "exclude": [{"kind": "coupon", "in": ["STAFF"]}]}
 
     tried = preview(shop, program, terms=draft)
     staff = preview(shop, program, terms=draft, order=ORDER | {"touch": "coupon", "coupon": "staff"})

@@ -303,6 +303,15 @@ def test_an_order_with_the_click_id_is_credited_though_no_click_row_was_ever_sto
     assert row.target_minor == 1000
 
 
+def test_an_order_with_the_click_id_of_a_bot_is_credited_too(client: TestClient, shop: Shop, link: Json) -> None:
+    click_id = click_id_of(visit(client, link, **{"user-agent": "curl/8.5.0"}))
+
+    shop.an_order("order-1", click_ids=[click_id])
+
+    assert [row.is_bot for row in clicks(client)] == [True]
+    assert shop.get("/v1/orders", external_id="order-1").json()["data"][0]["attribution_reason"] == "won"
+
+
 def test_clicks_that_come_together_share_units_of_work(client: TestClient, link: Json) -> None:
     service = service_of(client)
     sizes: list[int] = []

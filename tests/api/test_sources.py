@@ -58,6 +58,24 @@ def test_a_source_can_only_be_made_so_that_something_verifies(
     assert (answer.status_code, answer.json().get("code")) == (status, code)
 
 
+@pytest.mark.parametrize("domain", ["https://lantern.example", "lantern.example/shop", "Lantern.example", "lantern"])
+def test_a_shop_domain_is_a_host_alone(shop: Shop, domain: str) -> None:
+    answer = shop.post("/v1/sources", {"name": "Shop", "platform": "woocommerce", "shop_domain": domain})
+
+    [part] = answer.json()["errors"]
+    assert (part["pointer"], part["code"]) == ("#/shop_domain", "shop-domain")
+    assert part["detail"] == "The host alone, such as shop.example, in small letters, without https:// or path"
+
+
+@pytest.mark.parametrize("platform", ["woo", "desk", 1, ["shopify"]], ids=str)
+def test_a_platform_that_does_not_deliver_is_answered_with_those_that_do(shop: Shop, platform: object) -> None:
+    answer = shop.post("/v1/sources", {"name": "Shop", "platform": platform})
+
+    assert [(part["pointer"], part["detail"]) for part in answer.json()["errors"]] == [
+        ("#/platform", "Must be one of generic, shopify, woocommerce, haravan, stripe, tiktok_shop")
+    ]
+
+
 def test_a_delivery_to_the_shown_address_is_taken_until_the_source_is_disabled(shop: Shop) -> None:
     shop.an_order()
 

@@ -103,6 +103,25 @@ def test_a_body_is_json_in_utf_8_and_says_so(shop: Shop, headers: dict[str, str]
     assert code == ("" if status == 201 else "unsupported-media-type")
 
 
+@pytest.mark.parametrize("content_type", ["", "application/json", "application/x-www-form-urlencoded"])
+def test_no_body_is_an_object_without_fields(shop: Shop, content_type: str) -> None:
+    headers = shop.key_of("admin") | ({"content-type": content_type} if content_type else {})
+    path = f"/v1/affiliates/{shop.post('/v1/affiliates', BODY).json()['id']}"
+
+    approved = shop.client.post(f"{path}/approve", headers=headers | {"idempotency-key": "k-1"})
+    refused = shop.client.post(f"{path}/suspend", headers=headers)
+
+    assert (approved.status_code, approved.json()["status"]) == (200, "approved")
+    assert (refused.status_code, [part["pointer"] for part in refused.json()["errors"]]) == (422, ["#/reason_code"])
+    assert shop.client.patch(path, headers=headers).json()["name"] == BODY["name"]
+
+
+def test_a_body_that_is_no_object_is_refused_as_such(shop: Shop) -> None:
+    answer = shop.client.post("/v1/affiliates", json=[BODY], headers=shop.key_of("admin"))
+
+    assert [(part["pointer"], part["detail"]) for part in answer.json()["errors"]] == [("#", "Must be a JSON object")]
+
+
 @pytest.mark.parametrize("name", ["amount_minor", "window_days"])
 @pytest.mark.parametrize("value", ["100", "1_0", True, 1.0, 10**40, None, [1]], ids=str)
 def test_a_whole_number_is_nothing_else(shop: Shop, name: str, value: object) -> None:

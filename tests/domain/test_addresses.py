@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from service.domain.addresses import Refusal, as_address, is_numeric, why_refused
+from service.domain.addresses import Refusal, as_address, is_numeric, leave_for, why_refused
 
 REFUSED = [
     "0.0.0.0",  # noqa: S104 - refused, not listened on
@@ -117,3 +117,21 @@ def test_a_name_is_no_number(host: str) -> None:
 def test_only_the_plain_spelling_is_read_as_an_address(host: str) -> None:
     assert as_address(host) is None
     assert as_address("[::1]") == as_address("::1") == ip_address("::1")
+
+
+@pytest.mark.parametrize(
+    ("written", "network"),
+    [
+        ("127.0.0.1", "127.0.0.0/8"),
+        ("::ffff:127.1.2.3", "127.0.0.0/8"),
+        ("::1", "::1/128"),
+        ("10.1.2.3", "10.1.2.3/32"),
+        ("64:ff9b::a01:203", "10.1.2.3/32"),
+        ("fe80::1%eth0", "fe80::1/128"),
+    ],
+)
+def test_the_leave_that_is_named_is_enough(written: str, network: str) -> None:
+    address = ip_address(written)
+
+    assert str(leave_for(address)) == network
+    assert why_refused(address, allowed=[leave_for(address)]) is None

@@ -447,11 +447,11 @@ def test_what_is_left_out_is_not_written() -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ({"on": "line_amount"}, "needs at_least or below"),
-        ({"on": "order_amount", "at_least": [], "below": []}, "needs at_least or below"),
-        ({"on": "placed"}, "needs from or until"),
-        ({"on": "placed", "from": None, "until": None}, "needs from or until"),
-        ({"on": "weather"}, "'weather' is nothing"),
+        ({"kind": "line_amount"}, "needs at_least or below"),
+        ({"kind": "order_amount", "at_least": [], "below": []}, "needs at_least or below"),
+        ({"kind": "placed"}, "needs from or until"),
+        ({"kind": "placed", "from": None, "until": None}, "needs from or until"),
+        ({"kind": "weather"}, "'weather' is nothing"),
     ],
 )
 def test_a_condition_that_asks_nothing_is_refused(written: dict[str, Any], message: str) -> None:
@@ -461,9 +461,9 @@ def test_a_condition_that_asks_nothing_is_refused(written: dict[str, Any], messa
 
 def test_amounts_of_conditions_are_of_known_currencies_named_once() -> None:
     with pytest.raises(UnknownCurrency):
-        condition_of({"on": "order_amount", "at_least": [{"amount_minor": 1, "currency": "XXQ"}]})
+        condition_of({"kind": "order_amount", "at_least": [{"amount_minor": 1, "currency": "XXQ"}]})
     with pytest.raises(InvalidTerms, match="named twice"):
-        condition_of({"on": "order_amount", "below": [{"amount_minor": 1, "currency": "USD"}] * 2})
+        condition_of({"kind": "order_amount", "below": [{"amount_minor": 1, "currency": "USD"}] * 2})
 
 
 def test_a_flat_amount_per_order_has_no_cap_per_line() -> None:

@@ -3,10 +3,12 @@
 import base64
 import importlib
 import json
+import re
 from typing import Any
 
 import pytest
 
+from service.api.problems import KIND
 from service.infra.settings import Settings
 from tests.support.house import ROOT
 
@@ -38,3 +40,30 @@ def test_every_operation_can_be_called_by_name(document: dict[str, Any]) -> None
     assert names
     assert [one for one in names if not one[2] or not one[3]] == []
     assert len({one[2] for one in names}) == len(names)
+
+
+def test_no_operation_demands_a_body_of_which_nothing_is_needed(document: dict[str, Any]) -> None:
+    bodies = {
+        operation["operationId"]: operation["requestBody"]
+        for item in document["paths"].values()
+        for operation in item.values()
+        if "requestBody" in operation
+    }
+    schemas = {
+        name: document["components"]["schemas"].get(
+            body["content"]["application/json"]["schema"].get("$ref", "").rpartition("/")[2]
+        )
+        for name, body in bodies.items()
+    }
+
+    demanded = {name: bodies[name].get("required", False) for name, schema in schemas.items() if schema}
+    needed = {name: bool(schema.get("required")) for name, schema in schemas.items() if schema}
+    assert demanded == needed
+    assert (demanded["approve_affiliate"], demanded["create_affiliate"]) == (False, True)
+
+
+def test_what_has_kinds_names_them_in_one_field(document: dict[str, Any]) -> None:
+    """By it pointers are told from the library's, which has a step more there."""
+    fields = re.findall(r'"propertyName": "([^"]*)"', json.dumps(document))
+
+    assert set(fields) == {KIND}

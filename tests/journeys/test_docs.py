@@ -1,18 +1,26 @@
 """The README's tour and every example of the pages in docs/, pasted into a shell as a new user would."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx2
 import pytest
+from standardwebhooks import Webhook
 
+from service.infra.standard_webhooks import new_secret
 from tests.support import running
+from tests.support.house import ROOT
 from tests.support.pages import PAGES, README, SHELL, Desk, blocks, name_of, runs
 
 NOT_RUN = {
     "$ KOC_STRIPE_SECRET_KEY=sk_test_double KOC_STRIPE_API_BASE=$STRIPE .venv/bin/koc serve --with-worker": "never ends",
+    "$ KOC_WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8,::1/128 .venv/bin/koc serve --with-worker": "never ends",
     "$ OTEL_SERVICE_NAME=koc OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318 koc serve": "never ends",
 }
 """Blocks that show commands and are not run, and why."""
@@ -56,6 +64,26 @@ def test_the_examples_of_a_page_work_when_pasted_after_the_tour(page: Path, tour
 
     # What is parked is answered with 2xx, and meant where the page speaks of it.
     assert "parked" in shell_of(page) or _PARKED.findall(said) == []
+
+
+def test_the_receiver_that_is_shown_takes_what_is_signed_and_nothing_else(tmp_path: Path) -> None:
+    [shown] = [block.text for block in blocks(ROOT / "docs" / "webhooks-out.md") if "serve_forever" in block.text]
+    port, secret, now = running.free_port(), new_secret(), datetime.now(UTC)
+    (tmp_path / "receiver.py").write_text(shown.replace("9000", str(port)), encoding="utf-8")
+    body = b'{"type": "webhook_endpoint.ping"}'
+    signature = Webhook(secret).sign("evt_1", now, body.decode())
+    signed = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
+
+    with subprocess.Popen([sys.executable, "receiver.py"], cwd=tmp_path, env={"ENDPOINT_SECRET": secret}) as receiver:
+        try:
+            with httpx2.Client(transport=httpx2.HTTPTransport(retries=8)) as client:
+                answers = [
+                    client.post(f"http://127.0.0.1:{port}/", content=body, headers=each) for each in (signed, {})
+                ]
+        finally:
+            receiver.terminate()
+
+    assert [answer.status_code for answer in answers] == [204, 401]
 
 
 def test_no_page_shows_a_command_that_is_not_run() -> None:

@@ -81,7 +81,7 @@ class Postgres:
         self._programs = programs or (None if chosen == "wheel" else Path(chosen))
         self._folder = folder
         self._settings = {**SERVERS_SETTINGS, **(settings or {})}
-        self.port = running._free_port()
+        self.port = running.free_port()
         self._server: embedded_postgres.EmbeddedPostgres | None = None
 
     def start(self) -> None:
@@ -474,7 +474,7 @@ class Market:
         settings = Settings(database_url=url, secret_key=running.SECRET_KEY, db_pool_size=7, db_admission=4)
         with TestClient(create_app(settings)) as client:
             shop = Shop(client)
-            program = shop.a_program(settlement={"start": "paid", "hold_days": 0})
+            program = shop.a_program(settlement={"kind": "rolling", "start": "paid", "hold_days": 0})
             affiliates = {}
             for code in CODES:
                 affiliate = shop.an_affiliate(code.title(), program=program)

@@ -78,11 +78,11 @@ dear = [{"amount_minor": 9_000, "currency": "USD"}]
 standings = st.sampled_from(
     [
         *[{}] * 4,
-        {"plan": "target", "when": {"all": [{"on": "order_amount", "at_least": dear}]}},
-        {"priority": 5, "when": {"any": [{"on": "sku", "in": ["MUG"]}, {"on": "line_amount", "below": dear}]}},
+        {"plan": "target", "when": {"all": [{"kind": "order_amount", "at_least": dear}]}},
+        {"priority": 5, "when": {"any": [{"kind": "sku", "in": ["MUG"]}, {"kind": "line_amount", "below": dear}]}},
         {"priority": 5},
-        {"component": "bonus", "funder": "brand", "when": {"not": [{"on": "order_amount", "at_least": dear}]}},
-        {"plan": "exclusive", "when": {"all": [{"on": "placed", "from": "2027-01-01T00:00:00+00:00"}]}},
+        {"component": "bonus", "funder": "brand", "when": {"not": [{"kind": "order_amount", "at_least": dear}]}},
+        {"plan": "exclusive", "when": {"all": [{"kind": "placed", "from": "2027-01-01T00:00:00+00:00"}]}},
     ]
 )
 """What else a rule says, in most rules nothing."""
@@ -130,7 +130,7 @@ terms = st.builds(
         max_size=3,
     ),
     exclude=st.sampled_from(
-        [[], [], [], [{"on": "order_amount", "below": [{"amount_minor": 400, "currency": "USD"}]}]]
+        [[], [], [], [{"kind": "order_amount", "below": [{"amount_minor": 400, "currency": "USD"}]}]]
     ),
     cap=st.sampled_from([None, None, 2_500]),
     start=st.sampled_from(["paid", "paid", "paid", "delivered"]),

@@ -137,11 +137,11 @@ def earned(terms: Json, nets: list[tuple[Json, int]], shown: Json) -> int:
     currency, whole = shown["currency"], sum(left for _, left in nets)
 
     def true(condition: Json, line: Json, left: int) -> bool:
-        if condition["on"] == "sku":
+        if condition["kind"] == "sku":
             return line["sku"] in condition["in"]
-        if condition["on"] == "placed":
+        if condition["kind"] == "placed":
             return moment(condition["from"]) <= moment(shown["placed_at"])
-        amount = left if condition["on"] == "line_amount" else whole
+        amount = left if condition["kind"] == "line_amount" else whole
         least, below = (of(condition.get(end, []), currency, -1) for end in ("at_least", "below"))
         return max(least, below) >= 0 and least <= amount and (below < 0 or amount < below)
 

@@ -32,7 +32,7 @@ class Running:
 @contextlib.contextmanager
 def service(database_url: str, *, log: Path, arguments: tuple[str, ...] = ("--with-worker",)) -> Iterator[Running]:
     """Yield a running `koc serve`; what it says is in the file `log`."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     given = {"DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY, "KOC_PUBLIC_URL": url}
     environment = {**os.environ, **given}
@@ -67,7 +67,7 @@ class Mortal:
 @contextlib.contextmanager
 def mortal_web(database_url: str, *, log: Path, **variables: str) -> Iterator[Mortal]:
     """Yield a `koc serve` without a worker that answers already. variables: more of its environment."""
-    port = _free_port()
+    port = free_port()
     with _mortal(("serve", "--without-worker", "--port", str(port)), database_url, log, variables) as process:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(url, process, log)
@@ -95,7 +95,7 @@ def _mortal(
         process.wait(30)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
