@@ -298,6 +298,36 @@ def test_money_given_back_for_no_line_is_goods_on_no_line() -> None:
     assert (refund.lines, refund.unallocated_minor) == ((), 1000)
 
 
+@pytest.mark.parametrize(
+    ("not_yet_paid", "paid_for_no_line", "left"),
+    [
+        pytest.param("0.00", "0.00", [0, 5000], id="restocked and paid at once"),
+        pytest.param("50.00", "-50.00", [0, 5000], id="restocked first, paid in another refund"),
+        pytest.param("5.00", "0.00", [0, 5000], id="a fee kept back"),
+        pytest.param("50.00", "-60.00", [0, 4000], id="paid later, and ten more"),
+        pytest.param("0.00", "-10.00", [0, 4000], id="paid at once, and ten more"),
+    ],
+)
+def test_goods_and_money_of_one_return_count_once(not_yet_paid: str, paid_for_no_line: str, left: list[int]) -> None:
+    line: dict[str, Any] = {"quantity": 1, "price": "50.00"}
+    times = {"created_at": "2026-11-10T09:00:00Z", "updated_at": "2026-11-10T09:00:00Z"}
+    order = {"id": 1, "currency": "USD", "line_items": [line | {"id": 11}, line | {"id": 12}]} | times
+    returned = {"line_item_id": 11, "subtotal": "50.00", "subtotal_set": {"shop_money": {"currency_code": "USD"}}}
+    restocked = {"id": 91, "order_id": 1, "refund_line_items": [returned], **_adjusted(not_yet_paid)} | times
+    paid = {"id": 92, "order_id": 1, **_adjusted(paid_for_no_line)} | times
+    told = [(order, "orders/create"), (restocked, "refunds/create"), (paid, "refunds/create")]
+
+    known = OrderFacts.of([fact for body, topic in told for fact in read(body, topic).facts])
+
+    assert known.snapshot is not None
+    assert [each.net_minor for each in net_lines(known.snapshot, known.all_refunds())] == left
+
+
+def _adjusted(amount: str) -> dict[str, Any]:
+    shop_money = {"shop_money": {"amount": amount, "currency_code": "USD"}}
+    return {"order_adjustments": [{"kind": "refund_discrepancy", "amount": amount, "amount_set": shop_money}]}
+
+
 def test_a_refund_of_carriage_alone_is_ignored() -> None:
     translation = read_file("refunds_create_shipping_only")
 

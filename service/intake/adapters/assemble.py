@@ -131,4 +131,8 @@ def refund_told(refund_id: str, refund: RefundFact, *, provisional: bool = False
         "unallocated_minor": refund.unallocated_minor,
         "lines": [{"line_id": line_id, "net_minor": net_minor} for line_id, net_minor in refund.lines],
     }
-    return told | {"provisional": True} if provisional else told
+    if refund.kept_minor:
+        told["kept_minor"] = refund.kept_minor
+    if provisional:
+        told["provisional"] = True
+    return told

@@ -227,8 +227,9 @@ def _read_refund(one: JsonObject, currency: str, where: str, *, taxes_included: 
     """Goods given back: the refunded lines, and what was paid back beyond them.
 
     Where lines and money differ the lines count: a restocking fee (a positive refund_discrepancy) does not make a
-    returned article a sold one. A negative refund_discrepancy is money given back for no line; shipping_refund
-    adjustments and refund_shipping_lines are not goods.
+    returned article a sold one. A negative refund_discrepancy is money given back for no line, unless it is what another
+    refund still owed for its lines: a shop may restock today and pay tomorrow. shipping_refund adjustments and
+    refund_shipping_lines are not goods.
     """
     named = []
     for index, entry in enumerate(objects(one, "refund_line_items", where)):
@@ -248,6 +249,7 @@ def _read_refund(one: JsonObject, currency: str, where: str, *, taxes_included: 
         refunded_at=refunded_at if refunded_at is not None else a_moment(one, "created_at", where),
         lines=refunded_of(named, where + "refund_line_items"),
         unallocated_minor=minor(max(-discrepancy, Decimal(0)), currency, where + "order_adjustments", strict=False),
+        kept_minor=minor(max(discrepancy, Decimal(0)), currency, where + "order_adjustments", strict=False),
     )
 
 
