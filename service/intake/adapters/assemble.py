@@ -131,6 +131,8 @@ def refund_told(refund_id: str, refund: RefundFact, *, provisional: bool = False
         "unallocated_minor": refund.unallocated_minor,
         "lines": [{"line_id": line_id, "net_minor": net_minor} for line_id, net_minor in refund.lines],
     }
+    if refund.gross_minor:
+        told["gross_minor"] = refund.gross_minor
     if refund.kept_minor:
         told["kept_minor"] = refund.kept_minor
     if provisional:
