@@ -175,7 +175,7 @@ def test_pieces_given_back_inside_an_order_are_worth_what_was_paid_for_each() ->
 
     assert (fact.key, fact.provisional) == ("1011637849", False)
     assert fact.body == RefundFact(
-        "VND", datetime(2026, 11, 15, 7, 36, 32, 377_000, tzinfo=UTC), (("1324848821", 138462),), kept_minor=138462
+        "VND", datetime(2026, 11, 15, 7, 36, 32, 377_000, tzinfo=UTC), (("1324848821", 138462),), owed_minor=138462
     )
 
 

@@ -133,8 +133,8 @@ def refund_told(refund_id: str, refund: RefundFact, *, provisional: bool = False
     }
     if refund.gross_minor:
         told["gross_minor"] = refund.gross_minor
-    if refund.kept_minor:
-        told["kept_minor"] = refund.kept_minor
+    if refund.owed_minor:
+        told["owed_minor"] = refund.owed_minor
     if provisional:
         told["provisional"] = True
     return told

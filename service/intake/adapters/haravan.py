@@ -301,7 +301,7 @@ def _read_refund(one: JsonObject, named: list[tuple[str, int]], currency: str, w
         refunded_at=a_moment(one, "created_at", where),
         lines=lines,
         unallocated_minor=0 if lines else paid_minor,
-        kept_minor=max(sum([amount for _, amount in lines]) - paid_minor, 0),
+        owed_minor=0 if paid_minor else sum([amount for _, amount in lines]),
     )
 
 
