@@ -194,6 +194,18 @@ def test_what_php_and_plugins_do_to_a_body_is_read_through() -> None:
     assert snapshot.total_minor == 6150
 
 
+@pytest.mark.parametrize("nothing", [False, None, [], {}])
+def test_what_nothing_hangs_on_keeps_no_order_out(nothing: object) -> None:
+    body = body_of("woocommerce", ORDER)
+    body["billing"] |= {"email": nothing, "phone": nothing}
+    body["line_items"][0]["sku"] = nothing
+
+    translation = read(body | {"number": nothing, "customer_id": nothing, "payment_method": nothing})
+
+    assert (translation.understood["customer"], translation.understood["number"]) == ([], translation.order_id)
+    assert translation.understood["goods_minor"] == read_file(ORDER).understood["goods_minor"]
+
+
 def test_a_refund_that_names_a_repeated_line_lands_on_all_of_it() -> None:
     snapshot = snapshot_of(PLUGINS)
 

@@ -220,7 +220,7 @@ def _order(body: JsonObject, reading: Reading, settings: Settings) -> Translatio
         cancelled=CANCELLED in shown or (_status(body) == "refunded" and not refunds),
         touches=touches(reading, _click_ids(body), codes),
         customer=_customer(body, reading),
-        number=a_label(body, "number") or order_id,
+        number=_label(body, "number") or order_id,
         total_minor=_minor_or_zero(body, "total", currency),
         shipping_minor=_minor_or_zero(body, "shipping_total", currency),
         # That of the goods alone, so that it says what of money given back for no line is goods.
@@ -268,7 +268,7 @@ def _milestones(
 ) -> list[tuple[Milestone, datetime]]:
     """What the order has reached, and when at the latest: dated by the shop, else by the version that shows it."""
     paid_at, completed_at = _gmt(body, "date_paid_gmt"), _gmt(body, "date_completed_gmt")
-    pays_late = a_label(body, "payment_method").casefold() in settings.paid_on_completion
+    pays_late = _label(body, "payment_method").casefold() in settings.paid_on_completion
     reached = {milestone: version_at for name in shown if (milestone := _SHOWS[name]) is not None}
     if pays_late:
         # Processing is where such an order begins, and dates it as paid; only what follows shows that it was.
@@ -385,7 +385,7 @@ def _sku(line: JsonObject, where: str) -> str:
     value = line.get("sku")
     if type(value) is Decimal:
         return format(a_decimal(value, where + "sku"), "f")
-    return unescape(a_label(line, "sku", where))
+    return unescape(_label(line, "sku", where))
 
 
 def _quantity(line: JsonObject, where: str) -> str:
@@ -537,6 +537,11 @@ def _meta(of: JsonObject) -> Iterator[tuple[str, Any]]:
             yield one["key"], one.get("value")
 
 
+def _label(of: JsonObject, key: str, where: str = "") -> str:
+    """A short text nothing hangs on; empty for what PHP and plugins leave where there is none, such as false or []."""
+    return a_label(of, key, where) if type(of.get(key)) in {str, int} else ""
+
+
 def _links(body: JsonObject, relation: str) -> Iterator[str]:
     found = _part(body, "_links").get(relation)
     for one in found if type(found) is list else ():
@@ -602,8 +607,8 @@ def _click_ids(body: JsonObject) -> list[str]:
 
 def _customer(body: JsonObject, reading: Reading) -> tuple[tuple[str, str], ...]:
     billing = _part(body, "billing")
-    known: JsonObject = {"email": billing.get("email"), "phone": billing.get("phone")}
-    if body.get("customer_id") not in (None, 0, "0", "", False):
+    known: JsonObject = {kind: _label(billing, kind, "billing.") or None for kind in ("email", "phone")}
+    if _label(body, "customer_id") not in {"", "0"}:
         known["id"] = body["customer_id"]
     return customer(known, reading, "billing.")
 
