@@ -540,9 +540,10 @@ def _fact_text(kind: FactKind, key: str, payload: Mapping[str, Any], *, conflict
         case FactKind.REFUND:
             goods_minor = payload["unallocated_minor"] + sum(amount for _, amount in payload["lines"])
             gross_minor = payload.get("gross_minor", 0)
-            if gross_minor:
-                return f"Refund {key}: {Money(gross_minor, payload['currency'])} given back, with tax and carriage."
-            return f"Refund {key}: goods of {Money(goods_minor, payload['currency'])} given back."
+            goods, gross = (Money(amount, payload["currency"]) for amount in (goods_minor, gross_minor))
+            given = [f"goods of {goods}"] if goods_minor or not gross_minor else []
+            given += [f"{gross} with tax and carriage"] if gross_minor else []
+            return f"Refund {key}: {' and '.join(given)} given back."
         case FactKind.DISPUTE:
             state = f"closed, {payload['outcome']}" if payload["closed_at"] else "open"
             return f"Dispute {key} over {Money(payload['amount_minor'], payload['currency'])}: {state}."

@@ -184,6 +184,8 @@ class RefundFact:
     not put on a line; spread over the goods lines by what remains of them. Both zero or more, without tax and shipping.
     gross_minor: money given back by somebody who does not know what of it is goods, such as a card processor: the
     snapshot tells how much that is (`goods_part`); the rest as unallocated_minor.
+    owed_minor: what the buyer should have had for the lines, of a refund that paid nothing. They count all the same; but
+    money that other refunds of the order give back for no line is first that of these lines.
     """
 
     currency: str
@@ -191,6 +193,7 @@ class RefundFact:
     lines: tuple[tuple[str, int], ...] = ()
     unallocated_minor: int = 0
     gross_minor: int = 0
+    owed_minor: int = 0
 
     @property
     def goods_minor(self) -> int:
@@ -210,7 +213,11 @@ class RefundFact:
             "unallocated_minor": self.unallocated_minor,
         }
         # Left out where there is none, so that every other refund keeps the text and hash it has always had.
-        return told | {"gross_minor": self.gross_minor} if self.gross_minor else told
+        if self.gross_minor:
+            told["gross_minor"] = self.gross_minor
+        if self.owed_minor:
+            told["owed_minor"] = self.owed_minor
+        return told
 
     @classmethod
     def of_json(cls, stored: JsonObject) -> Self:
@@ -220,6 +227,7 @@ class RefundFact:
             lines=tuple((line_id, amount) for line_id, amount in stored["lines"]),
             unallocated_minor=stored["unallocated_minor"],
             gross_minor=stored.get("gross_minor", 0),
+            owed_minor=stored.get("owed_minor", 0),
         )
 
 
@@ -603,23 +611,28 @@ def goods_part(gross_minor: int, snapshot: OrderSnapshot) -> int:
 def net_lines(snapshot: OrderSnapshot, refunds: dict[str, RefundFact]) -> list[NetLine]:
     """Goods lines after all refunds in the snapshot's currency, in the order's line order.
 
-    Named lines are summed first and each stops at its own value; what no line was named for, and what was named for
-    a line this snapshot does not have, is spread over the goods lines by remaining value. Order of refunds is nothing.
+    Named lines are summed first and each stops at its own value; what no line was named for, beyond what is owed for the
+    named ones, and what was named for a line this snapshot does not have, is spread over the goods lines by remaining
+    value. Order of refunds is nothing.
     """
     goods = [line for line in snapshot.lines if line.goods]
     place = {line.id: index for index, line in enumerate(goods)}
     other = {line.id for line in snapshot.lines if not line.goods}
     back = [0] * len(goods)
-    loose = 0
+    loose = unallocated = owed = 0
     for refund in refunds.values():
         if refund.currency != snapshot.currency:
             continue
-        loose += refund.unallocated_minor + (goods_part(refund.gross_minor, snapshot) if refund.gross_minor else 0)
+        unallocated += refund.unallocated_minor
+        owed += refund.owed_minor
+        loose += goods_part(refund.gross_minor, snapshot) if refund.gross_minor else 0
         for line_id, amount in refund.lines:
             if line_id in place:
                 back[place[line_id]] += amount
             elif line_id not in other:
                 loose += amount
+    # Taken back first and paid later, or the other way round: goods and money of one return must not count twice.
+    loose += max(unallocated - owed, 0)
     back = [min(came, max(line.net_minor, 0)) for came, line in zip(back, goods, strict=True)]
     if loose:
         rest = [max(line.net_minor, 0) - came for came, line in zip(back, goods, strict=True)]

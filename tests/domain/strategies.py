@@ -96,6 +96,7 @@ refunds = st.builds(
     refunded_at=times,
     lines=st.lists(st.tuples(st.sampled_from(["1", "2", "3", "9"]), amounts), max_size=3).map(tuple),
     unallocated_minor=st.one_of(st.just(0), amounts),
+    owed_minor=st.one_of(st.just(0), amounts),
 )
 disputes = st.builds(
     DisputeFact,

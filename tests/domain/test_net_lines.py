@@ -107,7 +107,8 @@ def test_exactly_what_can_come_back_does(order: OrderSnapshot, refunds: dict[str
         line_id: min(value, sum(amount for refund in netted_here for id_, amount in refund.lines if id_ == line_id))
         for line_id, value in goods.items()
     }
-    loose = sum(refund.unallocated_minor for refund in netted_here) + sum(
+    owed = sum(refund.owed_minor for refund in netted_here)
+    loose = max(sum(refund.unallocated_minor for refund in netted_here) - owed, 0) + sum(
         amount for refund in netted_here for id_, amount in refund.lines if id_ not in goods and id_ not in carriage
     )
 

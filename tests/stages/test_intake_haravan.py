@@ -18,11 +18,13 @@ from service.domain.order import (
     FactKind,
     Line,
     MilestoneFact,
+    OrderFacts,
     OrderSnapshot,
     RefundFact,
     Touch,
     TouchKind,
     merge,
+    net_lines,
 )
 from service.intake.adapters import ADAPTERS
 from service.intake.adapters.model import BadSignature, Delivery, NotUnderstood, Translation
@@ -173,7 +175,7 @@ def test_pieces_given_back_inside_an_order_are_worth_what_was_paid_for_each() ->
 
     assert (fact.key, fact.provisional) == ("1011637849", False)
     assert fact.body == RefundFact(
-        "VND", datetime(2026, 11, 15, 7, 36, 32, 377_000, tzinfo=UTC), (("1324848821", 138462),)
+        "VND", datetime(2026, 11, 15, 7, 36, 32, 377_000, tzinfo=UTC), (("1324848821", 138462),), owed_minor=138462
     )
 
 
@@ -190,6 +192,32 @@ def test_money_given_back_for_no_article_is_goods_on_no_line() -> None:
 
     assert isinstance(body, RefundFact)
     assert (body.lines, body.unallocated_minor) == ((), 50000)
+
+
+@pytest.mark.parametrize(
+    ("status", "back"),
+    [("Thành công", 50000), ("success", 50000), (None, 50000), ("pending", 50000), ("failure", 0), ("error", 0)],
+)
+def test_money_given_back_has_a_minus_and_counts_unless_that_failed(status: str | None, back: int) -> None:
+    money = {"amount": Decimal("-50000.0000"), "kind": "refund", "status": status}
+    alone = body_of("haravan", "refunds_create_amount_only") | {"transactions": [money]}
+    inside = read_file(PLACED, refunds=[alone])
+
+    assert refund_in(read(alone, "refunds/create")).body == refund_in(inside).body
+    assert inside.understood["refunds"][0]["unallocated_minor"] == back
+
+
+@pytest.mark.parametrize("money_back", [-138462, -158462])
+def test_articles_restocked_and_paid_for_in_two_refunds_count_once(money_back: int) -> None:
+    restocked = body_of("haravan", ALONE)
+    paid = {"id": 1011638030, "order_id": restocked["order_id"], "created_at": "2026-11-15T07:43:05.12Z"}
+    paid["transactions"] = [{"amount": money_back, "kind": "refund", "status": "Thành công"}]
+
+    known = OrderFacts.of(read_file(PLACED, refunds=[restocked, paid]).facts)
+
+    assert known.snapshot is not None
+    left = sum(line.net_minor for line in net_lines(known.snapshot, known.all_refunds()))
+    assert left == 360000 + money_back
 
 
 @pytest.mark.parametrize(

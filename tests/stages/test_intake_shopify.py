@@ -298,6 +298,56 @@ def test_money_given_back_for_no_line_is_goods_on_no_line() -> None:
     assert (refund.lines, refund.unallocated_minor) == ((), 1000)
 
 
+@pytest.mark.parametrize(
+    ("owed", "payment", "paid_for_no_line", "left"),
+    [
+        pytest.param("0.00", "success", "0.00", [0, 5000], id="restocked and paid at once"),
+        pytest.param("50.00", None, "-50.00", [0, 5000], id="restocked first, paid in another refund"),
+        pytest.param(
+            "50.00", "failure", "-50.00", [0, 5000], id="paid in another refund since the first payment failed"
+        ),
+        pytest.param("50.00", None, "-60.00", [0, 4000], id="paid later, and ten more"),
+        pytest.param("50.00", None, "0.00", [0, 5000], id="never paid"),
+        pytest.param("5.00", "success", "-10.00", [0, 4000], id="a fee kept back, and ten for no line"),
+        # As long as its payment is pending, a refund of lines shows all of them as a discrepancy.
+        pytest.param("50.00", "pending", "-10.00", [0, 4000], id="payment pending, and ten for no line"),
+    ],
+)
+def test_goods_and_money_of_one_return_count_once(
+    owed: str, payment: str | None, paid_for_no_line: str, left: list[int]
+) -> None:
+    line: dict[str, Any] = {"quantity": 1, "price": "50.00"}
+    times = {"created_at": "2026-11-10T09:00:00Z", "updated_at": "2026-11-10T09:00:00Z"}
+    order = {"id": 1, "currency": "USD", "line_items": [line | {"id": 11}, line | {"id": 12}]} | times
+    returned = {"line_item_id": 11, "subtotal": "50.00", "subtotal_set": {"shop_money": {"currency_code": "USD"}}}
+    restocked = {"id": 91, "order_id": 1, "refund_line_items": [returned], **_adjusted(owed)} | times
+    restocked["transactions"] = [{"kind": "refund", "status": payment}] if payment else []
+    paid = {"id": 92, "order_id": 1, **_adjusted(paid_for_no_line)} | times
+    told = [(order, "orders/create"), (restocked, "refunds/create"), (paid, "refunds/create")]
+
+    known = OrderFacts.of([fact for body, topic in told for fact in read(body, topic).facts])
+
+    assert known.snapshot is not None
+    assert [each.net_minor for each in net_lines(known.snapshot, known.all_refunds())] == left
+
+
+def _adjusted(amount: str) -> dict[str, Any]:
+    shop_money = {"shop_money": {"amount": amount, "currency_code": "USD"}}
+    return {"order_adjustments": [{"kind": "refund_discrepancy", "amount": amount, "amount_set": shop_money}]}
+
+
+def test_an_adjustment_says_by_its_reason_what_its_kind_no_longer_says() -> None:
+    body = shopify_body("refunds_create_amount_only")
+    [adjustment] = body["order_adjustments"]
+    for deprecated in ("kind", "amount", "tax_amount"):
+        del adjustment[deprecated]
+    carriage = adjustment | {"reason": "Shipping refund"}
+
+    translation = read(body | {"order_adjustments": [adjustment, carriage]}, "refunds/create")
+
+    assert translation.understood["refunds"][0]["unallocated_minor"] == 1000
+
+
 def test_a_refund_of_carriage_alone_is_ignored() -> None:
     translation = read_file("refunds_create_shipping_only")
 

@@ -194,6 +194,18 @@ def test_what_php_and_plugins_do_to_a_body_is_read_through() -> None:
     assert snapshot.total_minor == 6150
 
 
+@pytest.mark.parametrize("nothing", [False, None, [], {}])
+def test_what_nothing_hangs_on_keeps_no_order_out(nothing: object) -> None:
+    body = body_of("woocommerce", ORDER)
+    body["billing"] |= {"email": nothing, "phone": nothing}
+    body["line_items"][0]["sku"] = nothing
+
+    translation = read(body | {"number": nothing, "customer_id": nothing, "payment_method": nothing})
+
+    assert (translation.understood["customer"], translation.understood["number"]) == ([], translation.order_id)
+    assert translation.understood["goods_minor"] == read_file(ORDER).understood["goods_minor"]
+
+
 def test_a_refund_that_names_a_repeated_line_lands_on_all_of_it() -> None:
     snapshot = snapshot_of(PLUGINS)
 
@@ -391,11 +403,32 @@ def test_a_refund_of_carriage_alone_is_a_fact_since_it_takes_the_place_of_its_to
     assert (fact.body.goods_minor, fact.provisional) == (0, False)
 
 
-def test_an_amount_without_any_line_is_goods_on_no_line() -> None:
+def test_an_amount_without_any_line_is_goods_with_their_tax_on_no_line() -> None:
     (fact,) = read_file("refund_created_amount_only").facts
 
     assert fact.provisional
-    assert fact.body == RefundFact("USD", datetime(2026, 11, 10, 5, tzinfo=UTC), unallocated_minor=500)
+    assert fact.body == RefundFact("USD", datetime(2026, 11, 10, 5, tzinfo=UTC), gross_minor=500)
+
+
+@pytest.mark.parametrize("modified_at", ["2026-11-10T04:59:59", "2026-11-10T05:00:00", "2026-11-10T05:00:01"])
+def test_an_amount_without_any_line_takes_the_same_goods_alone_and_inside_its_order(modified_at: str) -> None:
+    alone = body_of("woocommerce", "refund_created_amount_only")
+    order = body_of("woocommerce", ORDER) | {
+        "date_modified_gmt": modified_at,
+        "refunds": [{"id": alone["id"], "total": "-5.00"}],
+        "total_tax": "4.00",
+        "shipping_tax": "1.00",
+    }
+    of_order, inside = (fact for fact in read(order).facts if fact.kind is not FactKind.MILESTONE)
+    (of_refund,) = read(alone, "refund.created").facts
+    assert isinstance(of_order.body, OrderSnapshot)
+
+    left = set()
+    for told in (inside, of_refund, merge(inside, of_refund)):
+        assert isinstance(told.body, RefundFact)
+        left.add(sum(line.net_minor for line in net_lines(of_order.body, {told.key: told.body})))
+
+    assert left == {of_order.body.goods_minor - 455}
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -446,13 +479,13 @@ def test_amounts_of_a_refund_come_with_a_minus_or_without() -> None:
     assert read(body | {"amount": -9.9}, "refund.created") == read_file(LINES)
 
 
-def test_an_article_that_names_no_line_and_money_beyond_all_lines_are_goods_on_no_line() -> None:
+def test_an_article_that_names_no_line_and_money_beyond_all_lines_are_on_no_line() -> None:
     body = body_of("woocommerce", LINES)
     body["line_items"][0]["meta_data"] = []
 
     refund = read(body | {"amount": "12.90"}, "refund.created").understood["refunds"][0]
 
-    assert (refund["lines"], refund["unallocated_minor"]) == ([], 1200)
+    assert (refund["lines"], refund["unallocated_minor"], refund["gross_minor"]) == ([], 900, 300)
 
 
 # Topics

@@ -131,4 +131,10 @@ def refund_told(refund_id: str, refund: RefundFact, *, provisional: bool = False
         "unallocated_minor": refund.unallocated_minor,
         "lines": [{"line_id": line_id, "net_minor": net_minor} for line_id, net_minor in refund.lines],
     }
-    return told | {"provisional": True} if provisional else told
+    if refund.gross_minor:
+        told["gross_minor"] = refund.gross_minor
+    if refund.owed_minor:
+        told["owed_minor"] = refund.owed_minor
+    if provisional:
+        told["provisional"] = True
+    return told

@@ -57,6 +57,8 @@ REFUND_TOPIC = "refunds/create"
 _PAID = frozenset({"paid", "partially_refunded", "refunded"})
 _DELIVERED = "delivered"
 _NOT_SENT = frozenset({"cancelled", "cancel", "error", "failure"})
+_FAILED = frozenset({"error", "failure"})
+"""Values of a transaction's status that show no money will move; success comes in the shop's language, or as null."""
 _SETTINGS = {"verify_token", "currency"}
 _TOKEN = re.compile(r"[!-~]{16,200}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
@@ -283,17 +285,23 @@ def _refund(body: JsonObject, currency: str) -> Translation:
 
 
 def _read_refund(one: JsonObject, named: list[tuple[str, int]], currency: str, where: str) -> RefundFact:
-    """Where articles came back they count; money given back for no article is goods on no line."""
-    loose = Decimal(0)
-    for index, entry in enumerate([] if named else objects(one, "transactions", where)):
+    """Where articles came back they count; money given back for no article is goods on no line.
+
+    Haravan books the two apart: articles restocked in one refund are paid for in another, whose amounts have a minus.
+    """
+    paid = Decimal(0)
+    for index, entry in enumerate(objects(one, "transactions", where)):
         inner = f"{where}transactions[{index}]."
-        if a_text(entry, "kind", inner).lower() == "refund":
-            loose += _amount_or_zero(entry, "amount", inner)
+        if a_text(entry, "kind", inner).lower() == "refund" and a_text(entry, "status", inner) not in _FAILED:
+            paid += abs(_amount(entry, "amount", inner))
+    paid_minor = rounded(paid, currency, where + "transactions")
+    lines = refunded_of(named, where + "refund_line_items")
     return RefundFact(
         currency=currency,
         refunded_at=a_moment(one, "created_at", where),
-        lines=refunded_of(named, where + "refund_line_items"),
-        unallocated_minor=rounded(loose, currency, where + "transactions"),
+        lines=lines,
+        unallocated_minor=0 if lines else paid_minor,
+        owed_minor=0 if paid_minor else sum([amount for _, amount in lines]),
     )
 
 

@@ -57,6 +57,10 @@ _PAID = frozenset({"paid", "partially_refunded", "refunded"})
 """Values of financial_status that show the whole order was paid once."""
 _NOT_SHIPPED = frozenset({"cancelled", "error", "failure"})
 """Values of a fulfillment's status that count as if it were not there."""
+_FAILED = frozenset({"error", "failure"})
+"""Values of a transaction's status that show no money will move."""
+_SHIPPING = "shipping_refund"
+"""An order adjustment that is carriage given back, by its kind or its reason."""
 SIGNED = SignedBody(
     signature="x-shopify-hmac-sha256",
     topic="x-shopify-topic",
@@ -226,9 +230,10 @@ def _refund(body: JsonObject) -> Translation:
 def _read_refund(one: JsonObject, currency: str, where: str, *, taxes_included: bool) -> RefundFact:
     """Goods given back: the refunded lines, and what was paid back beyond them.
 
-    Where lines and money differ the lines count: a restocking fee (a positive refund_discrepancy) does not make a
-    returned article a sold one. A negative refund_discrepancy is money given back for no line; shipping_refund
-    adjustments and refund_shipping_lines are not goods.
+    Where lines and money differ the lines count: a restocking fee (a positive discrepancy) does not make a returned
+    article a sold one. A negative discrepancy is money given back for no line, unless it is what another refund, one
+    without a payment, still owed for its lines: a shop may restock today and pay tomorrow. While a payment is pending its
+    lines show a positive discrepancy as well, and nothing is owed. Carriage is not goods.
     """
     named = []
     for index, entry in enumerate(objects(one, "refund_line_items", where)):
@@ -240,14 +245,22 @@ def _read_refund(one: JsonObject, currency: str, where: str, *, taxes_included: 
     discrepancy = Decimal(0)
     for index, entry in enumerate(objects(one, "order_adjustments", where)):
         inner = f"{where}order_adjustments[{index}]."
-        if a_text(entry, "kind", inner) == "refund_discrepancy":
+        # A kind is told no more by newer versions of the API, nor carriage among these.
+        if _SHIPPING not in {a_text(entry, "kind", inner), a_text(entry, "reason", inner).lower().replace(" ", "_")}:
             discrepancy += _amount(entry, "amount", inner, currency=currency)
+    pays = any(
+        a_text(entry, "kind", f"{where}transactions[{index}].") == "refund"
+        and a_text(entry, "status", f"{where}transactions[{index}].") not in _FAILED
+        for index, entry in enumerate(objects(one, "transactions", where))
+    )
+    owed = Decimal(0) if pays else max(discrepancy, Decimal(0))
     refunded_at = moment_or_none(one, "processed_at", where)
     return RefundFact(
         currency=currency,
         refunded_at=refunded_at if refunded_at is not None else a_moment(one, "created_at", where),
         lines=refunded_of(named, where + "refund_line_items"),
         unallocated_minor=minor(max(-discrepancy, Decimal(0)), currency, where + "order_adjustments", strict=False),
+        owed_minor=minor(owed, currency, where + "order_adjustments", strict=False),
     )
 
 

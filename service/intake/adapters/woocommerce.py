@@ -220,10 +220,11 @@ def _order(body: JsonObject, reading: Reading, settings: Settings) -> Translatio
         cancelled=CANCELLED in shown or (_status(body) == "refunded" and not refunds),
         touches=touches(reading, _click_ids(body), codes),
         customer=_customer(body, reading),
-        number=a_label(body, "number") or order_id,
+        number=_label(body, "number") or order_id,
         total_minor=_minor_or_zero(body, "total", currency),
         shipping_minor=_minor_or_zero(body, "shipping_total", currency),
-        tax_minor=_minor_or_zero(body, "total_tax", currency),
+        # That of the goods alone, so that it says what of money given back for no line is goods.
+        tax_minor=rounded(_sum_of_lines(body, "total_tax"), currency, "line_items"),
         discount_minor=_minor_or_zero(body, "discount_total", currency),
     )
     reached = _milestones(body, settings, shown, version_at)
@@ -267,7 +268,7 @@ def _milestones(
 ) -> list[tuple[Milestone, datetime]]:
     """What the order has reached, and when at the latest: dated by the shop, else by the version that shows it."""
     paid_at, completed_at = _gmt(body, "date_paid_gmt"), _gmt(body, "date_completed_gmt")
-    pays_late = a_label(body, "payment_method").casefold() in settings.paid_on_completion
+    pays_late = _label(body, "payment_method").casefold() in settings.paid_on_completion
     reached = {milestone: version_at for name in shown if (milestone := _SHOWS[name]) is not None}
     if pays_late:
         # Processing is where such an order begins, and dates it as paid; only what follows shows that it was.
@@ -384,7 +385,7 @@ def _sku(line: JsonObject, where: str) -> str:
     value = line.get("sku")
     if type(value) is Decimal:
         return format(a_decimal(value, where + "sku"), "f")
-    return unescape(a_label(line, "sku", where))
+    return unescape(_label(line, "sku", where))
 
 
 def _quantity(line: JsonObject, where: str) -> str:
@@ -401,10 +402,7 @@ def _quantity(line: JsonObject, where: str) -> str:
 
 def _refunds_shown(body: JsonObject, currency: str, version_at: datetime) -> list[tuple[str, RefundFact, bool]]:
     """Refunds inside an order: (id, refund, provisional), provisional as long as it shows no lines."""
-    net = tax = Decimal(0)
-    for where, one in _entries(body, "line_items"):
-        net += max(_exact(one, "total", where) or Decimal(0), Decimal(0))
-        tax += max(_exact(one, "total_tax", where) or Decimal(0), Decimal(0))
+    net, tax = _sum_of_lines(body, "total"), _sum_of_lines(body, "total_tax")
     found = []
     for where, one in _entries(body, "refunds"):
         refund_id = an_id(one, "id", where)
@@ -419,6 +417,11 @@ def _refunds_shown(body: JsonObject, currency: str, version_at: datetime) -> lis
         whole_minor = rounded(goods, currency, where + "total")
         found.append((refund_id, RefundFact(currency, version_at, unallocated_minor=whole_minor), True))
     return found
+
+
+def _sum_of_lines(body: JsonObject, key: str) -> Decimal:
+    amounts = [_exact(one, key, where) or Decimal(0) for where, one in _entries(body, "line_items")]
+    return sum([max(amount, Decimal(0)) for amount in amounts], Decimal(0))
 
 
 def _refund(body: JsonObject, settings: Settings) -> Translation:
@@ -444,7 +447,10 @@ def _has_lines(refund: JsonObject) -> bool:
 
 
 def _read_refund(one: JsonObject, currency: str, where: str, *, otherwise_at: datetime | None) -> RefundFact:
-    """Goods given back, by line, and what was given back beyond all lines. Amounts come with a minus or without."""
+    """Goods given back, by line, and what was given back beyond all lines, in which there is tax.
+
+    Amounts come with a minus or without.
+    """
     named = []
     loose = accounted = Decimal(0)
     for kind in ("line_items", "shipping_lines", "fee_lines"):
@@ -461,7 +467,7 @@ def _read_refund(one: JsonObject, currency: str, where: str, *, otherwise_at: da
     amount = _exact(one, "amount", where)
     if amount is None:
         amount = _exact(one, "total", where) or Decimal(0)
-    loose += max(abs(amount) - accounted, Decimal(0))
+    beyond = max(abs(amount) - accounted, Decimal(0))
     refunded_at = _gmt(one, "date_created_gmt", where) or otherwise_at
     if refunded_at is None:
         raise wrong(where + "date_created_gmt", "a time such as 2026-11-22T09:30:00")
@@ -469,7 +475,8 @@ def _read_refund(one: JsonObject, currency: str, where: str, *, otherwise_at: da
         currency=currency,
         refunded_at=refunded_at,
         lines=refunded_of(named, where + "line_items"),
-        unallocated_minor=rounded(loose, currency, where + "amount"),
+        unallocated_minor=rounded(loose, currency, where + "line_items"),
+        gross_minor=rounded(beyond, currency, where + "amount"),
     )
 
 
@@ -528,6 +535,11 @@ def _meta(of: JsonObject) -> Iterator[tuple[str, Any]]:
     for one in value if type(value) is list else ():
         if type(one) is dict and type(one.get("key")) is str:
             yield one["key"], one.get("value")
+
+
+def _label(of: JsonObject, key: str, where: str = "") -> str:
+    """A short text nothing hangs on; empty for what PHP and plugins leave where there is none, such as false or []."""
+    return a_label(of, key, where) if type(of.get(key)) in {str, int} else ""
 
 
 def _links(body: JsonObject, relation: str) -> Iterator[str]:
@@ -595,8 +607,8 @@ def _click_ids(body: JsonObject) -> list[str]:
 
 def _customer(body: JsonObject, reading: Reading) -> tuple[tuple[str, str], ...]:
     billing = _part(body, "billing")
-    known: JsonObject = {"email": billing.get("email"), "phone": billing.get("phone")}
-    if body.get("customer_id") not in (None, 0, "0", "", False):
+    known: JsonObject = {kind: _label(billing, kind, "billing.") or None for kind in ("email", "phone")}
+    if _label(body, "customer_id") not in {"", "0"}:
         known["id"] = body["customer_id"]
     return customer(known, reading, "billing.")
 
