@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
+from zoneinfo import ZoneInfo
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -167,7 +168,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = self.make_world()
-        self.oracle = Oracle(self.world.larger)
+        self.oracle = Oracle(self.world.larger, ZoneInfo(self.world.time_zone))
         self.ticks = 0
         self.answers: dict[Delivered, Json] = {}
         self.clicks: list[str] = []

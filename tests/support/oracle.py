@@ -8,7 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -78,9 +78,10 @@ class Item:
 
 @dataclass
 class Oracle:
-    """larger: a number that orders bodies of one version as the service does; a tie-break nobody can derive."""
+    """larger: a number that orders bodies of one version as the service does; a tie-break nobody can derive. zone: the shop's."""
 
     larger: Callable[[bytes], Any]
+    zone: tzinfo
     terms: History[Json] = field(default_factory=list)
     approved: dict[str, History[bool]] = field(default_factory=lambda: defaultdict(list))
     enrolled: dict[str, History[bool]] = field(default_factory=lambda: defaultdict(list))
@@ -173,7 +174,7 @@ class Oracle:
         start = min(milestones(told, best["settlement"]["start"]), default=None)
         settles_at = None
         if start is not None and (approved or not manual):
-            settles_at = payable_from(best["settlement"], start, disputes)
+            settles_at = payable_from(best["settlement"], start, disputes, self.zone)
         return Due(Key(order, payee, currency), frozen, target, limit, settles_at)
 
     def _brought_by(self, order: str, shown: Json) -> str | None:

@@ -5,7 +5,7 @@ Times of one order lie on whole hours where they are subtracted, so time in disp
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar
@@ -113,14 +113,15 @@ def net_lines(shown: Json, refunds: list[Refund]) -> list[tuple[Json, int]]:
     return [(line, rest - gone) for line, rest, gone in zip(goods, left, taken, strict=True)]
 
 
-def payable_from(settlement: Json, start: datetime, disputes: list[Json]) -> datetime:
-    """When money becomes payable: when it is final, or on the pay day of its statement; the clock is UTC's."""
+def payable_from(settlement: Json, start: datetime, disputes: list[Json], zone: tzinfo) -> datetime:
+    """When money becomes payable: when it is final, or on the pay day of its statement, by the merchant's clock."""
     stopped = {hour for each in disputes if "closed_at" in each for hour in hours(each, since=start)}
     final_at = start + timedelta(days=settlement["hold_days"], hours=len(stopped))
     if settlement["kind"] == "rolling":
         return final_at
-    month = final_at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    for _ in range(settlement["months_after"] + (final_at.day > settlement["cut_off_day"])):
+    there = final_at.astimezone(zone)
+    month = there.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for _ in range(settlement["months_after"] + (there.day > settlement["cut_off_day"])):
         month = (month + timedelta(days=32)).replace(day=1)
     last = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
     return min(month + timedelta(days=settlement["pay_day"] - 1), last)

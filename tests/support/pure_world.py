@@ -157,10 +157,11 @@ class Run:
 
 @dataclass
 class PureWorld:
+    time_zone: str = "Asia/Ho_Chi_Minh"
     now: datetime = datetime(2027, 1, 29, 12, 30, tzinfo=UTC)
     rail: Rail = field(default_factory=Rail)
     ids: dict[str, UUID] = field(default_factory=dict)
-    inputs: DatedInputs = field(default_factory=DatedInputs)
+    inputs: DatedInputs = field(default_factory=lambda: DatedInputs(time_zone=PureWorld.time_zone))
     status: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, str] = field(default_factory=dict)
     clicks: dict[str, tuple[UUID, datetime]] = field(default_factory=dict)

@@ -41,7 +41,8 @@ class ServedWorld:
 
     def __init__(self, client: TestClient, rail: Rail | None = None) -> None:
         self.rail = rail
-        self._shop = Shop(client, time_zone="America/New_York")
+        self.time_zone = "America/New_York"
+        self._shop = Shop(client, time_zone=self.time_zone)
         self._service = cast("Service", client.app.state.service)  # type: ignore[attr-defined] # typed as any ASGI application
         self._merchant_id = ids.decode("mer", self._shop.id)
         self._ids: dict[str, str] = {}

@@ -87,6 +87,8 @@ class Rail(FakeRail):
 class World(Protocol):
     """Verbs return whether they were accepted; one that was not has changed nothing."""
 
+    time_zone: str
+    """The merchant's."""
     now: datetime
     """The merchant's present, on the half hour; the service's own clock may be some minutes ahead of it."""
 
