@@ -210,7 +210,8 @@ class TermsDocument(_Document):
     cap_per_order: Amounts = ()
     """The most one order earns, by currency."""
     attribution: AttributionDocument = AttributionDocument()
-    settlement: SettlementDocument = RollingDocument(kind="rolling")
+    settlement: SettlementDocument = Field(default_factory=lambda: RollingDocument(kind="rolling"))
+    """Left out: rolling, 14 days after payment."""
     payout_minimums: Amounts = ()
     """The smallest balance that is paid out, by currency."""
     notice_days: Days = 30
