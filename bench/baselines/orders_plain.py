@@ -432,6 +432,21 @@ def pay(
         OutboxRow(
             merchant_id=merchant.id,
             id=new_id(),
+            type="order.attributed",
+            subject_id=order.id,
+            payload={
+                "order_id": encode("ord", order.id),
+                "reason_code": "won",
+                "affiliate_id": encode("aff", affiliate_id),
+                "program_id": encode("prg", program_id),
+            },
+            created_at=now,
+        )
+    )
+    session.add(
+        OutboxRow(
+            merchant_id=merchant.id,
+            id=new_id(),
             type="commission.accrued",
             subject_id=commission.id,
             payload={
