@@ -121,4 +121,4 @@ def insert_new(session: Session, rows: Mapping[int, SQLModel], *, key: str) -> s
     table = SQLModel.metadata.tables[str(ordered[0].__tablename__)]
     statement = insert(table).values([row.model_dump() for row in ordered]).on_conflict_do_nothing()
     inserted: set[UUID] = set(session.connection().execute(statement.returning(table.c.id)).scalars())
-    return {place for place, row in rows.items() if row.id in inserted}  # type: ignore[attr-defined] # as above
+    return {place for place, row in rows.items() if row.id in inserted}  # type: ignore[attr-defined] # every row here has an id

@@ -206,7 +206,7 @@ def select_commissions(
         WHERE {" AND ".join(conditions)}
         ORDER BY commission.id DESC
         LIMIT :limit
-        """,  # noqa: S608 - conditions are our own constants; values are parameters
+        """,  # noqa: S608 # conditions are our own constants; values are parameters
         {**parameters, "limit": limit},
     )
 

@@ -266,7 +266,7 @@ def list_settlement_presets(caller: Reader) -> PresetList:
 @router.get("/v1/programs/{program_id}")
 def get_program(program_id: ProgramId, caller: Reader, session: ReadSession) -> ProgramView:
     """Return one programme with the terms of this moment."""
-    return _view(session, _found(session, caller.merchant_id, program_id), caller)
+    return _view(session, find_program(session, caller.merchant_id, program_id), caller)
 
 
 @router.patch("/v1/programs/{program_id}")
@@ -300,7 +300,7 @@ def create_program_version(
     Affiliates enrolled before keep better terms for the notice period of the version they lose.
     """
     terms = asked.terms.terms()
-    _found(session, caller.merchant_id, program_id)
+    find_program(session, caller.merchant_id, program_id)
     # Also keeps two versions from taking one number.
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=False)
     newest = session.exec(
@@ -331,7 +331,7 @@ def list_program_versions(
     program_id: ProgramId, caller: Reader, session: ReadSession, paging: Paging
 ) -> Page[ProgramVersionView]:
     """List a programme's versions, newest number first."""
-    _found(session, caller.merchant_id, program_id)
+    find_program(session, caller.merchant_id, program_id)
     versions = select(ProgramVersionRow).where(
         col(ProgramVersionRow.merchant_id) == caller.merchant_id, col(ProgramVersionRow.program_id) == program_id
     )
@@ -359,7 +359,8 @@ def get_program_version(
 _NONE_SUCH = "This merchant has no such programme."
 
 
-def _found(session: Session, merchant_id: UUID, program_id: UUID) -> ProgramRow:
+def find_program(session: Session, merchant_id: UUID, program_id: UUID) -> ProgramRow:
+    """Return a merchant's programme. Raises Missing."""
     row = session.get(ProgramRow, (merchant_id, program_id))
     if row is None:
         raise Missing(_NONE_SUCH)

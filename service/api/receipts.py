@@ -6,23 +6,24 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field, Strict
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from service.api.deps import Reader, ReaderOrAffiliate, WriteSession
+from service.api.programs import find_program, in_force
 from service.api.terms import TermsDocument
 from service.api.views import Body, Moment, Name, ProgramId, View
 from service.domain.commission import Quote, quote
 from service.domain.errors import Invalid, Missing
 from service.domain.money import AMOUNT_MAX_MINOR, exponent
 from service.domain.order import Line, NetLine, TouchKind, folded
-from service.domain.program import ProgramVersion, Terms, in_force
+from service.domain.program import ProgramVersion, Terms
 from service.domain.receipt import differences
 from service.domain.rules import Situation
-from service.tables.programs import ProgramRow, ProgramVersionRow
+from service.intake.adapters.parse import LINES_MAX
 
 router = APIRouter(tags=["receipts"])
 
-LINES_MAX = 1000
+PREVIEW_LINES_MAX = 200
 DIFFERENCES_SHOWN = 100
 
 Minor = Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
@@ -162,7 +163,7 @@ class PreviewOrder(Body):
     currency: Code
     placed_at: Moment | None = None
     """Null: now."""
-    lines: Annotated[list[PreviewLine], Field(min_length=1, max_length=LINES_MAX)]
+    lines: Annotated[list[PreviewLine], Field(min_length=1, max_length=PREVIEW_LINES_MAX)]
     touch: TouchKind | None = None
     """By what the affiliate wins it."""
     coupon: Word = ""
@@ -195,19 +196,14 @@ class PreviewView(View):
 
 @router.post("/v1/programs/{program_id}/preview")
 def preview_program(program_id: ProgramId, asked: PreviewAsked, caller: Reader, session: WriteSession) -> PreviewView:
-    """Try terms on an example order: which rule counts for each line, which lose and why. Nothing is stored."""
+    """Try terms on an example order: which rule counts for each line, which lose and why. Nothing is changed."""
     order = asked.order
     placed_at = order.placed_at or caller.now
     exponent(order.currency)
     version = _version(session, caller.merchant_id, program_id, asked.terms, placed_at)
     lines = [_net_line(place, line) for place, line in enumerate(order.lines)]
-    situation = Situation(
-        placed_at,
-        order.currency,
-        ordered_minor=sum(line.line.net_minor for line in lines),
-        left_minor=sum(line.net_minor for line in lines),
-        touch=order.touch,
-        coupon=folded(order.coupon),
+    situation = Situation.of(
+        lines, placed_at=placed_at, currency=order.currency, touch=order.touch, coupon=folded(order.coupon)
     )
     quoted = quote(version, lines, situation)
     return PreviewView(
@@ -237,17 +233,10 @@ def _version(
     session: Session, merchant_id: UUID, program_id: UUID, asked: TermsDocument | None, placed_at: datetime
 ) -> ProgramVersion:
     """The terms to try; number 0 where they were given."""
-    if session.get(ProgramRow, (merchant_id, program_id)) is None:
-        raise Missing("This merchant has no such programme.")
+    find_program(session, merchant_id, program_id)
     if asked is not None:
         return ProgramVersion(program_id, 0, placed_at, asked.terms())
-    rows = session.exec(
-        select(ProgramVersionRow)
-        .where(col(ProgramVersionRow.merchant_id) == merchant_id, col(ProgramVersionRow.program_id) == program_id)
-        .order_by(col(ProgramVersionRow.valid_from))
-    ).all()
-    versions = [ProgramVersion(program_id, row.number, row.valid_from, Terms.of_json(row.terms)) for row in rows]
-    found = in_force(versions, placed_at)
-    if found is None:
+    row = in_force(session, merchant_id, [program_id], placed_at).get(program_id)
+    if row is None:
         raise Missing("This programme had no terms in force then.")
-    return found
+    return ProgramVersion(program_id, row.number, row.valid_from, Terms.of_json(row.terms))

@@ -150,11 +150,10 @@ def _target(
     versions = versions_for(inputs.versions.get(program_id, ()), placed_at=snapshot.placed_at, enrolled_at=enrolled_at)
     if not versions:
         return None
-    order = Situation(
-        snapshot.placed_at,
-        snapshot.currency,
-        ordered_minor=snapshot.goods_minor,
-        left_minor=sum(line.net_minor for line in lines),
+    order = Situation.of(
+        lines,
+        placed_at=snapshot.placed_at,
+        currency=snapshot.currency,
         touch=None if touch is None else touch.kind,
         coupon=touch.ref if touch is not None and touch.kind is TouchKind.COUPON else "",
     )

@@ -31,15 +31,6 @@ def differences(receipt: JsonObject, terms: Terms) -> list[Difference]:
     receipt: complete and of the right types, as `Quote.receipt` makes it. Other versions' totals cannot be computed
     from it; that the version that counts gives most is checked.
     """
-    order = receipt["order"]
-    situation = Situation(
-        datetime.fromisoformat(order["placed_at"]),
-        receipt["currency"],
-        ordered_minor=order["ordered_minor"],
-        left_minor=order["left_minor"],
-        touch=None if order["touch"] is None else TouchKind(order["touch"]),
-        coupon=order["coupon"],
-    )
     lines = [
         NetLine(
             Line(line["line_id"], line["sku"], line["ordered_minor"], line["quantity"], line["category"]),
@@ -47,16 +38,20 @@ def differences(receipt: JsonObject, terms: Terms) -> list[Difference]:
         )
         for line in receipt["lines"]
     ]
-    sums = {
-        "ordered_minor": sum(line.line.net_minor for line in lines),
-        "left_minor": sum(line.net_minor for line in lines),
-    }
+    order = receipt["order"]
+    situation = Situation.of(
+        lines,
+        placed_at=datetime.fromisoformat(order["placed_at"]),
+        currency=receipt["currency"],
+        touch=None if order["touch"] is None else TouchKind(order["touch"]),
+        coupon=order["coupon"],
+    )
     version = ProgramVersion(_NOBODY, receipt["program_version"], situation.placed_at, terms)
     quoted = quote(version, lines, situation)
     again = quoted.receipt(
         considered=[quoted], voided=receipt["voided"], payable=0 if receipt["voided"] else quoted.total_minor
     )
-    computed = again | {"order": again["order"] | sums, "versions_considered": receipt["versions_considered"]}
+    computed = again | {"versions_considered": receipt["versions_considered"]}
     return [*_compared(receipt, computed), *_chosen(receipt, quoted.total_minor)]
 
 

@@ -1,6 +1,6 @@
 """Rules: what a line of an order earns, when a rule speaks for a line, and which of several counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import lru_cache
 from math import lcm
 from re import compile as pattern
-from typing import Any, assert_never
+from typing import Any, Self, assert_never
 
 from service.domain.errors import InvalidTerms
 from service.domain.money import AMOUNT_MAX_MINOR, exponent, spread
@@ -37,6 +37,20 @@ class Situation:
     left_minor: int
     touch: TouchKind | None = None
     coupon: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        lines: Sequence[NetLine],
+        *,
+        placed_at: datetime,
+        currency: str,
+        touch: TouchKind | None = None,
+        coupon: str = "",
+    ) -> Self:
+        """The situation of an order with these goods lines."""
+        ordered, left = sum([each.line.net_minor for each in lines]), sum([each.net_minor for each in lines])
+        return cls(placed_at, currency, ordered, left, touch, coupon)
 
     def as_json(self) -> JsonObject:
         return {
@@ -287,18 +301,30 @@ def exact_shares(rules: Sequence[Rule], lines: Sequence[NetLine], order: Situati
     most for this line: amount against amount, never rate against rate. A fixed amount per order is then spread over the
     lines it counts for. A line never earns more than what is left of it.
     """
-    by_line = [_parts(rules, line, order, lines) for line in lines]
-    for index, rule in enumerate(rules):
-        if isinstance(rule.pays, Flat) and rule.pays.per is Per.ORDER:
-            _spread_once(rule.pays, index, by_line, lines, order)
+    speaking = [[index for index, rule in enumerate(rules) if rule.objection(line, order) is None] for line in lines]
+    # What is left of all lines that each amount per order speaks for.
+    over = {index: 0 for index, rule in enumerate(rules) if _once(rule)}
+    if over:
+        for line, indexes in zip(lines, speaking, strict=True):
+            for index in over.keys() & indexes:
+                over[index] += max(line.net_minor, 0)
+    by_line = [_parts(rules, line, order, indexes, over) for line, indexes in zip(lines, speaking, strict=True)]
+    for index in over:
+        _spread_once(rules[index], index, by_line, lines, order)
     return [_within(parts, line) for parts, line in zip(by_line, lines, strict=True)]
 
 
-def _parts(rules: Sequence[Rule], line: NetLine, order: Situation, lines: Sequence[NetLine]) -> tuple[Part, ...]:
+def _once(rule: Rule) -> bool:
+    return isinstance(rule.pays, Flat) and rule.pays.per is Per.ORDER
+
+
+def _parts(
+    rules: Sequence[Rule], line: NetLine, order: Situation, indexes: Sequence[int], over: Mapping[int, int]
+) -> tuple[Part, ...]:
     speaking: dict[str, list[tuple[int, Rule, Fraction]]] = {}
-    for index, rule in enumerate(rules):
-        if rule.objection(line, order) is None:
-            speaking.setdefault(rule.component, []).append((index, rule, _alone(rule, line, order, lines)))
+    for index in indexes:
+        exact = _alone(rules[index], line, order, over.get(index, 0))
+        speaking.setdefault(rules[index].component, []).append((index, rules[index], exact))
     return tuple(_chosen(component, found) for component, found in speaking.items())
 
 
@@ -322,8 +348,11 @@ def _chosen(component: str, found: list[tuple[int, Rule, Fraction]]) -> Part:
     return Part(component, most, tuple(candidates))
 
 
-def _alone(rule: Rule, line: NetLine, order: Situation, lines: Sequence[NetLine]) -> Fraction:
-    """What a rule would give for a line if it counted for every line it speaks for."""
+def _alone(rule: Rule, line: NetLine, order: Situation, over: int) -> Fraction:
+    """What a rule would give for a line if it counted for every line it speaks for.
+
+    over: what is left of all these lines, where it is an amount per order.
+    """
     left = line.net_minor
     if left <= 0:
         return Fraction(0)
@@ -339,9 +368,7 @@ def _alone(rule: Rule, line: NetLine, order: Situation, lines: Sequence[NetLine]
                     pieces = Fraction(line.line.quantity) * left / line.line.net_minor
                     exact = min(amount * pieces, Fraction(left))
                 case Per.ORDER:
-                    speaks_for = (each for each in lines if rule.objection(each, order) is None)
-                    whole = sum(max(each.net_minor, 0) for each in speaks_for)
-                    exact = Fraction(min(amount, whole) * left, whole)
+                    exact = Fraction(min(amount, over) * left, over)
                 case _:
                     assert_never(rule.pays.per)
         case _:
@@ -351,12 +378,13 @@ def _alone(rule: Rule, line: NetLine, order: Situation, lines: Sequence[NetLine]
 
 
 def _spread_once(
-    flat: Flat, index: int, by_line: list[tuple[Part, ...]], lines: Sequence[NetLine], order: Situation
+    rule: Rule, index: int, by_line: list[tuple[Part, ...]], lines: Sequence[NetLine], order: Situation
 ) -> None:
     """Give a fixed amount per order once over the lines for which its rule counts; whole minor units for each."""
+    assert isinstance(rule.pays, Flat)
     counts = [place for place, parts in enumerate(by_line) if any(part.index == index for part in parts)]
     left = [max(lines[place].net_minor, 0) for place in counts]
-    shares = spread(min(flat.amount_minor(order.currency), sum(left)), left)
+    shares = spread(min(rule.pays.amount_minor(order.currency), sum(left)), left)
     for place, share in zip(counts, shares, strict=True):
         by_line[place] = tuple(
             Part(part.component, Fraction(share), part.candidates) if part.index == index else part

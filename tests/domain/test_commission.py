@@ -183,9 +183,9 @@ def test_a_commission_lies_between_nothing_and_what_is_left_and_its_receipt_prov
 @examples(150)
 @given(strategies.rules, st.lists(strategies.lines, min_size=1, max_size=5))
 def test_rounding_moves_a_line_by_half_a_minor_unit_at_most(rule: Rule, ordered: list[Line]) -> None:
-    order = Situation(PLACED, USD, sum(line.net_minor for line in ordered), sum(line.net_minor for line in ordered))
+    nets = [NetLine(line, 0) for line in ordered]
 
-    quoted = quote(a_version(rule), [NetLine(line, 0) for line in ordered], order)
+    quoted = quote(a_version(rule), nets, Situation.of(nets, placed_at=PLACED, currency=USD))
 
     for share in quoted.shares:
         assert abs(share.commission_minor - share.exact) * 2 <= 1

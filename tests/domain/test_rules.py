@@ -65,14 +65,7 @@ USD = (("USD", 5_000),)
 def an_asked(*ordered: Line, refunded: int = 0, currency: str = "USD", **more: Any) -> tuple[list[NetLine], Situation]:
     """Net lines, of which the first came back in part, and what rules may ask about them."""
     nets = [NetLine(line, refunded if place == 0 else 0) for place, line in enumerate(ordered)]
-    situation = Situation(
-        PLACED,
-        currency,
-        ordered_minor=sum(net.line.net_minor for net in nets),
-        left_minor=sum(net.net_minor for net in nets),
-        **more,
-    )
-    return nets, situation
+    return nets, Situation.of(nets, placed_at=PLACED, currency=currency, **more)
 
 
 def shares(rules: Sequence[Rule], *ordered: Line, refunded: int = 0, **more: Any) -> list[Fraction]:
@@ -140,6 +133,26 @@ def test_a_flat_amount_per_order_is_spread_over_the_lines_it_counts_for_only() -
     given = shares(rules, a_line(1_000, sku="MUG"), a_line(600, id="2"), a_line(200, id="3"))
 
     assert given == [Fraction(100), Fraction(75), Fraction(25)]
+
+
+class Counting(frozenset[str]):
+    """A set that counts how often it was asked."""
+
+    asked = 0
+
+    def __contains__(self, sku: object) -> bool:
+        Counting.asked += 1
+        return super().__contains__(sku)
+
+
+def test_each_rule_looks_at_each_line_once() -> None:
+    Counting.asked = 0
+    rule = Rule(Flat((("USD", 100),), Per.ORDER), Match(Counting({"MUG"})))
+
+    given = shares([rule, rule], *(a_line(100, id=str(number), sku="MUG") for number in range(50)))
+
+    assert sum(given) == 100
+    assert Counting.asked == 2 * 50
 
 
 # When a rule speaks for a line
@@ -371,7 +384,7 @@ def test_no_line_earns_more_than_is_left_of_it_and_funders_bear_it_all(
         NetLine(a_line(net, id=str(place), sku="MUG" if place % 2 else "", quantity=quantity), back)
         for place, (net, quantity, back) in enumerate(drawn)
     ]
-    order = Situation(PLACED, "USD", sum(each.line.net_minor for each in nets), sum(each.net_minor for each in nets))
+    order = Situation.of(nets, placed_at=PLACED, currency="USD")
 
     quoted = quote(a_version(*rules), nets, order)
 
