@@ -72,7 +72,7 @@ VALUES: tuple[Any, ...] = (
     "https://shop.example\\@evil.example/",
     "//evil.example",
     "https://shop.example/\r\nx: y",
-    "XXX",
+    "XTS",
     "VND",
     "KWD",
     "aff_7zzzzzzzzzzzzzzzzzzzzzzzzz",

@@ -222,7 +222,7 @@ def _chaining(ledger: Ledger) -> Iterator[None]:
         try:
             while not stop.wait(0.01):
                 run_unit(engine, partial(chain, merchant_id=ledger.merchant_id, now=ledger.now))
-        except BaseException as error:  # noqa: BLE001 - told to the thread that waits
+        except BaseException as error:  # noqa: BLE001 # told to the thread that waits, which raises it
             failed.append(error)
 
     thread = threading.Thread(target=work)
