@@ -17,13 +17,12 @@ from service.api.deps import Admin, Caller, Reader, ReadSession, Services, Write
 from service.api.etags import IfMatch
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import Body, EventId, Moment, Text, View, WebhookDeliveryId, WebhookEndpointId
-from service.domain.addresses import as_address, is_numeric, why_refused
+from service.domain.addresses import as_address, is_numeric, leave_for, why_refused
 from service.domain.delivery import DeliveryState, DisabledReason, Result
 from service.domain.errors import Conflict, Invalid, Missing
 from service.domain.events import EventType, chosen
 from service.infra import ids
 from service.infra.clock import utc_now
-from service.infra.outgoing import how_allowed
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.infra.standard_webhooks import new_secret
@@ -512,7 +511,8 @@ def _what_is_wrong(parts: SplitResult, port: int | None, settings: Settings, *, 
         if is_numeric(host) or not _HOST.fullmatch(host):
             return "Its host must be a name in ASCII (punycode), or an address in its plain form."
     elif why_refused(address, allowed=settings.webhook_networks) is not None:
-        return f"Its address is not a public one; {how_allowed(address)}."
+        allowed = f"KOC_WEBHOOK_ALLOW_NETWORKS={leave_for(address)}"
+        return f"Its address is not a public one; who runs the service may allow it by {allowed}."
     return None
 
 

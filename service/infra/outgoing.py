@@ -17,7 +17,7 @@ from typing import Any
 
 import httpcore2
 
-from service.domain.addresses import Address, Network, as_address, leave_for, why_refused
+from service.domain.addresses import Network, as_address, why_refused
 
 ADDRESSES_MAX = 4
 """Addresses of one name that are tried before it counts as unreachable."""
@@ -45,11 +45,6 @@ class TlsFailed(Exception):
 
 class NoHttp(Exception):
     """What came was not HTTP, or too large a head."""
-
-
-def how_allowed(address: Address) -> str:
-    """What lets an address be called that is not public, for people."""
-    return f"who runs the service may allow it by KOC_WEBHOOK_ALLOW_NETWORKS={leave_for(address)}"
 
 
 @dataclass(frozen=True, slots=True)
