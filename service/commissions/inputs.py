@@ -7,8 +7,9 @@ from uuid import UUID
 
 from sqlmodel import Session
 
+from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.order import OrderFacts, TouchKind
-from service.domain.program import DatedInputs, Owner, ProgramVersion, Since, Terms, Traceable
+from service.domain.program import ProgramVersion, Terms
 from service.infra.db import fetch
 
 _Pair = tuple[UUID, UUID]

@@ -6,16 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from service.domain.dated import DatedInputs, Traceable
 from service.domain.order import OrderFacts, OrderSnapshot, Touch, TouchKind
-from service.domain.program import (
-    AttributionTerms,
-    DatedInputs,
-    Model,
-    Precedence,
-    SelfPurchase,
-    Traceable,
-    in_force,
-)
+from service.domain.program import AttributionTerms, Model, Precedence, SelfPurchase, in_force
 
 JsonObject = dict[str, object]
 

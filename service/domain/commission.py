@@ -9,10 +9,11 @@ from typing import Any, assert_never
 from uuid import UUID
 
 from service.domain.attribution import Attribution, Identities, attribute
+from service.domain.dated import DatedInputs
 from service.domain.errors import InvariantBroken
 from service.domain.money import round_half_away
 from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, Touch, TouchKind, net_lines
-from service.domain.program import DatedInputs, ProgramVersion, versions_for
+from service.domain.program import ProgramVersion, versions_for
 from service.domain.rules import Flat, Part, Percent, Rule, Situation, by_funder, exact_shares, percent_of, total_of
 from service.domain.settlement import Approval, FrozenReason, StatementSettlement, frozen_reason, settles_at
 

@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy import Engine, Row
 from sqlmodel import Session
 
+from service.domain.dated import Owner
 from service.domain.errors import Unavailable
-from service.domain.program import Owner
 from service.infra.batcher import Batcher, Observer
 from service.infra.db import fetch, read_session
 from service.tracking.redirect import CODE, Link

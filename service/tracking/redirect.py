@@ -7,8 +7,8 @@ from datetime import datetime
 from urllib.parse import quote, unquote_plus
 from uuid import UUID
 
+from service.domain.dated import Owner
 from service.domain.errors import Invalid
-from service.domain.program import Owner
 
 PARAMETER = "koc_click"
 """The query parameter by which the shop's landing page learns the click id."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from service.domain.commission import Assessment, Places, assess, difference, settle_move, settleable
+from service.domain.dated import DatedInputs
 from service.domain.order import Fact, FactKind, OrderFacts, merge
-from service.domain.program import DatedInputs
 from tests.domain.builders import merged
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from service.domain.attribution import Identities
 from service.domain.commission import Assessment, Target, assess
+from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.order import (
     DecisionFact,
     DecisionKind,
@@ -35,15 +36,7 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
-from service.domain.program import (
-    AttributionTerms,
-    DatedInputs,
-    Owner,
-    ProgramVersion,
-    Since,
-    Terms,
-    Traceable,
-)
+from service.domain.program import AttributionTerms, ProgramVersion, Terms
 from service.domain.rules import Condition, Flat, Match, Per, Percent, Rule, rate_of
 from service.domain.settlement import RollingSettlement, Settlement
 

@@ -11,17 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.attribution import Attribution, Candidate, Reason, attribute, identity_key
+from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.order import Fact, OrderSnapshot, Touch
-from service.domain.program import (
-    AttributionTerms,
-    DatedInputs,
-    Model,
-    Owner,
-    Precedence,
-    SelfPurchase,
-    Since,
-    Traceable,
-)
+from service.domain.program import AttributionTerms, Model, Precedence, SelfPurchase
 from tests.domain import strategies
 from tests.domain.builders import (
     ANN,

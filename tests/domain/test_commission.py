@@ -26,9 +26,10 @@ from service.domain.commission import (
     standing_reason,
     status_of,
 )
+from service.domain.dated import Since
 from service.domain.errors import InvariantBroken
 from service.domain.order import DecisionKind, Fact, Line, Milestone, NetLine, OrderSnapshot
-from service.domain.program import ProgramVersion, Since
+from service.domain.program import ProgramVersion
 from service.domain.rules import Rule, Situation
 from service.domain.settlement import Approval, RollingSettlement
 from tests.domain import strategies

@@ -10,11 +10,12 @@ from uuid import UUID
 import pytest
 
 from service.domain.commission import CommissionReason, Places, settleable
+from service.domain.dated import DatedInputs, Owner, Traceable
 from service.domain.errors import BackDated
 from service.domain.money import spread
 from service.domain.order import Fact, Milestone, OrderSnapshot
 from service.domain.payout import Interval, freezable, holder, split_for_rail
-from service.domain.program import DatedInputs, Owner, Traceable, check_start
+from service.domain.program import check_start
 from service.domain.settlement import Approval, FrozenReason, RollingSettlement
 from tests.domain.books import Books
 from tests.domain.builders import (

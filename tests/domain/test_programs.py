@@ -9,20 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.errors import BackDated, InvalidTerms, UnknownCurrency
 from service.domain.money import AMOUNT_MAX_MINOR
 from service.domain.order import Milestone
 from service.domain.program import (
     AttributionTerms,
-    DatedInputs,
     Model,
-    Owner,
     Precedence,
     ProgramVersion,
     SelfPurchase,
-    Since,
     Terms,
-    Traceable,
     check_start,
     in_force,
     versions_for,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, Row
 from sqlmodel import Session
 
+from service.domain.dated import Owner
 from service.domain.errors import Unavailable
-from service.domain.program import Owner
 from service.infra.db import execute, make_engine, unit_of_work
 from service.infra.ids import new_id
 from service.tables.programs import LinkOwnerRow

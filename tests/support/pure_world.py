@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from service.domain.commission import Place, Places, assess, difference, settle_move, settleable
+from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.errors import BackDated, InvariantBroken
 from service.domain.ledger import (
     MAY_BE_NEGATIVE,
@@ -59,17 +60,7 @@ from service.domain.payout import (
     why_dropped,
     why_excluded,
 )
-from service.domain.program import (
-    CLOCK_TOLERANCE,
-    DatedInputs,
-    Owner,
-    ProgramVersion,
-    Since,
-    Terms,
-    Traceable,
-    check_start,
-    in_force,
-)
+from service.domain.program import CLOCK_TOLERANCE, ProgramVersion, Terms, check_start, in_force
 from service.intake.adapters.generic import translate
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
 from service.payouts.providers.model import Listing, Sending

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlmodel import SQLModel
 
-from service.domain.program import DatedInputs
+from service.domain.dated import DatedInputs
 from service.infra.db import unit_of_work
 from service.tables.parties import AffiliateApprovalRow, AffiliateRow
 from service.tables.programs import (
