@@ -15,11 +15,13 @@ from service.api.bulk import ITEMS_MAX, Batch, BulkView
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, PageQuery, Paging, page
+from service.api.receipts import shown
 from service.api.terms import TermsDocument
 from service.api.views import (
     AffiliateId,
     Body,
     CommissionId,
+    Day,
     Moment,
     MoneyBody,
     MoneyView,
@@ -72,15 +74,35 @@ class PlacesView(View):
         )
 
 
+class PeriodView(View):
+    """The period of a rule that a commission is for, in the merchant's time zone."""
+
+    rule: str
+    """The rule's key in the terms."""
+    begins_on: Day
+    ends_on: Day | None
+    """Null: it has no end."""
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self | None:
+        """row: of select_commissions; None where its commission is for an order."""
+        if row.period_id is None:
+            return None
+        return cls(rule=row.period_rule, begins_on=row.begins_on, ends_on=row.ends_on)
+
+
 class CommissionView(View):
     id: CommissionId
-    order_id: OrderId
+    order_id: OrderId | None
+    """Null where it is for a period: a ladder, a mark, a cap."""
     order_external_id: str
-    """The shop's own id of the order."""
+    """The shop's own id of the order; empty where it is for a period."""
     order_number: str
     """As the shop shows it to its customer; may be empty."""
+    period: PeriodView | None
+    """What it is for, where that is no order. It stands where the period's orders stand."""
     placed_at: Moment | None
-    """When the order was placed."""
+    """When the order was placed, or the period began."""
     affiliate_id: AffiliateId
     program_id: ProgramId | None
     program_version: int | None
@@ -106,6 +128,7 @@ class CommissionView(View):
             order_id=row.order_id,
             order_external_id=row.external_id,
             order_number=row.number,
+            period=PeriodView.of(row),
             placed_at=row.placed_at,
             affiliate_id=row.payee_id,
             program_id=row.program_id,
@@ -195,11 +218,15 @@ def select_commissions(
         SELECT commission.id, commission.order_id, commission.payee_id, commission.program_id,
                commission.program_version, commission.currency, commission.target_minor, commission.pending_minor,
                commission.held_minor, commission.settled_minor, commission.approved_minor, commission.settles_at,
-               commission.reason_code, commission.created_at, commission.updated_at, orders.external_id,
-               coalesce(assessment.number, '') AS number, assessment.placed_at, {PAYABLE_MINOR} AS payable_minor,
-               placed.in_payout_minor, placed.paid_minor, {STATUS} AS status
+               commission.reason_code, commission.created_at, commission.updated_at,
+               coalesce(orders.external_id, '') AS external_id, coalesce(assessment.number, '') AS number,
+               coalesce(assessment.placed_at, commission.placed_at) AS placed_at, commission.period_id,
+               rule_period.rule AS period_rule, rule_period.begins_on, rule_period.ends_on,
+               {PAYABLE_MINOR} AS payable_minor, placed.in_payout_minor, placed.paid_minor, {STATUS} AS status
         FROM commission
-        JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        LEFT JOIN rule_period
+          ON rule_period.merchant_id = commission.merchant_id AND rule_period.id = commission.period_id
+        LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
         LEFT JOIN assessment
           ON assessment.merchant_id = commission.merchant_id AND assessment.order_id = commission.order_id
         {STANDING}
@@ -263,8 +290,8 @@ def list_commissions(
         "program_id": ("commission.program_id = :program_id", program_id),
         "status": (f"{STATUS} = :status", status),
         "reason_code": ("commission.reason_code = :reason_code", reason_code),
-        "placed_from": ("assessment.placed_at >= :placed_from", placed_from),
-        "placed_before": ("assessment.placed_at < :placed_before", placed_before),
+        "placed_from": ("commission.placed_at >= :placed_from", placed_from),
+        "placed_before": ("commission.placed_at < :placed_before", placed_before),
     }
     asked |= {name: (condition, value) for name, condition, value in created.conditions("commission.created_at")}
     given = {name: each for name, each in asked.items() if each[1] is not None}
@@ -403,7 +430,7 @@ def receipt_of(session: Session, merchant_id: UUID, row: Row[Any]) -> ReceiptVie
     )
     return ReceiptView(
         commission=CommissionView.of(row),
-        receipt=told.receipt,
+        receipt=shown(told.receipt),
         terms=None if told.terms is None else TermsDocument.of(told.terms),
         entries=_entries(session, merchant_id, row),
     )

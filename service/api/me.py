@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from service.api.balances import GROUPED, STANDS
 from service.api.commissions import (
+    PeriodView,
     PlacesView,
     ReceiptView,
     commission_page,
@@ -160,9 +161,11 @@ class SeriesList(View):
 
 class MyCommissionView(View):
     id: CommissionId
-    order_id: OrderId
+    order_id: OrderId | None
+    """Null where it is for a period: a ladder, a mark, a cap."""
     order_number: str
-    """As the shop shows it to its customer, or the shop's own id."""
+    """As the shop shows it to its customer, or the shop's own id; empty where it is for a period."""
+    period: PeriodView | None
     placed_at: Moment | None
     program_id: ProgramId | None
     status: CommissionStatus
@@ -176,8 +179,8 @@ class MyCommissionView(View):
     created_at: Moment
     receipt_url: str
     """How it was computed, line by line."""
-    attribution_url: str
-    """Which touches the order carried and why each counted or did not."""
+    attribution_url: str | None
+    """Which touches the order carried and why each counted or did not; null for a period."""
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
@@ -186,6 +189,7 @@ class MyCommissionView(View):
             id=row.id,
             order_id=row.order_id,
             order_number=row.number or row.external_id,
+            period=PeriodView.of(row),
             placed_at=row.placed_at,
             program_id=row.program_id,
             status=CommissionStatus(row.status),
@@ -195,7 +199,9 @@ class MyCommissionView(View):
             expected_at=row.settles_at if row.pending_minor else None,
             created_at=row.created_at,
             receipt_url=f"/v1/me/commissions/{public_id}/receipt",
-            attribution_url=f"/v1/orders/{ids.encode('ord', row.order_id)}/attribution",
+            attribution_url=None
+            if row.order_id is None
+            else f"/v1/orders/{ids.encode('ord', row.order_id)}/attribution",
         )
 
 

@@ -107,7 +107,7 @@ class ProgramVersionView(View):
             program_id=row.program_id,
             number=row.number,
             valid_from=row.valid_from,
-            terms=TermsDocument.model_validate(row.terms),
+            terms=TermsDocument.of(row.terms),
             recorded_at=row.recorded_at,
         )
 
@@ -219,6 +219,7 @@ def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[Pro
         number=1,
         valid_from=valid_from,
         terms=terms.as_json(),
+        asks_about_customers=terms.asks_about_customers,
         recorded_at=caller.now,
     )
     session.add(version)
@@ -315,6 +316,7 @@ def create_program_version(
         number=newest + 1,
         valid_from=valid_from,
         terms=terms.as_json(),
+        asks_about_customers=terms.asks_about_customers,
         recorded_at=caller.now,
     )
     session.add(row)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from service.domain.marks import Grade, Label
 from service.domain.program import ProgramVersion
 
 
@@ -46,28 +47,6 @@ class Since:
 
     valid_from: datetime
     holds: bool
-
-
-class ContentType(StrEnum):
-    """What a link is shown in."""
-
-    POST = "post"
-    VIDEO = "video"
-    LIVE = "live"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """How a link was marked from a moment on. channel: a word of the merchant's own, such as "web" or "zalo".
-
-    sub_ids: (name, value) of sub1 to sub5 as far as they are set, sorted.
-    """
-
-    valid_from: datetime
-    content_type: ContentType | None = None
-    channel: str = ""
-    sub_ids: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +90,6 @@ class Membership:
     agency_id: UUID | None
     share: Fraction = Fraction(0)
     fee: Fraction = Fraction(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Grade:
-    """Which tier an affiliate has from a moment on, and which groups it is in."""
-
-    valid_from: datetime
-    tier: str = ""
-    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,13 @@ class DecisionKind(StrEnum):
 class TouchKind(StrEnum):
     CLICK = "click"
     COUPON = "coupon"
+    # What no order carries, but the merchant's books know about its buyer, its goods or an order before it.
+    CUSTOMER = "customer"
+    """The buyer is bound to an affiliate."""
+    PRODUCT = "product"
+    """The product is."""
+    REORDER = "reorder"
+    """The buyer cancelled an order that an affiliate had brought, and placed it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ class OrderSnapshot:
     shipping_minor: int = 0
     tax_minor: int = 0
     discount_minor: int = 0
+    country: str = ""
 
     @property
     def goods_minor(self) -> int:

@@ -107,6 +107,8 @@ Settlement = RollingSettlement | StatementSettlement
 class FrozenReason(StrEnum):
     DISPUTE = "dispute_open"
     HOLD = "hold_open"
+    SELF_PURCHASE = "self_purchase_suspected"
+    """The buyer may be the affiliate, and the terms want a person to look."""
     REFUND_CURRENCY = "refund_currency"
     """A refund came in another currency than the order's newest snapshot; we never convert by guess."""
     CONFLICTING_VERSION = "conflicting_version"

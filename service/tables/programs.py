@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint, Index, Integer, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.tables.columns import (
@@ -49,6 +49,7 @@ class ProgramVersionRow(SQLModel, table=True):
     __table_args__ = (
         belongs_to("program", "program_id"),
         UniqueConstraint("merchant_id", "program_id", "valid_from"),
+        Index("program_version_customers_ix", "merchant_id", postgresql_where=text("asks_about_customers")),
     )
 
     merchant_id: UUID = key()
@@ -56,6 +57,10 @@ class ProgramVersionRow(SQLModel, table=True):
     number: int = Field(sa_type=Integer, primary_key=True)
     valid_from: datetime = moment()
     terms: Json = document()
+    asks_about_customers: bool = Field(
+        default=False, sa_type=Boolean, nullable=False, sa_column_kwargs={"server_default": text("false")}
+    )
+    """Whether they look at other orders of a customer, so that orders have to wait for each other."""
     recorded_at: datetime = moment()
 
 

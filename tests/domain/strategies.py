@@ -5,6 +5,18 @@ from fractions import Fraction
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from service.domain.conditions import (
+    Between,
+    CategoryIn,
+    Condition,
+    CouponIn,
+    LineAmount,
+    Measure,
+    OrderAmount,
+    Placed,
+    SkuIn,
+    TouchIn,
+)
 from service.domain.order import (
     DecisionFact,
     DecisionKind,
@@ -25,25 +37,7 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
-from service.domain.rules import (
-    Between,
-    CategoryIn,
-    Condition,
-    CouponIn,
-    Flat,
-    LineAmount,
-    Match,
-    Measure,
-    OrderAmount,
-    Per,
-    Percent,
-    Placed,
-    Plan,
-    Rule,
-    SkuIn,
-    TouchIn,
-    When,
-)
+from service.domain.rules import Flat, Match, Per, Percent, Plan, Rule, When
 from tests.domain.builders import ANN, ANNS_LINK, BEN, BENS_LINK, NOBODY, a_click, a_coupon, day
 
 

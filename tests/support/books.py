@@ -28,7 +28,8 @@ from service.domain.order import (
     refund_fact,
 )
 from service.domain.program import Terms
-from service.domain.rules import Percent, Rule, rate_of
+from service.domain.rules import Percent, Rule
+from service.domain.written import rate_of
 from service.infra.clock import utc_now
 from service.infra.db import fetch, read_session, run_unit, unit_of_work
 from service.infra.ids import new_id
@@ -117,6 +118,7 @@ class Books:
                     number=number,
                     valid_from=valid_from,
                     terms=terms.as_json(),
+                    asks_about_customers=terms.asks_about_customers,
                     recorded_at=LONG_AGO,
                 )
             )

@@ -60,6 +60,7 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
             number=version.number,
             valid_from=version.valid_from,
             terms=version.terms.as_json(),
+            asks_about_customers=version.terms.asks_about_customers,
             recorded_at=LONG_AGO,
         )
         for versions in inputs.versions.values()
