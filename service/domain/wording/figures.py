@@ -50,9 +50,16 @@ class Speech:
     def say(self, words: Words, **values: object) -> str:
         return words.to(self.language, **values)
 
+    def number(self, plain: str) -> str:
+        """A number in plain decimal notation, with thousands marked as the language does it."""
+        sign, digits = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
+        whole, point, decimals = digits.partition(".")
+        written = f"{sign}{int(whole):,}{point}{decimals}"
+        return written.translate(_VIETNAMESE) if self.language is Language.VI else written
+
     def money(self, amount_minor: int, currency: str) -> str:
         """Decimal notation with the ISO code: "1,234.50 USD", in Vietnamese "1.234,50 USD"."""
-        return f"{self._grouped(text_of(amount_minor, currency))} {currency}"
+        return f"{self.number(text_of(amount_minor, currency))} {currency}"
 
     def exact(self, minor: Fraction, currency: str) -> str:
         """An amount before rounding. Digits without end stop after six, with "…" to say so."""
@@ -65,14 +72,10 @@ class Speech:
         text = str(whole).rjust(places + 1, "0")
         written = f"{text[:-places]}.{text[-places:]}" if places else text
         sign = "-" if minor < 0 else ""
-        return f"{sign}{self._grouped(written)}{'…' if endless else ''} {currency}"
+        return f"{sign}{self.number(written)}{'…' if endless else ''} {currency}"
 
     def percent(self, rate: Fraction) -> str:
-        return f"{self._grouped(percent_of(rate))}%"
-
-    def percent_written(self, percent: str) -> str:
-        """A rate as receipts keep it: "12.5"."""
-        return f"{self._grouped(percent)}%"
+        return f"{self.number(percent_of(rate))}%"
 
     def amounts(self, amounts: Amounts) -> str:
         """One amount for each currency; an order has one of them."""
@@ -122,13 +125,6 @@ class Speech:
         if len(parts) < 2:
             return "".join(parts)
         return self.say(_COMMA).join(parts[:-1]) + last + parts[-1]
-
-    def _grouped(self, plain: str) -> str:
-        """Plain decimal notation with thousands marked, as the language does it."""
-        sign, digits = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
-        whole, point, decimals = digits.partition(".")
-        written = f"{sign}{int(whole):,}{point}{decimals}"
-        return written.translate(_VIETNAMESE) if self.language is Language.VI else written
 
 
 def _ends(number: Fraction) -> bool:

@@ -18,7 +18,7 @@ _VERSION = Words(
 _BEST_VERSION = Words(
     "Computed by version {version} of the terms, which gives most: {compared}.",
     "Tính theo phiên bản {version} của điều khoản, là phiên bản có lợi nhất: {compared}.",
-    "按对您最有利的第{version}版条款计算：{compared}。",
+    "按其中最有利的第{version}版条款计算：{compared}。",
 )
 _COMPARED = Words("version {version} {amount}", "phiên bản {version} là {amount}", "第{version}版{amount}")
 _LINE = Words("Line {line}", "Dòng hàng {line}", "商品行{line}")
@@ -96,9 +96,9 @@ _VOIDED = Words(
     "订单已取消或佣金审核未通过，没有佣金。",
 )
 _RESULT = Words(
-    "Your commission: {amount}.",
-    "Hoa hồng của bạn: {amount}.",
-    "您的佣金：{amount}。",
+    "The commission is {amount}.",
+    "Hoa hồng là {amount}.",
+    "佣金：{amount}。",
 )
 _BORNE = Words("Paid by: {funders}.", "Bên chi trả: {funders}.", "承担方：{funders}。")
 
@@ -106,7 +106,7 @@ _BORNE = Words("Paid by: {funders}.", "Bên chi trả: {funders}.", "承担方�
 def sentences(receipt: JsonObject, speech: Speech) -> list[str]:
     """The receipt read aloud, in the order in which it is computed; nothing where there is none.
 
-    receipt: as `Quote.receipt` makes it, or empty.
+    receipt: as `Quote.receipt` makes it or once made it, or empty.
     """
     return list(_read(receipt, speech)) if receipt else []
 
@@ -127,7 +127,7 @@ def _read(receipt: JsonObject, speech: Speech) -> Iterator[str]:
     if receipt["voided"]:
         yield speech.say(_VOIDED)
     yield speech.say(_RESULT, amount=money(receipt["target_minor"]))
-    if len(receipt["borne_by"]) > 1:
+    if len(receipt.get("borne_by", ())) > 1:
         shares = (f"{label(name, speech)} {money(amount_minor)}" for name, amount_minor in receipt["borne_by"].items())
         yield speech.say(_BORNE, funders=speech.all_of(shares))
 
@@ -152,13 +152,14 @@ def _line(line: JsonObject, currency: str, speech: Speech) -> Iterator[str]:
         refunded=speech.money(line["refunded_minor"], currency),
         base=speech.money(line["base_minor"], currency),
     )
-    if line["excluded"]:
+    if line.get("excluded"):
         yield speech.say(_EXCLUDED, line=name)
         return
-    if not line["parts"]:
+    parts = _parts_of(line)
+    if not parts:
         yield speech.say(_NO_RULE, line=name)
         return
-    for part in line["parts"]:
+    for part in parts:
         yield _part(part, line, currency, speech)
     exact = Fraction(line["exact_minor"])
     yield speech.say(
@@ -169,6 +170,14 @@ def _line(line: JsonObject, currency: str, speech: Speech) -> Iterator[str]:
     )
 
 
+def _parts_of(line: JsonObject) -> list[JsonObject]:
+    """What pays for a line. Receipts of the first release have one rule for each line, and its amount beside it."""
+    if "parts" in line:
+        parts: list[JsonObject] = line["parts"]
+        return parts
+    return [] if line["rule"] is None else [{**line, "per": "line"}]
+
+
 def _part(part: JsonObject, line: JsonObject, currency: str, speech: Speech) -> str:
     exact = Fraction(part["exact_minor"])
     rule = part["rule"] + 1
@@ -177,14 +186,14 @@ def _part(part: JsonObject, line: JsonObject, currency: str, speech: Speech) -> 
             _FLAT[part["per"]],
             rule=rule,
             amount=speech.money(part["flat_minor"], currency),
-            quantity=line["quantity"],
+            quantity=speech.number(line.get("quantity", "1")),
             exact=speech.exact(exact, currency),
         )
     full = max(line["base_minor"], 0) * Fraction(part["rate"]) / 100
     return speech.say(
         _RATE if exact == full else _RATE_LIMITED,
         rule=rule,
-        rate=speech.percent_written(part["rate"]),
+        rate=f"{speech.number(part['rate'])}%",
         base=speech.money(line["base_minor"], currency),
         full=speech.exact(full, currency),
         exact=speech.exact(exact, currency),
