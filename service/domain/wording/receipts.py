@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from service.domain.rules import rate_of
 from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Words
 from service.domain.wording.terms import label
@@ -189,7 +190,7 @@ def _part(part: JsonObject, line: JsonObject, currency: str, speech: Speech) -> 
             quantity=speech.number(line.get("quantity", "1")),
             exact=speech.exact(exact, currency),
         )
-    full = max(line["base_minor"], 0) * Fraction(part["rate"]) / 100
+    full = max(line["base_minor"], 0) * rate_of(part["rate"])
     return speech.say(
         _RATE if exact == full else _RATE_LIMITED,
         rule=rule,
