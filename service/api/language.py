@@ -14,7 +14,10 @@ async def _asked(
         Query(description="Of the words in the answer; left out, that of `Accept-Language`, else English."),
     ] = None,
     accept_language: Annotated[
-        str, Header(description="Read where `language` is left out, such as `vi-VN,vi;q=0.9,en;q=0.5`.")
+        str,
+        Header(
+            alias="Accept-Language", description="Read where `language` is left out, such as `vi-VN,vi;q=0.9,en;q=0.5`."
+        ),
     ] = "",
 ) -> Language:
     chosen = language or preferred(accept_language)

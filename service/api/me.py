@@ -405,8 +405,8 @@ def get_my_program_terms(
     program_id: ProgramId, caller: AffiliateCaller, session: ReadSession, language: AskedLanguage
 ) -> MyTermsView:
     """Read in words what a programme promises you now, and what its next terms change and when."""
-    program = find_program(session, caller.merchant_id, program_id)
     since = enrolled_since(session, caller.merchant_id, program_id, caller.affiliate_id, at=caller.now)
+    program = find_program(session, caller.merchant_id, program_id)
     rows = session.exec(
         select(ProgramVersionRow)
         .where(

@@ -129,8 +129,10 @@ def get_program_version_words(
     language: AskedLanguage,
 ) -> TermsWordsView:
     """Read one version of a programme's terms in words. An affiliate reads those of programmes it takes part in."""
-    find_program(session, caller.merchant_id, program_id)
-    if caller.affiliate_id is not None:
+    if caller.affiliate_id is None:
+        find_program(session, caller.merchant_id, program_id)
+    else:
+        # Says the same of a programme that is there and of one that is not.
         enrolled_since(session, caller.merchant_id, program_id, caller.affiliate_id, at=caller.now)
     row = session.get(ProgramVersionRow, (caller.merchant_id, program_id, number))
     if row is None:

@@ -74,7 +74,7 @@ STATUSES: Final[Mapping[CommissionStatus, Status]] = {
             "Đã ghi nhận và không cần duyệt thêm; chỉ còn chờ đơn hoàn tất và hết thời hạn.",
             "佣金已记录且无需再审核，只等订单完成和期限届满。",
         ),
-        _called(taobao=("12", "14"), pdd=("1", "2", "3"), jd=("16", "17"), tiktok=("Pending",), networks=("APPROVED",)),
+        _called(taobao=("14",), pdd=("3",), jd=("17",), tiktok=("Pending",), networks=("APPROVED",)),
     ),
     CommissionStatus.PAYABLE: Status(
         Words("Settled", "Đã đối soát", "已结算"),
