@@ -57,6 +57,7 @@ from service.api import (
     reports,
     sources,
     webhook_endpoints,
+    words,
 )
 from service.api.deps import Service
 from service.api.door import CHECK_ORDERS
@@ -77,6 +78,7 @@ ROUTERS = (
     api_keys.router,
     sources.router,
     programs.router,
+    words.router,
     affiliates.router,
     links.router,
     coupons.router,
@@ -123,6 +125,7 @@ _TAGS = {
     "api keys": "Bearer keys and their scopes; each is shown once.",
     "sources": "Where signed order webhooks come from.",
     "programs": "Programmes and their numbered, immutable terms.",
+    "words": "What codes and terms mean, for people, in English, Vietnamese and Chinese.",
     "affiliates": "KOCs: registration, approval, enrolment, how they are paid.",
     "links": "Tracked links with QR codes.",
     "coupons": "Codes typed at checkout, and whom they belong to.",

@@ -14,6 +14,7 @@ from service.api import trail
 from service.api.bulk import ITEMS_MAX, Batch, BulkView
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.filters import Created
+from service.api.language import AskedLanguage
 from service.api.paging import Page, PageQuery, Paging, page
 from service.api.receipts import shown
 from service.api.terms import TermsDocument
@@ -36,6 +37,8 @@ from service.commissions.assess import load_intervals
 from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
 from service.domain.errors import Invalid, ServiceError
 from service.domain.payout import holder
+from service.domain.wording import reasons, receipts
+from service.domain.wording.figures import Speech
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
@@ -172,6 +175,8 @@ class ReceiptView(View):
     computed again: `POST /v1/receipts/verify`."""
     terms: TermsDocument | None
     """The programme's terms of that version."""
+    words: list[str]
+    """The way from what was ordered to the amount, line by line, in the language asked for; where nothing is earned, why."""
     entries: list[EntryView]
     """Every difference booked, oldest first."""
 
@@ -310,9 +315,12 @@ def get_commission(commission_id: CommissionId, caller: Reader, session: ReadSes
 
 
 @router.get("/v1/commissions/{commission_id}/receipt")
-def get_commission_receipt(commission_id: CommissionId, caller: Reader, session: ReadSession) -> ReceiptView:
+def get_commission_receipt(
+    commission_id: CommissionId, caller: Reader, session: ReadSession, language: AskedLanguage
+) -> ReceiptView:
     """Explain a commission to the last minor unit: terms, lines, rounding, and every difference booked."""
-    return receipt_of(session, caller.merchant_id, find_commission(session, caller.merchant_id, commission_id))
+    row = find_commission(session, caller.merchant_id, commission_id)
+    return receipt_of(session, caller.merchant_id, row, Speech(language))
 
 
 @router.post("/v1/commissions/bulk")
@@ -414,7 +422,7 @@ def find_commission(
     return rows[0]
 
 
-def receipt_of(session: Session, merchant_id: UUID, row: Row[Any]) -> ReceiptView:
+def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speech) -> ReceiptView:
     """row: of select_commissions."""
     [told] = fetch(
         session,
@@ -432,6 +440,8 @@ def receipt_of(session: Session, merchant_id: UUID, row: Row[Any]) -> ReceiptVie
         commission=CommissionView.of(row),
         receipt=shown(told.receipt),
         terms=None if told.terms is None else TermsDocument.of(told.terms),
+        words=receipts.sentences(told.receipt, speech)
+        or [reasons.commission(CommissionReason(row.reason_code), speech)],
         entries=_entries(session, merchant_id, row),
     )
 

@@ -345,6 +345,27 @@ def versions_for(
     return [current, *reversed(protected)]
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A version an affiliate may claim. until: orders placed before then still may; None: no later version is known."""
+
+    version: ProgramVersion
+    until: datetime | None
+
+
+def claims(versions: Sequence[ProgramVersion], *, at: datetime, enrolled_at: datetime) -> list[Claim]:
+    """What `versions_for` gives for an order placed at a moment, each with how long it goes on.
+
+    enrolled_at: since when the affiliate takes part; not after `at`.
+    """
+    ends = {
+        version.number: successor.valid_from + timedelta(days=version.terms.notice_days)
+        for version, successor in pairwise(versions)
+    }
+    found = versions_for(versions, placed_at=at, enrolled_at=enrolled_at)
+    return [Claim(version, ends.get(version.number)) for version in found]
+
+
 def check_start(valid_from: datetime, *, recorded_at: datetime, may_reach_back: bool) -> None:
     """Refuse a dated input that could change what an order already received has earned.
 
