@@ -144,6 +144,7 @@ class ReceiptVersion(Body):
 class ReceiptDocument(Body):
     """What `GET /v1/commissions/{id}/receipt` shows as `receipt`."""
 
+    kind: Literal["order"]
     program_version: Number
     versions_considered: Annotated[list[ReceiptVersion], Field(max_length=1000)]
     currency: Code
@@ -185,6 +186,7 @@ class ReceiptGives(Body):
 class PeriodReceiptDocument(Body):
     """The same of a period's commission. It brings its own rules."""
 
+    kind: Literal["period"]
     currency: Code
     rules: Annotated[list[PeriodRuleDocument], Field(min_length=1, max_length=100)]
     sums: ReceiptSums
@@ -195,7 +197,7 @@ class PeriodReceiptDocument(Body):
 class ReceiptToVerify(Body):
     """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`; of several credits, one at a time."""
 
-    receipt: ReceiptDocument | PeriodReceiptDocument
+    receipt: Annotated[ReceiptDocument | PeriodReceiptDocument, Field(discriminator="kind")]
     terms: TermsDocument | None = None
     """Needed but for a period."""
 
@@ -214,14 +216,21 @@ class VerdictView(View):
     """The first hundred places where it does not."""
 
 
-def shown(receipt: Any) -> Any:
-    """A receipt as the API shows it: payees by the ids the API knows them by."""
-    return _with_ids(receipt, lambda kept: ids.encode("aff", UUID(kept)))
+def shown(receipt: dict[str, Any]) -> dict[str, Any]:
+    """A receipt as the API shows it: with its kind, and payees by the ids the API knows them by.
+
+    One of several credits holds a receipt for each; one of nothing is empty.
+    """
+    told: dict[str, Any] = _with_ids(receipt, lambda kept: ids.encode("aff", UUID(kept)))
+    if "credits" in told:
+        return told | {"credits": [{"kind": "order", **each} for each in told["credits"]]}
+    return {"kind": "period" if "sums" in told else "order", **told} if told else {}
 
 
-def read(receipt: Any) -> Any:
-    """The same the other way round."""
-    return _with_ids(receipt, lambda given: str(ids.decode("aff", given)))
+def read(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The same the other way round, of one credit."""
+    told: dict[str, Any] = _with_ids(receipt, lambda given: str(ids.decode("aff", given)))
+    return {name: each for name, each in told.items() if name != "kind"}
 
 
 def _with_ids(told: Any, convert: Callable[[str], str]) -> Any:
@@ -285,7 +294,9 @@ class PreviewOrder(Body):
     content_type: ContentType | None = None
     """Of the link that wins it; so are channel and sub_ids."""
     channel: Word = ""
-    sub_ids: Annotated[dict[Literal["sub1", "sub2", "sub3", "sub4", "sub5"], Word], Field(max_length=5, default_factory=dict)]
+    sub_ids: Annotated[
+        dict[Literal["sub1", "sub2", "sub3", "sub4", "sub5"], Word], Field(max_length=5, default_factory=dict)
+    ]
     tier: Word = ""
     """The affiliate's, when the order is placed; so are groups."""
     groups: Annotated[list[Word], Field(max_length=1000, default_factory=list)]

@@ -22,7 +22,20 @@ from hypothesis import strategies as st
 
 from service.domain import wording
 from service.domain.attribution import Reason
-from service.domain.commission import CommissionReason, CommissionStatus, quote
+from service.domain.commission import CommissionReason, CommissionStatus
+from service.domain.conditions import (
+    Between,
+    CategoryIn,
+    Condition,
+    CouponIn,
+    LineAmount,
+    Measure,
+    OrderAmount,
+    Placed,
+    Situation,
+    SkuIn,
+    TouchIn,
+)
 from service.domain.order import Milestone, TouchKind
 from service.domain.program import (
     AttributionTerms,
@@ -35,26 +48,8 @@ from service.domain.program import (
     claims,
     versions_for,
 )
-from service.domain.rules import (
-    Between,
-    CategoryIn,
-    Condition,
-    CouponIn,
-    Flat,
-    LineAmount,
-    Match,
-    Measure,
-    OrderAmount,
-    Per,
-    Percent,
-    Placed,
-    Plan,
-    Rule,
-    Situation,
-    SkuIn,
-    TouchIn,
-    When,
-)
+from service.domain.quote import quote
+from service.domain.rules import Flat, Match, Per, Percent, Plan, Rule, When
 from service.domain.settlement import Approval, Roll, RollingSettlement, Settlement, StatementSettlement, Weekday
 from service.domain.wording import reasons, receipts, terms, versions
 from service.domain.wording.figures import LISTED_MAX, Names, Speech

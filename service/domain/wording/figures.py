@@ -8,8 +8,8 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from service.domain.money import exponent, text_of
-from service.domain.rules import Amounts, percent_of
 from service.domain.wording.languages import Language, Words
+from service.domain.written import Amounts, percent_of
 
 LISTED_MAX = 50
 """Of a longer list the rest is counted, not named; the written terms name all of it."""

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from service.domain.rules import rate_of
 from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Words
 from service.domain.wording.terms import label
+from service.domain.written import rate_of
 
 JsonObject = dict[str, Any]
 

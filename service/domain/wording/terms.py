@@ -12,29 +12,21 @@ from itertools import groupby
 from typing import Final, assert_never
 from zoneinfo import ZoneInfo
 
-from service.domain.order import Milestone, TouchKind
-from service.domain.program import AttributionTerms, Base, Model, Precedence, SelfPurchase, Terms
-from service.domain.rules import (
-    BASE,
-    MERCHANT,
+from service.domain.conditions import (
     Between,
     CategoryIn,
     Condition,
     CouponIn,
-    Flat,
     LineAmount,
-    Match,
     Measure,
     OrderAmount,
-    Per,
-    Percent,
     Placed,
-    Plan,
-    Rule,
     SkuIn,
     TouchIn,
-    When,
 )
+from service.domain.order import Milestone, TouchKind
+from service.domain.program import AttributionTerms, Base, Model, Precedence, SelfPurchase, Terms
+from service.domain.rules import BASE, MERCHANT, Flat, Match, Per, Percent, Plan, Rule, When
 from service.domain.settlement import Approval, Roll, RollingSettlement, Settlement, StatementSettlement, Weekday
 from service.domain.wording.figures import Names, Speech
 from service.domain.wording.languages import Language, Words
