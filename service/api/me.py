@@ -133,6 +133,9 @@ class MeView(View):
     name: str
     email: str | None
     country: str | None
+    identity_kinds: list[str]
+    """By what kinds of things an order of your own is recognised: address, email, id, payment, phone. Which, nobody can
+    read any more."""
     status: AffiliateStatus
     merchant_id: MerchantId
     merchant_name: str
@@ -388,6 +391,7 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
         name=affiliate.name,
         email=affiliate.email,
         country=affiliate.country,
+        identity_kinds=sorted(affiliate.identities),
         status=AffiliateStatus(affiliate.status),
         merchant_id=merchant.id,
         merchant_name=merchant.name,

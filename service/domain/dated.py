@@ -125,8 +125,8 @@ class DatedInputs:
     """What one merchant had set up; all lists oldest first.
 
     coupons: by code without case. enrollments: by (programme, affiliate). approvals: by affiliate, whether it may earn.
-    identities: by affiliate, keyed hashes by kind as in `OrderSnapshot.customer`, read only where the order has no
-    stored match yet. customer_bindings, listings: by keyed hash, as (kind, hash). product_bindings: by SKU.
+    identities: by affiliate, pairs of kind and keyed hash, several of a kind where it has them; read only where the
+    order has no stored match yet. customer_bindings, listings: by keyed hash, as (kind, hash). product_bindings: by SKU.
     roster: by affiliate, of which agency it is. grades: by affiliate. pauses: by programme.
     time_zone: the merchant's, fixed when it was made.
     """

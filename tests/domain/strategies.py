@@ -17,6 +17,7 @@ from service.domain.conditions import (
     SkuIn,
     TouchIn,
 )
+from service.domain.identity import IdentityKind
 from service.domain.order import (
     DecisionFact,
     DecisionKind,
@@ -68,7 +69,7 @@ touches = st.sampled_from([
     a_coupon("gone"),
 ])  # fmt: skip
 customers = st.dictionaries(
-    st.sampled_from(["email", "phone", "id"]), st.sampled_from(["hash-of-ann", "hash-of-cam"])
+    st.sampled_from([kind.value for kind in IdentityKind]), st.sampled_from(["hash-of-ann", "hash-of-cam"])
 ).map(lambda hashes: tuple(sorted(hashes.items())))
 snapshots = st.builds(
     OrderSnapshot,
@@ -83,6 +84,8 @@ snapshots = st.builds(
     shipping_minor=amounts,
     tax_minor=amounts,
     discount_minor=amounts,
+    country=st.sampled_from(["", "VN"]),
+    virtual_minor=st.one_of(st.just(0), amounts),
 )
 refunds = st.builds(
     RefundFact,

@@ -306,6 +306,21 @@ def test_buying_from_oneself(rule: SelfPurchase, customer: tuple[tuple[str, str]
     assert reasons(attributed(a_coupon(), shop=a_shop(self_purchase=rule), customer=customer)) == [reason]
 
 
+@pytest.mark.parametrize(
+    ("customer", "reason"),
+    [
+        pytest.param((("address", "office"), ("email", "x")), Reason.SELF_PURCHASE, id="the second address"),
+        pytest.param((("address", "elsewhere"), ("payment", "card")), Reason.SELF_PURCHASE, id="her card"),
+        pytest.param((("address", "card"), ("payment", "home")), Reason.WON, id="each as the other kind"),
+        pytest.param((("address", "elsewhere"),), Reason.WON, id="another address"),
+    ],
+)
+def test_of_several_identities_of_a_kind_one_is_enough(customer: tuple[tuple[str, str], ...], reason: Reason) -> None:
+    known = (("address", "home"), ("address", "office"), ("payment", "card"))
+
+    assert reasons(attributed(a_coupon(), shop=shop_where(identities={ANN: known}), customer=customer)) == [reason]
+
+
 def test_an_affiliate_of_whom_nothing_is_known_is_not_the_customer() -> None:
     outcome = attributed(a_coupon(), shop=shop_where(identities={}), customer=ANNS_CUSTOMER)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -124,7 +124,7 @@ class Books:
             )
 
     def affiliate(
-        self, coupon: str, *, affiliate_id: UUID | None = None, identities: dict[str, str] | None = None
+        self, coupon: str, *, affiliate_id: UUID | None = None, identities: Mapping[str, str | list[str]] | None = None
     ) -> UUID:
         """An approved, enrolled affiliate with a coupon."""
         who, coupon_id = affiliate_id or new_id(), new_id()
@@ -137,7 +137,7 @@ class Books:
                     name=coupon.title(),
                     status="approved",
                     tax_rule="off",
-                    identities=identities or {},
+                    identities=dict(identities or {}),
                     created_at=LONG_AGO,
                     updated_at=LONG_AGO,
                 )
