@@ -65,7 +65,7 @@ LanguageTag = Annotated[
 
 
 class AcceptanceCreate(Body):
-    version: Annotated[int, Strict(), Field(ge=1, le=NUMBER_MAX)]
+    version: Annotated[int, Strict(), Field(ge=1, le=NUMBER_MAX, examples=[1])]
     """Number of the version that was read."""
     language: LanguageTag
     """In which it was shown."""
