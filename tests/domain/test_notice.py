@@ -378,7 +378,8 @@ def test_what_is_surely_no_cut_gives_no_order_less() -> None:
 
     holds()
 
-    assert min(counted[True], counted[False]) > 200
+    assert counted[True] > 400
+    assert counted[False] > 50
 
 
 def _meets(rules: Iterable[Rule]) -> bool:
