@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
 from service.api import (
+    acceptances,
     affiliates,
     api_keys,
     audit,
@@ -99,6 +100,7 @@ ROUTERS = (
     exports.router,
     audit.router,
     me.router,
+    acceptances.router,
     browser_config.router,
     browser.router,
     health.router,

@@ -1,7 +1,7 @@
 """KOCs: registration, approval from a day on, enrolment in programmes, how they are paid and taxed."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
 from service.api import trail
+from service.api.acceptances import current_accepted
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
@@ -238,9 +239,11 @@ class EnrollmentView(View):
     enrolled: bool
     valid_from: Moment
     recorded_at: Moment
+    terms_accepted: bool
+    """Whether the affiliate has accepted the version of the programme's terms that is in force now."""
 
     @classmethod
-    def of(cls, row: EnrollmentRow) -> Self:
+    def of(cls, row: EnrollmentRow, accepted: Set[UUID]) -> Self:
         return cls(
             id=row.id,
             affiliate_id=row.affiliate_id,
@@ -248,6 +251,7 @@ class EnrollmentView(View):
             enrolled=row.enrolled,
             valid_from=row.valid_from,
             recorded_at=row.recorded_at,
+            terms_accepted=row.program_id in accepted,
         )
 
 
@@ -505,7 +509,10 @@ def list_enrollments(
     rows = session.exec(newest_first(enrollments, paging, EnrollmentRow.id)).all()
     if not rows:
         get_affiliate(affiliate_id, caller, session)
-    return page(rows, paging, key=lambda row: (row.id,), view=EnrollmentView.of)
+    accepted = current_accepted(
+        session, caller.merchant_id, affiliate_id, [row.program_id for row in rows], now=caller.now
+    )
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: EnrollmentView.of(row, accepted))
 
 
 @router.post("/v1/affiliates/{affiliate_id}/enrollments/{enrollment_id}/end", status_code=201)
@@ -769,7 +776,8 @@ def _enroll(
     }
     happened = EventType.AFFILIATE_ENROLLED if enrolled else EventType.AFFILIATE_UNENROLLED
     emit(session, [Event(caller.merchant_id, happened, affiliate_id, told, caller.now)])
-    return EnrollmentView.of(row)
+    accepted = current_accepted(session, caller.merchant_id, affiliate_id, [program_id], now=caller.now)
+    return EnrollmentView.of(row, accepted)
 
 
 def _check_follows(valid_from: datetime, before: datetime | None) -> None:
