@@ -44,7 +44,7 @@ from service.infra import ids
 from service.infra.db import fetch
 from service.payouts.find import Known, known_of, state_of
 from service.payouts.statement import movements
-from service.tables.parties import AffiliateRow, AffiliateStatus, MerchantRow
+from service.tables.parties import AffiliateKind, AffiliateRow, AffiliateStatus, MerchantRow
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 router = APIRouter(tags=["me"])
@@ -73,6 +73,7 @@ class MyProgramView(View):
 class MeView(View):
     id: AffiliateId
     external_id: str | None
+    kind: AffiliateKind
     name: str
     email: str | None
     country: str | None
@@ -317,6 +318,7 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
     return MeView(
         id=affiliate.id,
         external_id=affiliate.external_id,
+        kind=AffiliateKind(affiliate.kind),
         name=affiliate.name,
         email=affiliate.email,
         country=affiliate.country,

@@ -15,6 +15,7 @@ from service.api import trail
 from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, Paging, page
+from service.api.traceable import check_koc, kinds_of
 from service.api.views import (
     WRITTEN_FLAG,
     AffiliateId,
@@ -317,6 +318,9 @@ def decide_order_attribution(
     """Say who brought an order, whatever touches it carries. The terms stay those of the time it was placed."""
     person = Person(caller.merchant_id, caller.key_id, caller.now)
     before = get_order_attribution(order_id, caller, session)
+    if asked.affiliate_id is not None:
+        for kind in kinds_of(session, caller.merchant_id, [asked.affiliate_id]).values():
+            check_koc(kind)
     desk.attribute(session, person, order_id, affiliate_id=asked.affiliate_id, reason_code=asked.reason_code)
     after = get_order_attribution(order_id, caller, session)
     shown = {"affiliate_id", "program_id", "program_version", "reason_code"}
