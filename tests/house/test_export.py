@@ -27,6 +27,8 @@ HARMLESS = {
     "webhook_endpoint.previous_secret_until": "a time",
     "audit.key_id": "which key, not the key",
     "click.ip_hash": "keyed; the address itself is not kept",
+    "customer_binding.hash": "keyed; who the customer is is not kept",
+    "customer_listing.hash": "keyed; who the customer is is not kept",
 }
 """Columns that sound like secrets and are none, and why."""
 
