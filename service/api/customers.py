@@ -34,7 +34,7 @@ Hashed = tuple[str, str]
 class Customer(Body):
     """A customer by one of what orders tell of it. Kept as a keyed hash; it cannot be read back."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "mai@example.com"}]})
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "examples": [{"email": "mai@example.com"}]})
 
     email: Annotated[str, Strict(), Field(min_length=3, max_length=320)] | None = None
     phone: Annotated[str, Strict(), Field(min_length=3, max_length=40)] | None = None

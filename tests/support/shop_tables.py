@@ -45,38 +45,24 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
     """Rows in an order in which each finds what it refers to."""
     memberships = [state for states in inputs.roster.values() for state in states]
     agencies = sorted({state.agency_id for state in memberships if state.agency_id is not None})
-    yield (
-        [
-            ProgramRow(merchant_id=merchant_id, id=program_id, name="Friends", created_at=LONG_AGO)
-            for program_id in inputs.versions
-        ]
-        + [
-            AffiliateRow(
-                merchant_id=merchant_id,
-                id=affiliate_id,
-                name=f"Affiliate {affiliate_id.int:X}",
-                status="approved",
-                tax_rule="off",
-                identities=dict(inputs.identities.get(affiliate_id, ())),
-                created_at=LONG_AGO,
-                updated_at=LONG_AGO,
-            )
-            for affiliate_id in inputs.approvals
-        ]
-        + [
-            AffiliateRow(
-                merchant_id=merchant_id,
-                id=agency_id,
-                kind=AffiliateKind.AGENCY,
-                name=f"Agency {agency_id.int:X}",
-                status="approved",
-                tax_rule="off",
-                created_at=LONG_AGO,
-                updated_at=LONG_AGO,
-            )
-            for agency_id in agencies
-        ]
-    )
+    yield [
+        ProgramRow(merchant_id=merchant_id, id=program_id, name="Friends", created_at=LONG_AGO)
+        for program_id in inputs.versions
+    ]
+    yield [
+        AffiliateRow(
+            merchant_id=merchant_id,
+            id=affiliate_id,
+            kind=AffiliateKind.AGENCY if affiliate_id in agencies else AffiliateKind.KOC,
+            name=f"Affiliate {affiliate_id.int:X}",
+            status="approved",
+            tax_rule="off",
+            identities=dict(inputs.identities.get(affiliate_id, ())),
+            created_at=LONG_AGO,
+            updated_at=LONG_AGO,
+        )
+        for affiliate_id in (*inputs.approvals, *agencies)
+    ]
     yield [
         ProgramVersionRow(
             merchant_id=merchant_id,
