@@ -1,6 +1,7 @@
 """What a merchant set up when is read from the tables as it was written, as far as orders ask for it, in few statements."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
@@ -25,7 +26,8 @@ from service.domain.dated import (
     Traceable,
 )
 from service.domain.order import OrderFacts, OrderSnapshot
-from service.infra.db import read_session
+from service.infra.db import make_engine, read_session, unit_of_work
+from service.rebuild.copy import take_over
 from tests.domain.builders import (
     ANN,
     ANNS_LINK,
@@ -43,6 +45,8 @@ from tests.domain.builders import (
 )
 from tests.support.books import Books
 from tests.support.shop_tables import store_inputs
+
+NewDatabase = Callable[..., AbstractContextManager[str]]
 
 CAT, AGENCY, OTHER_AGENCY = UUID(int=0xC), UUID(int=0xD1), UUID(int=0xD2)
 MAI, HOA = ("email", "hash-of-mai"), ("phone", "hash-of-hoa")
@@ -94,9 +98,9 @@ def books(engine: Engine) -> Books:
     return Books.opened(engine)
 
 
-def loaded(books: Books, *orders: OrderSnapshot) -> DatedInputs:
+def loaded(books: Books, *orders: OrderSnapshot, engine: Engine | None = None) -> DatedInputs:
     facts = {(books.merchant_id, UUID(int=number)): told(order) for number, order in enumerate(orders)}
-    with read_session(books.engine) as session:
+    with read_session(engine or books.engine) as session:
         return stored_inputs.load(session, facts)[books.merchant_id]
 
 
@@ -136,6 +140,21 @@ def test_all_that_orders_name_is_read_as_it_was_written(books: Books) -> None:
         shop.approvals,
         shop.identities,
     )
+
+
+def test_books_made_again_take_all_of_it_over(books: Books, new_database: NewDatabase) -> None:
+    store_inputs(books, everything())
+    order = an_order(a_line(sku="tea"), touches=[a_click(ANNS_LINK), a_coupon("ben10")], customer=(MAI, HOA))
+    with new_database(migrated=True) as url:
+        again = make_engine(url)
+        with read_session(books.engine) as live, unit_of_work(again) as into:
+            take_over(live, into, books.merchant_id)
+
+        found = loaded(books, order, engine=again)
+
+        again.dispose()
+    assert found == loaded(books, order)
+    assert found.listings == everything().listings
 
 
 def test_whoever_is_reached_by_a_binding_alone_is_read_with_its_programme(books: Books) -> None:
