@@ -1,7 +1,7 @@
-"""KOCs: registration, approval from a day on, enrolment in programmes, how they are paid and taxed."""
+"""KOCs, agencies and the operator: registration, approval from a day on, enrolment in programmes, how they are paid and taxed."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
@@ -15,13 +15,14 @@ from sqlmodel import Session, col, select
 from service.api import trail
 from service.api.acceptances import current_accepted
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
-from service.api.dated import start_of
+from service.api.dated import check_follows, start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
 from service.api.etags import IfMatch
 from service.api.filters import Created, ExternalIdFilter
-from service.api.merchants import ExternalIdTaken
+from service.api.merchants import ExternalIdTaken, FixedOnceMade
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.problems import taken
+from service.api.traceable import check_koc
 from service.api.views import (
     AffiliateId,
     Body,
@@ -44,6 +45,7 @@ from service.outbox.emit import Event, emit
 from service.payouts.providers.model import DESTINATION, RailNotAvailable
 from service.tables.parties import (
     AffiliateApprovalRow,
+    AffiliateKind,
     AffiliateRow,
     AffiliateStatus,
     PayoutMethodRow,
@@ -63,13 +65,6 @@ class StatusUnchanged(Conflict):
 
     code = "affiliate-status"
     title = "The affiliate's status does not allow this"
-
-
-class StartTooEarly(Conflict):
-    """States of one thing follow each other: the newest begins last."""
-
-    code = "start-before-last-change"
-    title = "A change recorded before begins later"
 
 
 class EnrollmentUnchanged(Conflict):
@@ -140,6 +135,9 @@ Profile = Annotated[dict[Name, Text], Field(max_length=50)]
 
 
 class AffiliateProfile(Body):
+    kind: AffiliateKind | None = None
+    """What it is to you, for good; null: a KOC, or what it is already. Agencies and the operator are paid like KOCs, but
+    bring no orders."""
     name: Name
     email: Email | None = None
     country: Country | None = None
@@ -171,6 +169,7 @@ class AffiliateUpdate(Body):
 class AffiliateView(View):
     id: AffiliateId
     external_id: str | None
+    kind: AffiliateKind
     name: str
     email: str | None
     country: str | None
@@ -191,6 +190,7 @@ class AffiliateView(View):
         return cls(
             id=row.id,
             external_id=row.external_id,
+            kind=AffiliateKind(row.kind),
             name=row.name,
             email=row.email,
             country=row.country,
@@ -308,7 +308,7 @@ class TaxProfileView(View):
 @router.post("/v1/affiliates", status_code=201)
 def create_affiliate(asked: AffiliateCreate, caller: Admin, session: WriteSession, service: Services) -> AffiliateView:
     """Register an affiliate. It earns from the day it is approved and enrolled in a programme."""
-    row = _new(caller, asked.external_id)
+    row = _new(caller, asked.external_id, asked.kind)
     _write_profile(row, asked, caller, service.security)
     session.add(row)
     with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("An affiliate with this external_id exists.")):
@@ -325,7 +325,7 @@ def create_affiliates(asked: AffiliateBulk, caller: Admin, session: WriteSession
     batch.refuse_repeated(lambda item: item.external_id, refusal)
 
     def row_of(item: AffiliateCreate) -> AffiliateRow:
-        row = _new(caller, item.external_id)
+        row = _new(caller, item.external_id, item.kind)
         _write_profile(row, item, caller, service.security)
         return row
 
@@ -362,9 +362,11 @@ def put_affiliate_by_external_id(
     if expected.is_asked:
         expected.check(None if row is None else _view(session, row))
     if row is None:
-        row = _new(caller, external_id)
+        row = _new(caller, external_id, asked.kind)
         session.add(row)
         response.status_code = 201
+    elif asked.kind not in {None, row.kind}:
+        raise FixedOnceMade(f"It is of kind {row.kind}; make another affiliate for another kind.")
     _write_profile(row, asked, caller, service.security)
     # Two that register the same one at a time: the later is told to try again, and then replaces.
     with taken("affiliate_merchant_id_external_id_key", ExternalIdTaken("It was registered this moment; try again.")):
@@ -394,6 +396,7 @@ def list_affiliates(
     session: ReadSession,
     paging: Paging,
     created: Created,
+    kind: Annotated[AffiliateKind | None, Query(description="Only affiliates of this kind.")] = None,
     status: Annotated[AffiliateStatus | None, Query(description="Only affiliates of this status.")] = None,
     external_id: ExternalIdFilter = None,
     email: Annotated[Text | None, Query(description="Only affiliates with exactly this address.")] = None,
@@ -401,6 +404,8 @@ def list_affiliates(
 ) -> Page[AffiliateView]:
     """List the merchant's affiliates, newest first."""
     affiliates = select(AffiliateRow).where(col(AffiliateRow.merchant_id) == caller.merchant_id)
+    if kind is not None:
+        affiliates = affiliates.where(col(AffiliateRow.kind) == kind)
     if status is not None:
         affiliates = affiliates.where(col(AffiliateRow.status) == status)
     if external_id is not None:
@@ -438,7 +443,7 @@ def update_affiliate(
     expected: IfMatch,
 ) -> AffiliateView:
     """Change parts of a profile. New identities count for orders that come from now on."""
-    row = _locked(session, caller.merchant_id, affiliate_id)
+    row = locked(session, caller.merchant_id, affiliate_id)
     if expected.is_asked:
         expected.check(_view(session, row))
     given = asked.model_fields_set
@@ -486,9 +491,10 @@ def create_enrollment(
     affiliate_id: AffiliateId, asked: EnrollmentCreate, caller: Admin, session: WriteSession
 ) -> EnrollmentView:
     """Let an affiliate join a programme from a moment on."""
-    _locked(session, caller.merchant_id, affiliate_id)
+    affiliate = locked(session, caller.merchant_id, affiliate_id)
     if session.get(ProgramRow, (caller.merchant_id, asked.program_id)) is None:
         raise Missing("This merchant has no such programme.")
+    check_koc(affiliate.kind)
     return _enroll(session, caller, affiliate_id, asked.program_id, asked=asked.valid_from, enrolled=True)
 
 
@@ -520,7 +526,7 @@ def end_enrollment(
     affiliate_id: AffiliateId, enrollment_id: EnrollmentId, asked: EnrollmentEnd, caller: Admin, session: WriteSession
 ) -> EnrollmentView:
     """Let an affiliate leave the programme of this enrolment from a moment on. Orders placed before stay its own."""
-    _locked(session, caller.merchant_id, affiliate_id)
+    locked(session, caller.merchant_id, affiliate_id)
     joined = session.get(EnrollmentRow, (caller.merchant_id, enrollment_id))
     if joined is None or joined.affiliate_id != affiliate_id:
         raise Missing("This affiliate has no such enrolment.")
@@ -536,7 +542,7 @@ def create_payout_method(
     if not _DESTINATION[asked.rail].fullmatch(asked.destination):
         raise InvalidDestination(f"It does not look like an account of the rail {asked.rail}.")
     # Two that replace the active one at a time would both leave theirs active.
-    _locked(session, caller.merchant_id, affiliate_id)
+    locked(session, caller.merchant_id, affiliate_id)
     active = session.exec(
         select(PayoutMethodRow).where(
             col(PayoutMethodRow.merchant_id) == caller.merchant_id,
@@ -597,7 +603,7 @@ def put_tax_profile(
     affiliate_id: AffiliateId, asked: TaxProfileUpdate, caller: Admin, session: WriteSession, expected: IfMatch
 ) -> TaxProfileView:
     """Choose what is withheld from an affiliate's payouts. Without a choice it is not paid."""
-    row = _locked(session, caller.merchant_id, affiliate_id)
+    row = locked(session, caller.merchant_id, affiliate_id)
     expected.check(_tax_profile(row))
     row.tax_rule = asked.rule
     row.updated_at = caller.now
@@ -611,11 +617,12 @@ def _tax_profile(row: AffiliateRow) -> TaxProfileView:
     return TaxProfileView(affiliate_id=row.id, rule=None if row.tax_rule is None else TaxRule(row.tax_rule))
 
 
-def _new(caller: Caller, external_id: str | None) -> AffiliateRow:
+def _new(caller: Caller, external_id: str | None, kind: AffiliateKind | None) -> AffiliateRow:
     return AffiliateRow(
         merchant_id=caller.merchant_id,
         id=new_id(),
         external_id=external_id,
+        kind=kind or AffiliateKind.KOC,
         status=AffiliateStatus.APPLIED,
         created_at=caller.now,
         updated_at=caller.now,
@@ -682,8 +689,8 @@ def _as_address(given: PostalAddress, country: str) -> Address:
     )
 
 
-def _locked(session: Session, merchant_id: UUID, affiliate_id: UUID) -> AffiliateRow:
-    """Return the affiliate, locked: decisions, enrolments and payout methods of one affiliate are made one by one."""
+def locked(session: Session, merchant_id: UUID, affiliate_id: UUID) -> AffiliateRow:
+    """Return the affiliate, locked: what is dated or replaced of one affiliate is written one by one. Raises Missing."""
     row = session.exec(
         select(AffiliateRow)
         .where(col(AffiliateRow.merchant_id) == merchant_id, col(AffiliateRow.id) == affiliate_id)
@@ -703,14 +710,14 @@ def _decide(
     to: AffiliateStatus,
     allowed_from: frozenset[AffiliateStatus],
 ) -> AffiliateView:
-    row = _locked(session, caller.merchant_id, affiliate_id)
+    row = locked(session, caller.merchant_id, affiliate_id)
     if AffiliateStatus(row.status) not in allowed_from:
         raise StatusUnchanged(f"The affiliate is {row.status}; it cannot become {to} from there.")
     decided = _status_from(session, caller.merchant_id, [affiliate_id])
     valid_from = start_of(
         session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=not decided
     )
-    _check_follows(valid_from, decided.get(affiliate_id))
+    check_follows(valid_from, decided.get(affiliate_id))
     session.add(
         AffiliateApprovalRow(
             merchant_id=caller.merchant_id,
@@ -756,7 +763,7 @@ def _enroll(
     if (newest is not None and newest.enrolled) is enrolled:
         raise EnrollmentUnchanged("The affiliate is in the programme." if enrolled else "It is not in the programme.")
     valid_from = start_of(session, caller.merchant_id, asked=asked, recorded_at=caller.now, is_first=newest is None)
-    _check_follows(valid_from, newest.valid_from if newest else None)
+    check_follows(valid_from, newest.valid_from if newest else None)
     row = EnrollmentRow(
         merchant_id=caller.merchant_id,
         id=new_id(),
@@ -778,11 +785,6 @@ def _enroll(
     emit(session, [Event(caller.merchant_id, happened, affiliate_id, told, caller.now)])
     accepted = current_accepted(session, caller.merchant_id, affiliate_id, [program_id], now=caller.now)
     return EnrollmentView.of(row, accepted)
-
-
-def _check_follows(valid_from: datetime, before: datetime | None) -> None:
-    if before is not None and valid_from <= before:
-        raise StartTooEarly(f"The change before begins at {before.isoformat()}; give a valid_from after that.")
 
 
 def _status_from(session: Session, merchant_id: UUID, affiliate_ids: Sequence[UUID]) -> dict[UUID, datetime]:

@@ -38,7 +38,7 @@ class BulkResult(View):
     status: int
     """The HTTP status it would have got in a request of its own."""
     id: str | None
-    """What was made or changed; null where nothing was."""
+    """What was made or changed; null where nothing was, or where it has no id of its own."""
     problem: BulkProblem | None
 
 
@@ -53,8 +53,8 @@ class BulkView(View):
 class Batch(Generic[Item]):
     """The items of a request on their way to their results."""
 
-    def __init__(self, given: Sequence[Any], model: type[Item]) -> None:
-        """Read the items. given: as they came; what is not as described is refused here."""
+    def __init__(self, given: Sequence[Any], model: type[Item], *, named: str = "items") -> None:
+        """Read the items. given: as they came, in the field `named`; what is not as described is refused here."""
         self._results: dict[int, BulkResult] = {}
         self._size = len(given)
         self.open: dict[int, Item] = {}
@@ -63,7 +63,7 @@ class Batch(Generic[Item]):
             try:
                 self.open[index] = model.model_validate(each)
             except ValidationError as error:
-                parts = parts_of(error.errors(), each, "items", index)
+                parts = parts_of(error.errors(), each, named, index)
                 detail = f"{len(parts)} part(s) of the item are not as described; see errors."
                 self._fail(index, Invalid(detail), parts)
 
@@ -90,8 +90,8 @@ class Batch(Generic[Item]):
                 self.refuse(index, error)
         return found
 
-    def done(self, index: int, *, status: int, public_id: str) -> None:
-        """Let an item have been done."""
+    def done(self, index: int, *, status: int, public_id: str | None = None) -> None:
+        """Let an item have been done. public_id: of what was made or changed, where that has one."""
         self._results[index] = BulkResult(index=index, status=status, id=public_id, problem=None)
 
     def view(self) -> BulkView:

@@ -25,9 +25,10 @@ from service.api.traceable import (
     OwnerCreate,
     OwnerStartTaken,
     OwnerView,
-    affiliate_of,
-    affiliates_there,
+    check_koc,
     disclosures_of,
+    kinds_of,
+    koc_of,
     owned_by,
     owner_at,
     program_of,
@@ -118,14 +119,13 @@ def create_coupons(asked: CouponBulk, caller: Admin, session: WriteSession) -> B
     batch.refuse_repeated(lambda item: folded(item.code), _CODE_TAKEN)
     items = list(batch.open.values())
     programs = programs_of(session, caller.merchant_id, [item.program_id for item in items])
-    affiliates = affiliates_there(session, caller.merchant_id, [item.affiliate_id for item in items])
+    kinds = kinds_of(session, caller.merchant_id, [item.affiliate_id for item in items])
     start = starts_of(session, caller.merchant_id, recorded_at=caller.now, is_first=True)
 
     def rows_of(item: CouponCreate) -> tuple[CouponRow, CouponOwnerRow]:
         if item.program_id not in programs:
             raise Missing("No programme of this merchant has this id.")
-        if item.affiliate_id not in affiliates:
-            raise Missing("No affiliate of this merchant has this id.")
+        check_koc(kinds.get(item.affiliate_id))
         return _rows(caller, item, start(item.valid_from))
 
     rows = batch.each(rows_of)
@@ -231,7 +231,7 @@ def get_coupon(coupon_id: CouponId, caller: ReaderOrAffiliate, session: ReadSess
 def transfer_coupon(coupon_id: CouponId, asked: OwnerCreate, caller: Admin, session: WriteSession) -> CouponView:
     """Hand a coupon over from a time on. Never back-dated: orders placed before count for the owner before."""
     row = _coupon(session, caller, coupon_id)
-    affiliate_of(session, caller.merchant_id, asked.affiliate_id)
+    koc_of(session, caller.merchant_id, asked.affiliate_id)
     session.add(
         CouponOwnerRow(
             merchant_id=row.merchant_id,
@@ -254,7 +254,7 @@ _ID_TAKEN = ExternalIdTaken("A coupon with this external_id exists.")
 
 def _create(session: Session, caller: Caller, asked: CouponCreate) -> CouponView:
     program = program_of(session, caller.merchant_id, asked.program_id)
-    affiliate_of(session, caller.merchant_id, asked.affiliate_id)
+    koc_of(session, caller.merchant_id, asked.affiliate_id)
     # Before the coupon is inserted: whoever makes many locks the merchant first too.
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=True)
     row, owner = _rows(caller, asked, valid_from)

@@ -1,4 +1,4 @@
-"""When a dated input begins: the one rule of programmes, enrolments, approvals and owners of coupons."""
+"""When a dated input begins: the one rule of all of them, from programmes to pauses."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -6,8 +6,22 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from service.domain.errors import Conflict
 from service.domain.program import CLOCK_TOLERANCE, check_start
 from service.tables.parties import MerchantRow
+
+
+class StartTooEarly(Conflict):
+    """States of one thing follow each other: the newest begins last."""
+
+    code = "start-before-last-change"
+    title = "A change recorded before begins later"
+
+
+def check_follows(valid_from: datetime, before: datetime | None) -> None:
+    """Raise StartTooEarly unless a state begins after the one before it, if there is one."""
+    if before is not None and valid_from <= before:
+        raise StartTooEarly(f"The change before begins at {before.isoformat()}; give a valid_from after that.")
 
 
 def start_of(

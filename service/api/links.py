@@ -1,17 +1,17 @@
-"""Tracked links: made for an affiliate, paused, pointed elsewhere, handed over; with QR codes."""
+"""Tracked links: made for an affiliate, marked, paused, pointed elsewhere, handed over; with QR codes."""
 
 import io
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
 import segno
 from fastapi import APIRouter, Query
 from pydantic import Field, SkipValidation, Strict
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 from starlette.responses import Response
 
@@ -34,13 +34,15 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken, FixedOnceMade
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.problems import taken
+from service.api.terms import Label
 from service.api.traceable import (
     OwnerCreate,
     OwnerStartTaken,
     OwnerView,
-    affiliate_of,
-    affiliates_there,
+    check_koc,
     disclosures_of,
+    kinds_of,
+    koc_of,
     owned_by,
     owner_at,
     program_of,
@@ -59,10 +61,11 @@ from service.api.views import (
     View,
 )
 from service.domain.errors import Conflict, Invalid, Missing
+from service.domain.marks import ContentType
 from service.infra import ids
 from service.infra.db import execute, fetch
 from service.tables.parties import AffiliateStatus
-from service.tables.programs import EnrollmentRow, LinkCodeRow, LinkOwnerRow, LinkRow, ProgramRow
+from service.tables.programs import EnrollmentRow, LinkCodeRow, LinkLabelRow, LinkOwnerRow, LinkRow, ProgramRow
 from service.tracking.redirect import CODE, URL_CHARACTERS_MAX, allowed_url
 
 router = APIRouter(tags=["links"])
@@ -113,6 +116,10 @@ class _LinkParts(Body):
     sub3: Sub | None = None
     sub4: Sub | None = None
     sub5: Sub | None = None
+    content_type: ContentType | None = None
+    """What it is shown in. It counts for clicks from then on, and so do channel and sub ids."""
+    channel: Label | None = None
+    """Where it is shown, as a word of the merchant's own, such as zalo."""
     code: Code | None = None
     """A short code of one's own choice; left out, one is made."""
 
@@ -143,6 +150,10 @@ class LinkUpdate(Body):
     """True: the short link leads to the programme's fallback, without a click id. False: it leads on again."""
     url: Url | None = None
     """Where it leads from now on."""
+    content_type: ContentType | None = None
+    """What it is shown in from now on; null: nothing in particular."""
+    channel: Label | None = None
+    """Where it is shown from now on; null: nowhere in particular."""
 
 
 class LinkView(View):
@@ -168,6 +179,8 @@ class LinkView(View):
     sub3: str | None
     sub4: str | None
     sub5: str | None
+    content_type: ContentType | None
+    channel: str | None
     paused_at: Moment | None
     created_at: Moment
 
@@ -189,6 +202,8 @@ class LinkView(View):
             qr_svg_url=f"{public_url}/v1/links/{public_id}/qr.svg",
             qr_png_url=f"{public_url}/v1/links/{public_id}/qr.png",
             **{name: row.sub_ids.get(name) for name in _SUBS},
+            content_type=None if row.content_type is None else ContentType(row.content_type),
+            channel=row.channel or None,
             paused_at=row.paused_at,
             created_at=row.created_at,
         )
@@ -201,7 +216,7 @@ def create_link(asked: LinkCreate, caller: AdminOrAffiliate, session: WriteSessi
     Where the programme asks for it, the affiliate has to accept the terms before its first: 409 `terms-not-accepted`.
     """
     affiliate_id = _maker(asked, caller)
-    affiliate = affiliate_of(session, caller.merchant_id, affiliate_id)
+    affiliate = koc_of(session, caller.merchant_id, affiliate_id)
     if caller.affiliate_id is not None:
         if affiliate.status != AffiliateStatus.APPROVED:
             raise NotApproved("The merchant has to approve the affiliate first.")
@@ -221,9 +236,7 @@ def create_links(asked: LinkBulk, caller: Admin, session: WriteSession) -> BulkV
     batch.refuse_repeated(lambda item: item.code, _CODE_TAKEN)
     items = list(batch.open.values())
     programs = programs_of(session, caller.merchant_id, [item.program_id for item in items])
-    affiliates = affiliates_there(
-        session, caller.merchant_id, [item.affiliate_id for item in items if item.affiliate_id]
-    )
+    kinds = kinds_of(session, caller.merchant_id, [item.affiliate_id for item in items if item.affiliate_id])
     used = _used(session, [item.code for item in items if item.code])
     free = iter(_free_codes(session, len(items)))
     changed_at = _database_now(session)
@@ -232,8 +245,7 @@ def create_links(asked: LinkBulk, caller: Admin, session: WriteSession) -> BulkV
         affiliate_id = _maker(item, caller)
         if item.program_id not in programs:
             raise Missing("No programme of this merchant has this id.")
-        if affiliate_id not in affiliates:
-            raise Missing("No affiliate of this merchant has this id.")
+        check_koc(kinds.get(affiliate_id))
         if item.code in used:
             raise _CODE_TAKEN
         code = item.code or next(free)
@@ -249,7 +261,7 @@ def create_links(asked: LinkBulk, caller: Admin, session: WriteSession) -> BulkV
         elif row.id not in coded:
             batch.refuse(place, _CODE_TAKEN)
         else:
-            session.add(_first_owner(row, caller))
+            session.add_all([_first_owner(row, caller), _label(row, since=row.created_at)])
             batch.done(place, status=201, public_id=ids.encode("lnk", row.id))
     session.flush()
     return batch.view()
@@ -266,7 +278,7 @@ def put_link_by_external_id(
     response: Response,
     expected: IfMatch,
 ) -> LinkView:
-    """Make a link under your own id (201), or set where it leads, its sub ids and whether it is paused (200).
+    """Make a link under your own id (201), or set where it leads, how it is marked and whether it is paused (200).
 
     Its code and programme never change, and owners follow one another by POST /v1/links/{link_id}/owners.
     """
@@ -275,7 +287,7 @@ def put_link_by_external_id(
     expected.check(present)
     if row is None or present is None:
         response.status_code = 201
-        affiliate_of(session, caller.merchant_id, asked.affiliate_id)
+        koc_of(session, caller.merchant_id, asked.affiliate_id)
         row = _create(session, caller, asked, asked.affiliate_id, external_id)
     elif present.program_id != asked.program_id or asked.code not in {None, present.code}:
         raise FixedOnceMade("Make another link for another code or programme.")
@@ -283,7 +295,7 @@ def put_link_by_external_id(
         raise FixedOnceMade("Hand it over by POST /v1/links/{link_id}/owners.")
     else:
         _point(session, row, asked.url)
-        row.sub_ids = asked.sub_ids()
+        _mark(session, row, caller, asked.content_type, asked.channel, asked.sub_ids())
     row.paused_at = (row.paused_at or caller.now) if asked.paused else None
     row.updated_at = _database_now(session)
     session.flush()
@@ -361,12 +373,16 @@ def update_link(
     services: Services,
     expected: IfMatch,
 ) -> LinkView:
-    """Pause a link, let it go on, or point it elsewhere. The redirect follows within a second or two."""
+    """Pause a link, let it go on, point it elsewhere, or mark it. The redirect follows within a second or two."""
     row = _link(session, caller, link_id, locked=True)
     if expected.is_asked:
         expected.check(_shown(session, row, caller, services.settings.public_url))
     if asked.url is not None:
         _point(session, row, asked.url)
+    given = asked.model_fields_set
+    content_type = asked.content_type if "content_type" in given else row.content_type
+    channel = asked.channel if "channel" in given else row.channel
+    _mark(session, row, caller, content_type, channel, row.sub_ids)
     if asked.paused is not None:
         row.paused_at = (row.paused_at or caller.now) if asked.paused else None
     row.updated_at = _database_now(session)
@@ -380,7 +396,7 @@ def transfer_link(
 ) -> LinkView:
     """Hand a link over from a time on. Never back-dated: clicks before count for the owner before."""
     row = _link(session, caller, link_id)
-    affiliate_of(session, caller.merchant_id, asked.affiliate_id)
+    koc_of(session, caller.merchant_id, asked.affiliate_id)
     session.add(
         LinkOwnerRow(
             merchant_id=row.merchant_id,
@@ -460,7 +476,7 @@ def _create(
     with taken("link_merchant_id_external_id_key", _ID_TAKEN):
         session.flush()
     session.add(LinkCodeRow(code=row.code, merchant_id=row.merchant_id, link_id=row.id))
-    session.add(_first_owner(row, caller))
+    session.add_all([_first_owner(row, caller), _label(row, since=row.created_at)])
     with taken("link_code_pk", _CODE_TAKEN):
         session.flush()
     return row
@@ -485,6 +501,8 @@ def _row(
         code=code,
         url=allowed_url(asked.url, program.allowed_domains),
         sub_ids=asked.sub_ids(),
+        content_type=asked.content_type,
+        channel=asked.channel or "",
         # To the millisecond, as click ids tell the time: the first click must not seem older than its link.
         created_at=caller.now.replace(microsecond=caller.now.microsecond // 1000 * 1000),
         updated_at=changed_at,
@@ -499,6 +517,39 @@ def _first_owner(row: LinkRow, caller: Caller) -> LinkOwnerRow:
         affiliate_id=row.affiliate_id,
         recorded_at=caller.now,
     )
+
+
+def _label(row: LinkRow, *, since: datetime) -> LinkLabelRow:
+    return LinkLabelRow(
+        merchant_id=row.merchant_id,
+        link_id=row.id,
+        valid_from=since,
+        content_type=row.content_type,
+        channel=row.channel,
+        sub_ids=row.sub_ids,
+    )
+
+
+def _mark(
+    session: Session,
+    row: LinkRow,
+    caller: Caller,
+    content_type: str | None,
+    channel: str | None,
+    sub_ids: dict[str, str],
+) -> None:
+    """Mark a locked link otherwise from now on. Clicks of before keep how it was marked then."""
+    if (content_type, channel or "", sub_ids) == (row.content_type, row.channel, row.sub_ids):
+        return
+    row.content_type, row.channel, row.sub_ids = content_type, channel or "", sub_ids
+    newest: datetime | None = session.exec(
+        select(func.max(LinkLabelRow.valid_from)).where(
+            col(LinkLabelRow.merchant_id) == row.merchant_id, col(LinkLabelRow.link_id) == row.id
+        )
+    ).one()
+    # Another process may have marked it by a clock ahead of ours; what comes later has to begin later.
+    since = caller.now if newest is None else max(caller.now, newest + timedelta(microseconds=1))
+    session.add(_label(row, since=since))
 
 
 def _point(session: Session, row: LinkRow, url: str) -> None:

@@ -54,7 +54,7 @@ from service.infra import ids
 from service.infra.db import fetch
 from service.payouts.find import Known, known_of, state_of
 from service.payouts.statement import movements
-from service.tables.parties import AffiliateRow, AffiliateStatus, MerchantRow
+from service.tables.parties import AffiliateKind, AffiliateRow, AffiliateStatus, MerchantRow
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 from service.tables.programs import ProgramVersionRow
 
@@ -89,7 +89,7 @@ class TermsStanding(StrEnum):
     """It was replaced after the affiliate began to take part, less than its notice period ago."""
 
 
-class MyVersionView(View):
+class CountingVersionView(View):
     """Terms that count for orders placed now."""
 
     number: int
@@ -120,7 +120,7 @@ class MyTermsView(View):
     enrolled_since: Moment
     words: list[str]
     """Which versions count now, and what changes when."""
-    counting: list[MyVersionView]
+    counting: list[CountingVersionView]
     """Of these the one that gives you most counts, for each order anew. The one in force first; empty before the first
     terms begin."""
     upcoming: MyUpcomingView | None
@@ -130,6 +130,7 @@ class MyTermsView(View):
 class MeView(View):
     id: AffiliateId
     external_id: str | None
+    kind: AffiliateKind
     name: str
     email: str | None
     country: str | None
@@ -388,6 +389,7 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
     return MeView(
         id=affiliate.id,
         external_id=affiliate.external_id,
+        kind=AffiliateKind(affiliate.kind),
         name=affiliate.name,
         email=affiliate.email,
         country=affiliate.country,
@@ -430,8 +432,8 @@ def get_my_program_terms(
     upcoming = next((version for version in known if version.valid_from > caller.now), None)
     names = Names(caller.merchant.time_zone, now=caller.now)
 
-    def shown(place: int, claim: Claim) -> MyVersionView:
-        return MyVersionView(
+    def shown(place: int, claim: Claim) -> CountingVersionView:
+        return CountingVersionView(
             number=claim.version.number,
             standing=TermsStanding.PROTECTED if place else TermsStanding.IN_FORCE,
             valid_from=claim.version.valid_from,

@@ -16,6 +16,7 @@ from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSessi
 from service.api.filters import Created
 from service.api.language import AskedLanguage
 from service.api.paging import Page, Paging, page
+from service.api.traceable import check_koc, kinds_of
 from service.api.views import (
     WRITTEN_FLAG,
     AffiliateId,
@@ -334,6 +335,9 @@ def decide_order_attribution(
     """Say who brought an order, whatever touches it carries. The terms stay those of the time it was placed."""
     person = Person(caller.merchant_id, caller.key_id, caller.now)
     before = get_order_attribution(order_id, caller, session, language)
+    if asked.affiliate_id is not None:
+        for kind in kinds_of(session, caller.merchant_id, [asked.affiliate_id]).values():
+            check_koc(kind)
     desk.attribute(session, person, order_id, affiliate_id=asked.affiliate_id, reason_code=asked.reason_code)
     after = get_order_attribution(order_id, caller, session, language)
     shown = {"affiliate_id", "program_id", "program_version", "reason_code"}

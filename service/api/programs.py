@@ -18,6 +18,7 @@ from service.api.etags import IfMatch
 from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
+from service.api.pauses import RunningView, pauses_of
 from service.api.problems import taken
 from service.api.term_changes import ChangeView, changes_between
 from service.api.terms import SettlementDocument, TermsDocument
@@ -29,7 +30,7 @@ from service.domain.program import ProgramVersion, Terms
 from service.domain.settlement_presets import PRESETS, Preset
 from service.infra.ids import encode, new_id
 from service.outbox.emit import Event, emit
-from service.tables.programs import ProgramRow, ProgramVersionRow
+from service.tables.programs import ProgramPauseRow, ProgramRow, ProgramVersionRow
 from service.tracking.redirect import canonical_domain, canonical_url
 
 router = APIRouter(tags=["programs"])
@@ -145,10 +146,15 @@ class ProgramView(View):
     """How long before they begin terms have to be published that may take something away."""
     version_in_force: ProgramVersionView | None
     """The terms of this moment; null before the first version begins."""
+    running: RunningView
+    """Whether it is paused, or will be: POST /v1/programs/{program_id}/pause and …/resume."""
     created_at: Moment
 
     @classmethod
-    def of(cls, row: ProgramRow, in_force: ProgramVersionRow | None) -> Self:
+    def of(
+        cls, row: ProgramRow, in_force: ProgramVersionRow | None, pauses: Sequence[ProgramPauseRow], *, now: datetime
+    ) -> Self:
+        """pauses: of the programme, oldest first."""
         return cls(
             id=row.id,
             external_id=row.external_id,
@@ -159,6 +165,7 @@ class ProgramView(View):
             requires_acceptance=row.requires_acceptance,
             min_notice_hours=row.min_notice_hours,
             version_in_force=None if in_force is None else ProgramVersionView.of(in_force),
+            running=RunningView.of(row.id, pauses, now),
             created_at=row.created_at,
         )
 
@@ -173,7 +180,9 @@ def create_program(asked: ProgramCreate, caller: Admin, session: WriteSession) -
     """Make a programme with its first version of terms."""
     row, version = _create(session, caller, asked)
     in_force = version if version.valid_from <= caller.now else None
-    return ProgramCreated(program=ProgramView.of(row, in_force), version=ProgramVersionView.of(version))
+    return ProgramCreated(
+        program=ProgramView.of(row, in_force, [], now=caller.now), version=ProgramVersionView.of(version)
+    )
 
 
 @router.put("/v1/programs/by-external-id/{external_id:path}", responses={201: {"model": ProgramView}})
@@ -269,7 +278,12 @@ def list_programs(
     programs = created.narrow(programs, col(ProgramRow.created_at))
     rows = session.exec(newest_first(programs, paging, ProgramRow.id)).all()
     versions = in_force(session, caller.merchant_id, [row.id for row in rows], caller.now)
-    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: ProgramView.of(row, versions.get(row.id)))
+    pauses = pauses_of(session, caller.merchant_id, [row.id for row in rows])
+
+    def view(row: ProgramRow) -> ProgramView:
+        return ProgramView.of(row, versions.get(row.id), pauses[row.id], now=caller.now)
+
+    return page(rows, paging, key=lambda row: (row.id,), view=view)
 
 
 class PresetView(View):
@@ -523,7 +537,9 @@ def _by_external_id(merchant_id: UUID, external_id: str) -> SelectOfScalar[Progr
 
 
 def _view(session: Session, row: ProgramRow, caller: Caller) -> ProgramView:
-    return ProgramView.of(row, in_force(session, row.merchant_id, [row.id], caller.now).get(row.id))
+    version = in_force(session, row.merchant_id, [row.id], caller.now).get(row.id)
+    pauses = pauses_of(session, row.merchant_id, [row.id])[row.id]
+    return ProgramView.of(row, version, pauses, now=caller.now)
 
 
 def _check_same_terms(session: Session, row: ProgramRow, asked: TermsDocument | None) -> None:

@@ -11,8 +11,15 @@ from sqlmodel import Session, SQLModel, col, select
 
 from service.api.views import AffiliateId, Body, Moment, View
 from service.domain.errors import Conflict, Missing
-from service.tables.parties import AffiliateRow
+from service.tables.parties import AffiliateKind, AffiliateRow
 from service.tables.programs import CouponOwnerRow, LinkOwnerRow, ProgramRow
+
+
+class NotAKoc(Conflict):
+    """Agencies and the operator have a part of what others bring. Nobody is paid for having found somebody."""
+
+    code = "not-a-koc"
+    title = "Only a KOC can bring orders"
 
 
 class OwnerStartTaken(Conflict):
@@ -40,6 +47,9 @@ class OwnerView(View):
     @classmethod
     def of(cls, row: LinkOwnerRow | CouponOwnerRow) -> "OwnerView":
         return cls(affiliate_id=row.affiliate_id, valid_from=row.valid_from, recorded_at=row.recorded_at)
+
+
+_NO_AFFILIATE = "No affiliate of this merchant has this id."
 
 
 def owner_at(owners: Sequence[LinkOwnerRow] | Sequence[CouponOwnerRow], at: datetime) -> UUID:
@@ -94,14 +104,14 @@ def programs_of(session: Session, merchant_id: UUID, program_ids: Iterable[UUID]
     return {row.id: row for row in rows}
 
 
-def affiliates_there(session: Session, merchant_id: UUID, affiliate_ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these affiliates the merchant has."""
+def kinds_of(session: Session, merchant_id: UUID, affiliate_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Maps affiliate to its kind; those the merchant does not have are left out."""
     rows = session.exec(
-        select(AffiliateRow.id).where(
+        select(AffiliateRow.id, AffiliateRow.kind).where(
             col(AffiliateRow.merchant_id) == merchant_id, col(AffiliateRow.id).in_(set(affiliate_ids))
         )
     )
-    return set(rows)
+    return dict(rows.all())
 
 
 def disclosures_of(session: Session, merchant_id: UUID, program_ids: Iterable[UUID]) -> dict[UUID, str]:
@@ -114,11 +124,29 @@ def disclosures_of(session: Session, merchant_id: UUID, program_ids: Iterable[UU
     return dict(rows.all())
 
 
+def check_koc(kind: str | None) -> None:
+    """Let pass who can bring orders. kind: None for an affiliate that is not there. Raises Missing, NotAKoc."""
+    if kind is None:
+        raise Missing(_NO_AFFILIATE)
+    if kind != AffiliateKind.KOC:
+        raise NotAKoc(
+            f"The affiliate is of kind {kind}: it is paid a part of what KOCs bring, and has no links, coupons, "
+            "bindings or enrolments of its own."
+        )
+
+
+def koc_of(session: Session, merchant_id: UUID, affiliate_id: UUID) -> AffiliateRow:
+    """Return a KOC of the merchant. Raises Missing, NotAKoc."""
+    row = affiliate_of(session, merchant_id, affiliate_id)
+    check_koc(row.kind)
+    return row
+
+
 def affiliate_of(session: Session, merchant_id: UUID, affiliate_id: UUID) -> AffiliateRow:
     """Return an affiliate of the merchant. Raises Missing."""
     row = session.exec(
         select(AffiliateRow).where(col(AffiliateRow.merchant_id) == merchant_id, col(AffiliateRow.id) == affiliate_id)
     ).one_or_none()
     if row is None:
-        raise Missing("No affiliate of this merchant has this id.")
+        raise Missing(_NO_AFFILIATE)
     return row

@@ -17,7 +17,7 @@ from sqlmodel import Session, SQLModel
 
 from service.infra import ids
 from service.infra.db import execute
-from service.tables import answers, audit, money, orders, parties, payouts, programs, webhooks
+from service.tables import answers, audit, bindings, money, orders, parties, payouts, programs, scopes, webhooks
 
 NOBODYS = UUID(int=0)
 """Stands for the merchant where there is none: keys of operators."""
@@ -47,15 +47,22 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     # What tells who a person is: the trail is kept for ever, and a person may ask to be forgotten.
     parties.AffiliateRow: Shown("aff", "id", masked=frozenset({"name", "email", "profile", "identities"})),
     parties.AffiliateApprovalRow: Shown("aff", "affiliate_id"),
+    parties.AffiliateGradeRow: Shown("aff", "affiliate_id"),
+    parties.RosterOfferRow: Shown("rof", "id"),
+    parties.RosterRow: Shown("aff", "affiliate_id"),
     parties.PayoutMethodRow: Shown("aff", "affiliate_id", masked=frozenset({"fingerprint"})),
     programs.ProgramRow: Shown("prg", "id"),
     programs.ProgramVersionRow: Shown("prg", "program_id"),
+    programs.ProgramPauseRow: Shown("prg", "program_id"),
     programs.EnrollmentRow: Shown("aff", "affiliate_id"),
     programs.TermsAcceptanceRow: Shown("aff", "affiliate_id"),
     programs.LinkRow: Shown("lnk", "id", masked=frozenset({"sub_ids"})),
     programs.LinkOwnerRow: Shown("lnk", "link_id"),
     programs.CouponRow: Shown("cpn", "id"),
     programs.CouponOwnerRow: Shown("cpn", "coupon_id"),
+    # No id of theirs to be found under, and what binds to nobody names no affiliate.
+    bindings.CustomerBindingRow: Shown("mer", "merchant_id", masked=frozenset({"hash"})),
+    bindings.ProductBindingRow: Shown("mer", "merchant_id"),
     parties.SourceSettingsRow: Shown("src", "source_id", masked=frozenset({"settings"})),
     webhooks.WebhookEndpointRow: Shown(
         "whk", "id", left_out=frozenset({"failures", "failing_since", "rests_until", "updated_at"})
@@ -67,6 +74,8 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
 NOT_SHOWN: Mapping[type[SQLModel], str] = {
     audit.AuditRow: "is the trail",
     programs.LinkCodeRow: "says again what its link says",
+    programs.LinkLabelRow: "says again what its link says",
+    bindings.CustomerListingRow: "hundreds in a request, and kept for ever; how many went on a list is noted",
     payouts.PayoutItemRow: "thousands in a run, whose row and content hash stand for them; steps with one are noted",
     payouts.PayoutAttemptRow: "the worker's, and kept for ever",
     payouts.ProviderFactRow: "the rail's, and kept for ever",
@@ -74,6 +83,9 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     orders.FactRow: "kept for ever",
     orders.OrderRow: "computed from facts",
     orders.AssessmentRow: "computed from facts",
+    scopes.RulePeriodRow: "summed from commissions",
+    scopes.CustomerScopeRow: "a lock",
+    scopes.ReassessRow: "work that waits",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.PostingRow: "append-only",
@@ -96,6 +108,7 @@ _PREFIXES = {
     "merchant_id": "mer",
     "affiliate_id": "aff",
     "payee_id": "aff",
+    "agency_id": "aff",
     "program_id": "prg",
     "link_id": "lnk",
     "coupon_id": "cpn",
@@ -106,6 +119,7 @@ _PREFIXES = {
     "approved_by": "key",
     "retry_by": "key",
     "replaced_by": "key",
+    "offered_by": "key",
 }
 """Of public ids, by the name of the column that holds one."""
 

@@ -82,6 +82,9 @@ LinkId = Annotated[
 CouponId = Annotated[
     UUID, BeforeValidator(_parser("cpn")), PlainSerializer(_printer("cpn")), WithJsonSchema(_schema("cpn"))
 ]
+RosterOfferId = Annotated[
+    UUID, BeforeValidator(_parser("rof")), PlainSerializer(_printer("rof")), WithJsonSchema(_schema("rof"))
+]
 OrderId = Annotated[
     UUID, BeforeValidator(_parser("ord")), PlainSerializer(_printer("ord")), WithJsonSchema(_schema("ord"))
 ]

@@ -12,8 +12,9 @@ from typing import Any
 from service.domain.errors import Conflict
 from service.domain.money import AMOUNT_MAX_MINOR
 from service.domain.program import AttributionTerms, Model, Precedence, ProgramVersion, Terms, versions_for
-from service.domain.rules import Amounts, Flat, Per, Percent, Rule, rate_of
+from service.domain.rules import Flat, Per, Percent, Rule
 from service.domain.settlement import Approval, Settlement
+from service.domain.written import Amounts, rate_of
 
 JsonObject = dict[str, Any]
 

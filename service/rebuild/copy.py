@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 from sqlmodel import Session, SQLModel
 
-from service.tables import orders, parties, programs
+from service.tables import bindings, orders, parties, programs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,21 @@ _TAKEN = (
     _Taken(parties.SourceRow, {"secret": "NULL"}),
     _Taken(programs.ProgramRow),
     _Taken(programs.ProgramVersionRow),
+    _Taken(programs.ProgramPauseRow),
     _Taken(parties.AffiliateRow, {"name": "''", "email": "NULL", "country": "NULL", "profile": "CAST('{}' AS jsonb)"}),
     _Taken(parties.AffiliateApprovalRow),
+    _Taken(parties.AffiliateGradeRow),
+    # Without the offers: what a KOC consented to stands in the roster.
+    _Taken(parties.RosterRow),
     _Taken(programs.EnrollmentRow),
     _Taken(programs.LinkRow),
     _Taken(programs.LinkOwnerRow),
+    _Taken(programs.LinkLabelRow),
     _Taken(programs.CouponRow),
     _Taken(programs.CouponOwnerRow),
+    _Taken(bindings.CustomerBindingRow),
+    _Taken(bindings.ProductBindingRow),
+    _Taken(bindings.CustomerListingRow),
     # Whether a buyer was the KOC is a fact of the order, found out once: whom the shop has erased since must not matter.
     # The order's row comes along to carry it; every other order is made by its first delivery.
     _Taken(
@@ -66,7 +74,7 @@ _TAKEN = (
 
 
 def take_over(live: Session, into: Session, merchant_id: UUID) -> None:
-    """Copy one merchant's parties, programmes, links, coupons and identity matches, in blocks as they come."""
+    """Copy one merchant's parties, programmes, links, coupons, bindings and identity matches, in blocks as they come."""
     source, destination = _driver(live), _driver(into)
     for each in _TAKEN:
         table = SQLModel.metadata.tables[str(each.row.__tablename__)]

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.tables.columns import (
@@ -162,6 +162,17 @@ class SourceSettingsRow(SQLModel, table=True):
     created_at: datetime = moment()
 
 
+class AffiliateKind(StrEnum):
+    """What a payee is to the merchant; chosen when it is made, for good."""
+
+    KOC = "koc"
+    """Brings orders: by links, coupons and bindings, in programmes it takes part in."""
+    AGENCY = "agency"
+    """Has a share of what the KOCs on its roster earn, and brings no orders itself."""
+    OPERATOR = "operator"
+    """Who runs the platform and takes a fee for it."""
+
+
 class AffiliateStatus(StrEnum):
     APPLIED = "applied"
     APPROVED = "approved"
@@ -179,12 +190,13 @@ class TaxRule(StrEnum):
 
 
 class AffiliateRow(SQLModel, table=True):
-    """A KOC. What may change an order's result is not here but in the dated tables."""
+    """A payee: a KOC, an agency or the operator. What may change an order's result is not here but in the dated tables."""
 
     __tablename__ = "affiliate"
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id"], ["merchant.id"]),
         UniqueConstraint("merchant_id", "external_id"),
+        one_of("kind", AffiliateKind),
         one_of("status", AffiliateStatus),
         one_of("tax_rule", TaxRule),
     )
@@ -192,6 +204,9 @@ class AffiliateRow(SQLModel, table=True):
     merchant_id: UUID = key()
     id: UUID = key()
     external_id: str | None = words_or_none()
+    kind: str = Field(
+        default=AffiliateKind.KOC, sa_type=Text, nullable=False, sa_column_kwargs={"server_default": text("'koc'")}
+    )
     name: str = words()
     email: str | None = words_or_none()
     country: str | None = words_or_none()
@@ -217,6 +232,95 @@ class AffiliateApprovalRow(SQLModel, table=True):
     valid_from: datetime = moment(primary_key=True)
     approved: bool = Field(nullable=False)
     reason_code: str | None = words_or_none()
+    recorded_at: datetime = moment()
+
+
+class AffiliateGradeRow(SQLModel, table=True):
+    """Which tier an affiliate has, and which groups it is in, from when on; append-only and never back-dated."""
+
+    __tablename__ = "affiliate_grade"
+    __table_args__ = (belongs_to("affiliate", "affiliate_id"),)
+
+    merchant_id: UUID = key()
+    affiliate_id: UUID = key()
+    valid_from: datetime = moment(primary_key=True)
+    tier: str = words()
+    groups: list[str] = listing()
+    recorded_at: datetime = moment()
+
+
+class OfferState(StrEnum):
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+    """The merchant took it back, or made another in its place, before it was answered."""
+    ENDED = "ended"
+    """It was accepted, and the KOC has left since or went to another agency."""
+
+
+class RosterOfferRow(SQLModel, table=True):
+    """What a KOC is asked to give an agency. Nothing follows from it until the KOC accepts."""
+
+    __tablename__ = "roster_offer"
+    __table_args__ = (
+        belongs_to("affiliate", "affiliate_id"),
+        belongs_to("affiliate", "agency_id"),
+        one_of("state", OfferState),
+        Index("roster_offer_affiliate_ix", "merchant_id", "affiliate_id"),
+        Index(
+            "roster_offer_open_ix",
+            "merchant_id",
+            "affiliate_id",
+            "agency_id",
+            unique=True,
+            postgresql_where=text("state = 'offered'"),
+        ),
+        # A KOC has given itself to one agency at most.
+        Index(
+            "roster_offer_accepted_ix",
+            "merchant_id",
+            "affiliate_id",
+            unique=True,
+            postgresql_where=text("state = 'accepted'"),
+        ),
+        Index("roster_offer_agency_ix", "merchant_id", "agency_id"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    affiliate_id: UUID = ref()
+    agency_id: UUID = ref()
+    share: str = words()
+    """Percent of the KOC's commission that goes to the agency, in decimal notation."""
+    fee: str = words()
+    """Percent of the goods that the agency gets on top, in decimal notation."""
+    offered_at: datetime = moment()
+    offered_by: UUID = ref()
+    """The key."""
+    state: str = words()
+    decided_at: datetime | None = moment_or_none()
+    """Since when it is in its state; None while it is open."""
+
+
+class RosterRow(SQLModel, table=True):
+    """Of which agency a KOC is from when on, of one at most; written by the KOC's consent only, never back-dated."""
+
+    __tablename__ = "roster"
+    __table_args__ = (
+        belongs_to("affiliate", "affiliate_id"),
+        belongs_to("affiliate", "agency_id"),
+        Index("roster_agency_ix", "merchant_id", "agency_id"),
+    )
+
+    merchant_id: UUID = key()
+    affiliate_id: UUID = key()
+    valid_from: datetime = moment(primary_key=True)
+    agency_id: UUID | None = ref(nullable=True)
+    """None: of no agency any more."""
+    share: str = words()
+    """As in the offer; "0" where it left."""
+    fee: str = words()
     recorded_at: datetime = moment()
 
 

@@ -3,9 +3,11 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Boolean, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
+from sqlalchemy import Boolean, ForeignKeyConstraint, Index, Integer, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from service.domain.dated import PauseEffect
+from service.domain.marks import ContentType
 from service.tables.columns import (
     Json,
     belongs_to,
@@ -14,6 +16,7 @@ from service.tables.columns import (
     listing,
     moment,
     moment_or_none,
+    one_of,
     ref,
     words,
     words_or_none,
@@ -104,6 +107,20 @@ class TermsAcceptanceRow(SQLModel, table=True):
     """The affiliate's key that accepted."""
 
 
+class ProgramPauseRow(SQLModel, table=True):
+    """How a programme runs from when on; append-only, never back-dated."""
+
+    __tablename__ = "program_pause"
+    __table_args__ = (belongs_to("program", "program_id"), one_of("effect", PauseEffect))
+
+    merchant_id: UUID = key()
+    program_id: UUID = key()
+    valid_from: datetime = moment(primary_key=True)
+    effect: str = words()
+    reason_code: str | None = words_or_none()
+    recorded_at: datetime = moment()
+
+
 class EnrollmentRow(SQLModel, table=True):
     """An affiliate joined or left a programme; append-only, never back-dated."""
 
@@ -144,6 +161,7 @@ class LinkRow(SQLModel, table=True):
         belongs_to("program", "program_id"),
         belongs_to("affiliate", "affiliate_id"),
         UniqueConstraint("merchant_id", "external_id"),
+        one_of("content_type", ContentType),
         Index("link_changed_ix", "updated_at"),
     )
 
@@ -158,6 +176,10 @@ class LinkRow(SQLModel, table=True):
     """Where it leads, https, on one of the programme's allowed domains."""
     sub_ids: Json = document()
     """sub1 … sub5, free text of the KOC, copied to each click."""
+    content_type: str | None = words_or_none()
+    """What it is shown in; `link_label` says what it was when. So with channel and sub_ids."""
+    channel: str = Field(default="", sa_type=Text, nullable=False, sa_column_kwargs={"server_default": text("''")})
+    """A word of the merchant's own, such as "zalo"; may be empty."""
     paused_at: datetime | None = moment_or_none()
     created_at: datetime = moment()
     updated_at: datetime = moment()
@@ -179,6 +201,20 @@ class LinkOwnerRow(SQLModel, table=True):
     valid_from: datetime = moment(primary_key=True)
     affiliate_id: UUID = ref()
     recorded_at: datetime = moment()
+
+
+class LinkLabelRow(SQLModel, table=True):
+    """How a link was marked from when on; the first label counts from the link's making. Append-only."""
+
+    __tablename__ = "link_label"
+    __table_args__ = (belongs_to("link", "link_id"), one_of("content_type", ContentType))
+
+    merchant_id: UUID = key()
+    link_id: UUID = key()
+    valid_from: datetime = moment(primary_key=True)
+    content_type: str | None = words_or_none()
+    channel: str = words()
+    sub_ids: Json = document()
 
 
 class CouponRow(SQLModel, table=True):

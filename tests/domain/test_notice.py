@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.commission import quote
+from service.domain.conditions import Situation, SkuIn
 from service.domain.notice import (
     Change,
     ChangeEffect,
@@ -34,8 +34,10 @@ from service.domain.program import (
     Terms,
     versions_for,
 )
-from service.domain.rules import Amounts, Flat, Per, Percent, Plan, Rule, Situation, SkuIn
+from service.domain.quote import quote
+from service.domain.rules import Flat, Per, Percent, Plan, Rule
 from service.domain.settlement import Approval, RollingSettlement, StatementSettlement
+from service.domain.written import Amounts
 from tests.domain import strategies
 from tests.domain.builders import a_version, day, flat, percent, utc
 from tests.domain.strategies import examples

@@ -109,6 +109,35 @@ def test_postings_of_the_first_release_get_their_bookings_in_the_order_they_were
     assert touched == [(1, 2), (2, 1), (3, 0)]
 
 
+def test_links_of_an_older_release_get_the_label_they_were_made_with(new_database: NewDatabase) -> None:
+    revisions = migrate.revisions()
+    with new_database(migrated=False) as url:
+        migrate.upgrade(url, revisions[revisions.index("0012") - 1])
+        with databases.connect(url) as connection:
+            connection.execute(
+                """
+                INSERT INTO merchant (id, name, is_test, time_zone, clock_offset_s, created_at)
+                VALUES (CAST(repeat('1', 32) AS uuid), 'Shop', true, 'UTC', 0, now());
+                INSERT INTO program (merchant_id, id, name, allowed_domains, fallback_url, disclosure, created_at)
+                SELECT id, id, 'Friends', '[]', '', '', now() FROM merchant;
+                INSERT INTO affiliate (merchant_id, id, name, profile, identities, status, created_at, updated_at)
+                SELECT id, id, 'Ann', '{}', '{}', 'approved', now(), now() FROM merchant;
+                INSERT INTO link (merchant_id, id, program_id, affiliate_id, code, url, sub_ids, created_at, updated_at)
+                SELECT id, id, id, id, 'ann', '', '{"sub1": "spring"}', TIMESTAMPTZ '2026-11-01 12:00Z', now() FROM merchant
+                """
+            )
+
+        migrate.upgrade(url, "0012")
+
+        with databases.connect(url) as connection:
+            labels = connection.execute(
+                "SELECT valid_from = TIMESTAMPTZ '2026-11-01 12:00Z', content_type, channel, sub_ids FROM link_label"
+            ).fetchall()
+            kinds = connection.execute("SELECT kind FROM affiliate").fetchall()
+    assert labels == [(True, None, "", {"sub1": "spring"})]
+    assert kinds == [("koc",)]
+
+
 def test_the_comparison_sees_checks_and_predicates(new_database: NewDatabase) -> None:
     with new_database(migrated=False) as one, new_database(migrated=False) as other:
         for url, limit in ((one, 1), (other, 2)):

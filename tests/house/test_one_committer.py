@@ -1,6 +1,7 @@
 """Only infra/db.py ends a unit of work."""
 
 import ast
+import re
 
 import pytest
 
@@ -8,6 +9,8 @@ from tests.support.house import ROOT, nodes, place, python_files
 
 COMMITTER = ROOT / "service" / "infra" / "db.py"
 ENDS = {"commit", "begin", "begin_nested", "begin_twophase", "sessionmaker", "prepare", "transaction"}
+STATEMENT = re.compile(r"\s*(COMMIT|BEGIN|ROLLBACK)(\s+\w+)?\s*;?\s*", re.IGNORECASE)
+"""A string that is nothing but such a statement; prose that begins with the word is longer."""
 MAKES = {"Session", "sessionmaker", "create_engine", "create_async_engine", "scoped_session"}
 
 
@@ -20,10 +23,8 @@ def endings(tree: list[ast.AST]) -> list[tuple[ast.AST, str]]:
                 found.append((node, f".{name}()"))
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in MAKES:
                 found.append((node, f"{name}()"))
-            case ast.Constant(value=str(text)) if text.strip().upper().startswith(("COMMIT", "BEGIN", "ROLLBACK")):
-                # A string that is nothing but such a statement; prose that begins with the word is longer.
-                if len(text.split()) <= 2:
-                    found.append((node, text.strip()))
+            case ast.Constant(value=str(text)) if STATEMENT.fullmatch(text):
+                found.append((node, text.strip()))
     return found
 
 

@@ -2,20 +2,26 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 from sqlmodel import SQLModel
 
 from service.domain.dated import DatedInputs
 from service.domain.identity import stored
+from service.domain.written import percent_of
 from service.infra.db import unit_of_work
-from service.tables.parties import AffiliateApprovalRow, AffiliateRow
+from service.tables.bindings import CustomerBindingRow, CustomerListingRow, ProductBindingRow
+from service.tables.parties import AffiliateApprovalRow, AffiliateGradeRow, AffiliateKind, AffiliateRow, RosterRow
 from service.tables.programs import (
     CouponOwnerRow,
     CouponRow,
     EnrollmentRow,
+    LinkLabelRow,
     LinkOwnerRow,
     LinkRow,
+    ProgramPauseRow,
     ProgramRow,
     ProgramVersionRow,
 )
@@ -38,13 +44,17 @@ def _name(row: SQLModel) -> str:
 
 def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
     """Rows in an order in which each finds what it refers to."""
+    memberships = [state for states in inputs.roster.values() for state in states]
+    agencies = sorted({state.agency_id for state in memberships if state.agency_id is not None})
     yield [
         ProgramRow(merchant_id=merchant_id, id=program_id, name="Friends", created_at=LONG_AGO)
         for program_id in inputs.versions
-    ] + [
+    ]
+    yield [
         AffiliateRow(
             merchant_id=merchant_id,
             id=affiliate_id,
+            kind=AffiliateKind.AGENCY if affiliate_id in agencies else AffiliateKind.KOC,
             name=f"Affiliate {affiliate_id.int:X}",
             status="approved",
             tax_rule="off",
@@ -52,7 +62,7 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
             created_at=LONG_AGO,
             updated_at=LONG_AGO,
         )
-        for affiliate_id in inputs.approvals
+        for affiliate_id in (*inputs.approvals, *agencies)
     ]
     yield [
         ProgramVersionRow(
@@ -104,6 +114,18 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
             for owner in link.owners
         ),
         *(
+            LinkLabelRow(
+                merchant_id=merchant_id,
+                link_id=link.id,
+                valid_from=label.valid_from,
+                content_type=label.content_type,
+                channel=label.channel,
+                sub_ids=dict(label.sub_ids),
+            )
+            for link in inputs.links.values()
+            for label in link.labels
+        ),
+        *(
             CouponOwnerRow(
                 merchant_id=merchant_id,
                 coupon_id=coupon.id,
@@ -138,5 +160,51 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
             )
             for (program_id, affiliate_id), states in inputs.enrollments.items()
             for number, state in enumerate(states)
+        ),
+    ]
+    dated: dict[str, Any] = {"merchant_id": merchant_id, "recorded_at": LONG_AGO}
+    yield [
+        *(
+            RosterRow(
+                **dated,
+                affiliate_id=affiliate_id,
+                valid_from=state.valid_from,
+                agency_id=state.agency_id,
+                share=percent_of(state.share),
+                fee=percent_of(state.fee),
+            )
+            for affiliate_id, states in inputs.roster.items()
+            for state in states
+        ),
+        *(
+            AffiliateGradeRow(
+                **dated,
+                affiliate_id=affiliate_id,
+                valid_from=grade.valid_from,
+                tier=grade.tier,
+                groups=sorted(grade.groups),
+            )
+            for affiliate_id, grades in inputs.grades.items()
+            for grade in grades
+        ),
+        *(
+            ProgramPauseRow(**dated, program_id=program_id, valid_from=pause.valid_from, effect=pause.effect)
+            for program_id, pauses in inputs.pauses.items()
+            for pause in pauses
+        ),
+        *(
+            CustomerBindingRow(**dated, kind=kind, hash=hashed, **asdict(binding))
+            for (kind, hashed), bindings in inputs.customer_bindings.items()
+            for binding in bindings
+        ),
+        *(
+            ProductBindingRow(**dated, sku=sku, **asdict(binding))
+            for sku, bindings in inputs.product_bindings.items()
+            for binding in bindings
+        ),
+        *(
+            CustomerListingRow(**dated, kind=kind, hash=hashed, **asdict(listing))
+            for (kind, hashed), listings in inputs.listings.items()
+            for listing in listings
         ),
     ]

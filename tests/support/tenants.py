@@ -35,6 +35,9 @@ class Tenant:
     def settled(cls, client: TestClient, word: str) -> "Tenant":
         shop = Shop(client, name=f"canary-{word}-merchant")
         self = cls(shop, word)
+        # Before those of affiliates: the newest key is the first to be tried on, and revoked.
+        for role in ("read", "finance-maker", "finance-checker"):
+            shop.key_of(role)
         program = _made(
             shop.post(
                 "/v1/programs",
@@ -51,6 +54,7 @@ class Tenant:
         )["program"]
         endpoint = _made(shop.post("/v1/webhook-endpoints", {"url": f"https://canary-{word}-hooks.example/"}))
         shop.post(f"/v1/webhook-endpoints/{endpoint['webhook_endpoint']['id']}/ping")
+        agency = shop.an_affiliate(self.text("agency"), kind="agency", enrolled=False)
         for number in (1, 2):
             affiliate = shop.an_affiliate(
                 self.text(f"name-{number}"),
@@ -70,6 +74,17 @@ class Tenant:
             coupon = f"canary-{word}-code-{number}"
             shop.a_coupon(affiliate, coupon, program=program, external_id=self.text(f"coupon-{number}"))
             shop.click(link)
+            offered = {"affiliate_id": affiliate["id"], "share": "30", "fee": "5"}
+            for agreed in (True, False):
+                offer = _made(shop.post(f"/v1/affiliates/{agency['id']}/roster", offered))
+                if agreed:
+                    _made(shop.post(f"/v1/me/roster-offers/{offer['id']}/accept", by=affiliate["id"]))
+            bound = {"affiliate_id": affiliate["id"], "program_id": program["id"]}
+            _made(shop.post("/v1/customer-bindings", {**bound, "customer": {"id": self.text(f"customer-{number}")}}))
+            _made(shop.post("/v1/product-bindings", {**bound, "sku": self.text(f"sku-{number}")}))
+            _made(shop.post(f"/v1/affiliates/{affiliate['id']}/grades", {"tier": self.text(f"tier-{number}")}))
+        listed = {"customers": [{"id": self.text("staff")}], "listed": True}
+        _made(shop.post(f"/v1/customer-lists/{self.text('list')}/entries", listed))
         for number in (1, 2):
             for days in (30, 1):
                 order = (

@@ -1,13 +1,13 @@
 """Terms that affiliates accepted, whether a programme asks for that, and how long ahead it tells of cuts.
 
-Revision: 0015, after 0010.
+Revision: 0013, after 0012.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
