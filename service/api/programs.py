@@ -30,6 +30,7 @@ from service.domain.program import ProgramVersion, Terms
 from service.domain.settlement_presets import PRESETS, Preset
 from service.infra.ids import encode, new_id
 from service.outbox.emit import Event, emit
+from service.tables.parties import AffiliateKind, AffiliateRow
 from service.tables.programs import ProgramPauseRow, ProgramRow, ProgramVersionRow
 from service.tracking.redirect import canonical_domain, canonical_url
 
@@ -237,6 +238,7 @@ def get_program_by_external_id(external_id: ExternalId, caller: Reader, session:
 
 def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[ProgramRow, ProgramVersionRow]:
     terms = asked.terms.terms()
+    _check_payees(session, caller.merchant_id, terms)
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=True)
     row = ProgramRow(
         merchant_id=caller.merchant_id,
@@ -265,6 +267,23 @@ def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[Pro
     session.add(version)
     session.flush()
     return row, version
+
+
+def _check_payees(session: Session, merchant_id: UUID, terms: Terms) -> None:
+    """Raise InvalidTerms where they pay somebody beside the KOCs who is no agency or operator of this merchant."""
+    there = session.exec(
+        select(AffiliateRow.id).where(
+            col(AffiliateRow.merchant_id) == merchant_id,
+            col(AffiliateRow.id).in_(terms.payees),
+            col(AffiliateRow.kind) != AffiliateKind.KOC,
+        )
+    ).all()
+    unknown = sorted(terms.payees - set(there))
+    if unknown:
+        raise InvalidTerms(
+            f"{encode('aff', unknown[0])} is no agency or operator of this merchant. Make one with POST /v1/affiliates "
+            "and its kind first: service and technical fees are never paid to KOCs."
+        )
 
 
 @router.get("/v1/programs")
@@ -347,6 +366,7 @@ def create_program_version(
     Affiliates enrolled before keep better terms for the notice period of the version they lose.
     """
     terms = asked.terms.terms()
+    _check_payees(session, caller.merchant_id, terms)
     program = find_program(session, caller.merchant_id, program_id)
     # Also keeps two versions from taking one number.
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=False)

@@ -124,6 +124,7 @@ class ReceiptLine(Body):
     quantity: Quantity
     ordered_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
     refunded_minor: Minor
+    virtual_minor: Minor | None = None
     base_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
     excluded: Annotated[bool, Strict()]
     parts: Annotated[list[ReceiptPart], Field(max_length=100)]

@@ -1,6 +1,6 @@
 """Assess orders again whose answer changed though nothing new was told of them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -13,18 +13,19 @@ from service.infra.clock import utc_now
 from service.infra.db import fetch, run_unit
 
 
-def reassess_due(engine: Engine, merchant_id: UUID, *, limit: int = 200) -> int:
+def reassess_due(engine: Engine, merchant_id: UUID, *, at: datetime | None = None, limit: int = 200) -> int:
     """Assess a merchant's orders that wait for it. Returns how many. Safe to run twice at once and to repeat.
 
-    limit: most orders per unit of work. One order's new answer may make others wait; these are taken too.
+    at: by the merchant's clock; its present when None. limit: most orders per unit of work. One order's new answer may
+    make others wait; these are taken too.
     """
     done = 0
-    while found := run_unit(engine, partial(_reassess, merchant_id=merchant_id, limit=limit)):
+    while found := run_unit(engine, partial(_reassess, merchant_id=merchant_id, at=at, limit=limit)):
         done += found
     return done
 
 
-def _reassess(session: Session, *, merchant_id: UUID, limit: int) -> int:
+def _reassess(session: Session, *, merchant_id: UUID, at: datetime | None, limit: int) -> int:
     # Locked as intake locks them, sorted by name; what another one assessed meanwhile is gone when we have the lock.
     rows = fetch(
         session,
@@ -52,7 +53,7 @@ def _reassess(session: Session, *, merchant_id: UUID, limit: int) -> int:
         {"merchant_id": merchant_id, "order_ids": [row.id for row in rows]},
     )
     merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
-    now = utc_now() + timedelta(seconds=merchant.clock_offset_s)
+    now = at or utc_now() + timedelta(seconds=merchant.clock_offset_s)
     waiting = {row.order_id for row in taken}
     updates = [OrderUpdate(merchant_id, row.id, row.seen) for row in rows if row.id in waiting]
     if updates:

@@ -15,8 +15,8 @@ from service.domain.customer import NO_HISTORY, History
 from service.domain.dated import DatedInputs, PauseEffect, as_of
 from service.domain.errors import InvariantBroken
 from service.domain.money import round_half_away
-from service.domain.order import DecisionKind, NetLine, OrderFacts, OrderSnapshot, TouchKind, net_lines
-from service.domain.program import versions_for
+from service.domain.order import DecisionKind, NetLine, OrderFacts, OrderSnapshot, TouchKind, cash_lines, net_lines
+from service.domain.program import Base, versions_for
 from service.domain.quote import quote
 from service.domain.settlement import Approval, FrozenReason, StatementSettlement, frozen_reason, settles_at
 from service.domain.shares import Claim, Division, divide
@@ -194,7 +194,8 @@ def _claims(
             customer=buyer,
             time_zone=inputs.time_zone,
         )
-        quotes = tuple(quote(version, covered, order) for version in versions)
+        paid = {Base.NET: covered, Base.CASH: cash_lines(snapshot, covered) if snapshot.virtual_minor else covered}
+        quotes = tuple(quote(version, paid[version.terms.base], order) for version in versions)
         membership = as_of(inputs.roster.get(credit.affiliate_id, ()), at)
         claims.append(Claim(credit, quotes, membership, some_lines=len(covered) < len(lines)))
     return claims

@@ -35,6 +35,8 @@ JsonObject = dict[str, Any]
 class Base(StrEnum):
     NET = "net"
     """Goods after discounts, without tax and shipping, less what was refunded."""
+    CASH = "cash"
+    """The same, less the part of it that was paid with gift cards, points or store credit."""
 
 
 class Model(StrEnum):
@@ -151,6 +153,12 @@ class Terms:
 
     def excludes(self, line: NetLine, order: Situation) -> bool:
         return any(holds(condition, line, order) for condition in self.exclude)
+
+    @property
+    def payees(self) -> frozenset[UUID]:
+        """Whom they name to be paid beside the affiliates: agents, and who takes the technical fee."""
+        agents = {rule.agent.payee_id for rule in self.rules if rule.agent is not None}
+        return frozenset(agents | ({self.technical_fee.payee_id} if self.technical_fee else set()))
 
     @property
     def asks_about_customers(self) -> bool:

@@ -71,10 +71,12 @@ def _divided(receipt: JsonObject, terms: Terms) -> Division:
         NetLine(
             Line(line["line_id"], line["sku"], line["ordered_minor"], line["quantity"], line["category"]),
             line["refunded_minor"],
+            line.get("virtual_minor", 0),
         )
         for line in receipt["lines"]
     ]
-    order = Situation.of_json(receipt["order"], lines, receipt["currency"])
+    # What rules ask about the order is what is left of it, whatever paid for that.
+    order = Situation.of_json(receipt["order"], [replace(line, virtual_minor=0) for line in lines], receipt["currency"])
     skus = receipt.get("only_skus")
     if skus is not None or receipt.get("some_lines"):
         # The other lines of the order are in other receipts: what they come to is told, not summed.
