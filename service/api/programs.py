@@ -18,7 +18,7 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
 from service.api.problems import taken
-from service.api.terms import SettlementDocument, TermsDocument
+from service.api.terms import Amounts, SettlementDocument, TermsDocument
 from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, Name, ProgramId, Text, View
 from service.domain.errors import Conflict, InvalidTerms, Missing
 from service.domain.program import Terms
@@ -245,11 +245,16 @@ class PresetView(View):
     like: str
     """Whose habit it is. Check that programme's own rules: this is a starting point, no claim about it."""
     settlement: SettlementDocument
+    payout_minimums: Amounts
+    """The smallest balance that is paid out, by currency; empty where that is not part of the habit."""
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
-        terms = Terms(rules=(), settlement=preset.settlement).as_json()
-        return cls.model_validate({"name": preset.name, "like": preset.like, "settlement": terms["settlement"]})
+        terms = Terms(
+            rules=(), settlement=preset.settlement, payout_minimums_minor=preset.payout_minimums_minor
+        ).as_json()
+        parts = {name: terms[name] for name in ("settlement", "payout_minimums")}
+        return cls.model_validate({"name": preset.name, "like": preset.like, **parts})
 
 
 class PresetList(View):

@@ -167,6 +167,9 @@ class RollingDocument(_Document):
     start: Milestone = Milestone.PAID
     hold_days: Days = 14
     approval: Approval = Approval.AUTOMATIC
+    auto_approve_days: Days | None = None
+    """With a manual approval: so many days after the order was placed, silence counts as approval of all of it. What is
+    disputed or held stays so. Null: a person has to decide."""
 
 
 class StatementDocument(_Document):
@@ -180,6 +183,8 @@ class StatementDocument(_Document):
     start: Milestone = Milestone.COMPLETED
     hold_days: Days = 0
     approval: Approval = Approval.AUTOMATIC
+    auto_approve_days: Days | None = None
+    """As with `rolling`; never before the pay day."""
     cut_off_day: DayOfMonth = 31
     """The last day of a statement; 31 is the end of every month."""
     months_after: Annotated[int, Strict(), Field(ge=0, le=12)] = 1
@@ -191,6 +196,10 @@ class StatementDocument(_Document):
     """Days of the week on which nobody is paid."""
     holidays: Annotated[tuple[Day, ...], Field(max_length=500)] = ()
     """Single days on which nobody is paid. Publish a new version when the calendar goes on."""
+    audit_days: Days | None = None
+    """How many days after the cut-off you have checked the statement by; for people, it moves no money."""
+    objection_days: Days | None = None
+    """How many days after the cut-off an affiliate may object; they end before the pay day."""
 
 
 SettlementDocument = Annotated[RollingDocument | StatementDocument, Field(discriminator="kind")]

@@ -15,7 +15,7 @@ from service.domain.money import round_half_away
 from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, Touch, TouchKind, net_lines
 from service.domain.program import ProgramVersion, versions_for
 from service.domain.rules import Flat, Part, Percent, Rule, Situation, by_funder, exact_shares, percent_of, total_of
-from service.domain.settlement import Approval, FrozenReason, StatementSettlement, frozen_reason, settles_at
+from service.domain.settlement import FrozenReason, Outlook, StatementSettlement, frozen_reason, outlook
 
 JsonObject = dict[str, Any]
 
@@ -64,6 +64,7 @@ class Target:
     target_minor: zero or more. approved_minor: the most that may be settled; None while nobody has approved and nobody
     has to.
     settles_at: when it may become payable; None while a milestone or a demanded approval is missing.
+    outlook: what it waits for until then; None where nothing is earned.
     receipt: how target_minor came about; recomputes exactly.
     """
 
@@ -75,6 +76,7 @@ class Target:
     program_version: int | None = None
     approved_minor: int | None = None
     settles_at: datetime | None = None
+    outlook: Outlook | None = None
     receipt: JsonObject = field(default_factory=dict)
 
 
@@ -165,9 +167,10 @@ def _target(
     settlement = best.version.terms.settlement
     # An approval names an amount of one currency, and says nothing about another.
     approved = verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == snapshot.currency
-    demanded = settlement.approval is Approval.MANUAL
-    approved_minor = verdict.amount_minor if verdict is not None and approved else (0 if demanded else None)
-    payable_from = settles_at(facts, settlement, approved=approved, time_zone=inputs.time_zone)
+    ahead = outlook(facts, settlement, approved=approved, time_zone=inputs.time_zone)
+    # Silence that is going to count as approval sets no limit; until then it is settles_at that keeps the money back.
+    closed = ahead.unapproved and ahead.auto_approves_at is None
+    approved_minor = verdict.amount_minor if verdict is not None and approved else (0 if closed else None)
     voided = snapshot.cancelled or (verdict is not None and verdict.kind is DecisionKind.REJECT)
     target_minor = 0 if voided else best.total_minor
     return Target(
@@ -181,12 +184,13 @@ def _target(
             target_minor=target_minor,
             frozen=frozen,
             approved_minor=approved_minor,
-            payable_from=payable_from,
+            ahead=ahead,
         ),
         program_id=program_id,
         program_version=best.version.number,
         approved_minor=approved_minor,
-        settles_at=payable_from,
+        settles_at=ahead.settles_at,
+        outlook=ahead if target_minor else None,
         receipt=best.receipt(considered=quotes, voided=voided, payable=target_minor),
     )
 
@@ -199,7 +203,7 @@ def _reason(
     target_minor: int,
     frozen: FrozenReason | None,
     approved_minor: int | None,
-    payable_from: datetime | None,
+    ahead: Outlook,
 ) -> CommissionReason:
     """The first reason that is true, in the order a reader would ask."""
     assert facts.snapshot is not None
@@ -212,9 +216,9 @@ def _reason(
         return CommissionReason.REFUNDED if refunded else CommissionReason.NO_RULE
     if frozen is not None:
         return CommissionReason(frozen.value)
-    if approved_minor == 0:
+    if approved_minor == 0 or ahead.unapproved:
         return CommissionReason.AWAITING_APPROVAL
-    if payable_from is None:
+    if ahead.missing is not None:
         return CommissionReason.AWAITING_MILESTONE
     if approved_minor is not None and approved_minor < target_minor:
         return CommissionReason.ABOVE_APPROVAL
@@ -481,7 +485,10 @@ def status_of(
     if places.held_minor:
         return CommissionStatus.HELD
     if places.pending_minor:
-        waiting = approved_minor is not None and approved_minor <= places.settled_minor
+        # Before silence counts as approval nothing limits what may be settled, and yet a person is waited for.
+        waiting = reason is CommissionReason.AWAITING_APPROVAL or (
+            approved_minor is not None and approved_minor <= places.settled_minor
+        )
         return CommissionStatus.PENDING if waiting else CommissionStatus.APPROVED
     if places.settled_minor - in_item_minor - paid_minor:
         return CommissionStatus.PAYABLE
