@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from service.domain.errors import InvalidTerms
@@ -88,6 +88,16 @@ class Statement:
             "objection_until": None if self.objection_until is None else self.objection_until.isoformat(),
             "pays_on": self.pays_on.isoformat(),
         }
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        audit_by, objection_until = stored["audit_by"], stored["objection_until"]
+        return cls(
+            date.fromisoformat(stored["cut_off_on"]),
+            None if audit_by is None else date.fromisoformat(audit_by),
+            None if objection_until is None else date.fromisoformat(objection_until),
+            date.fromisoformat(stored["pays_on"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +253,23 @@ class Outlook:
             "frozen": [reason.value for reason in self.frozen],
         }
         return {name: value for name, value in told.items() if value}
+
+    @classmethod
+    def of_json(cls, stored: JsonObject) -> Self:
+        """From `as_json`."""
+
+        def moment(name: str) -> datetime | None:
+            return datetime.fromisoformat(stored[name]) if name in stored else None
+
+        return cls(
+            missing=Milestone(stored["missing"]) if "missing" in stored else None,
+            final_at=moment("final_at"),
+            statement=Statement.of_json(stored["statement"]) if "statement" in stored else None,
+            pays_at=moment("pays_at"),
+            unapproved=stored.get("unapproved", False),
+            auto_approves_at=moment("auto_approves_at"),
+            frozen=tuple(FrozenReason(reason) for reason in stored.get("frozen", ())),
+        )
 
 
 def outlook(facts: OrderFacts, terms: Settlement, *, approved: bool, time_zone: str) -> Outlook:

@@ -15,6 +15,7 @@ from service.tables.columns import (
     count,
     day,
     document,
+    document_or_none,
     key,
     minor,
     minor_or_none,
@@ -65,6 +66,8 @@ class CommissionRow(SQLModel, table=True):
     entry_seq: int = count()
     """Number of its newest entry."""
     receipt: Json = document()
+    outlook: Json | None = document_or_none()
+    """As domain.settlement.Outlook: what it waits for; None where nothing is earned, or it was assessed before 0014."""
     created_at: datetime = moment()
     updated_at: datetime = moment()
 

@@ -26,6 +26,7 @@ from tests.support.oracle_reads import (
     order_of,
     payable_from,
     refund_of,
+    silence_at,
 )
 
 TOLERANCE = timedelta(minutes=5)
@@ -169,15 +170,15 @@ class Oracle:
         if shown["cancelled"] or verdict["amount"] is None:
             target = 0
         approved = verdict["amount"] is not None and verdict["currency"] == currency
-        manual = best["settlement"]["approval"] == "manual"
-        silence = best["settlement"].get("auto_approve_days") if manual and not approved else None
+        manual = best["settlement"]["approval"] == "manual" and not approved
+        silence = silence_at(best["settlement"], shown) if manual else None
         limit = verdict["amount"] if approved else 0 if manual and silence is None else None
         start = min(milestones(told, best["settlement"]["start"]), default=None)
-        settles_at = None
-        if start is not None and (approved or not manual or silence is not None):
-            settles_at = payable_from(best["settlement"], start, disputes, self.zone)
-            if silence is not None:
-                settles_at = max(settles_at, moment(shown["placed_at"]) + timedelta(days=silence))
+        settles_at = (
+            None
+            if manual and silence is None
+            else payable_from(best["settlement"], start, disputes, self.zone, silence)
+        )
         return Due(Key(order, payee, currency), frozen, target, limit, settles_at)
 
     def _brought_by(self, order: str, shown: Json) -> str | None:

@@ -113,8 +113,22 @@ def net_lines(shown: Json, refunds: list[Refund]) -> list[tuple[Json, int]]:
     return [(line, rest - gone) for line, rest, gone in zip(goods, left, taken, strict=True)]
 
 
-def payable_from(settlement: Json, start: datetime, disputes: list[Json], zone: tzinfo) -> datetime:
-    """When money becomes payable: when it is final, or on the pay day of its statement, by the merchant's clock."""
+def silence_at(settlement: Json, shown: Json) -> datetime | None:
+    """From when on silence counts as approval, if it ever does."""
+    days = settlement.get("auto_approve_days")
+    return None if days is None else moment(shown["placed_at"]) + timedelta(days=days)
+
+
+def payable_from(
+    settlement: Json, start: datetime | None, disputes: list[Json], zone: tzinfo, silence: datetime | None
+) -> datetime | None:
+    """When money becomes payable: by its calendar, and where only silence approves it not before that."""
+    calendar = None if start is None else by_calendar(settlement, start, disputes, zone)
+    return max(calendar, silence) if calendar and silence else calendar
+
+
+def by_calendar(settlement: Json, start: datetime, disputes: list[Json], zone: tzinfo) -> datetime:
+    """When it is final, or the pay day of its statement, by the merchant's clock."""
     stopped = {hour for each in disputes if "closed_at" in each for hour in hours(each, since=start)}
     final_at = start + timedelta(days=settlement["hold_days"], hours=len(stopped))
     if settlement["kind"] == "rolling":
