@@ -113,18 +113,17 @@ def net_lines(shown: Json, refunds: list[Refund]) -> list[tuple[Json, int]]:
     return [(line, rest - gone) for line, rest, gone in zip(goods, left, taken, strict=True)]
 
 
-def silence_at(settlement: Json, shown: Json) -> datetime | None:
-    """From when on silence counts as approval, if it ever does."""
+def clock(
+    settlement: Json, told: list[tuple[bytes, Json]], shown: Json, disputes: list[Json], zone: tzinfo, *, approved: bool
+) -> tuple[bool, datetime | None]:
+    """Whether a person has to open the way, and when money becomes payable: by its calendar, by silence not before its days."""
+    manual = settlement["approval"] == "manual" and not approved
     days = settlement.get("auto_approve_days")
-    return None if days is None else moment(shown["placed_at"]) + timedelta(days=days)
-
-
-def payable_from(
-    settlement: Json, start: datetime | None, disputes: list[Json], zone: tzinfo, silence: datetime | None
-) -> datetime | None:
-    """When money becomes payable: by its calendar, and where only silence approves it not before that."""
-    calendar = None if start is None else by_calendar(settlement, start, disputes, zone)
-    return max(calendar, silence) if calendar and silence else calendar
+    start = min(milestones(told, settlement["start"]), default=None)
+    if start is None or (manual and days is None):
+        return manual and days is None, None
+    calendar = by_calendar(settlement, start, disputes, zone)
+    return False, max(calendar, moment(shown["placed_at"]) + timedelta(days=days)) if manual else calendar
 
 
 def by_calendar(settlement: Json, start: datetime, disputes: list[Json], zone: tzinfo) -> datetime:
