@@ -21,6 +21,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.commissions.advance import give_due
 from service.commissions.settle import settle_due
 from service.domain.errors import InvariantBroken, Unavailable
 from service.infra import metrics
@@ -286,6 +287,7 @@ def _do(worker: Worker, job: Job) -> datetime | None:
     now = worker.clock()
     if job.kind == SETTLE:
         settle_due(worker.engine, merchant_id=job.merchant_id)
+        give_due(worker.engine, merchant_id=job.merchant_id)
         return now + SETTLE_EVERY
     if job.kind == CHAIN:
         return _chain(worker, job, now)

@@ -107,6 +107,8 @@ class EarningsView(View):
     in_payout: MoneyView
     """On its way."""
     paid: MoneyView
+    advance: MoneyView
+    """Paid in advance, while the shop was late: below zero by what is still to be set against what you earn next."""
     withheld: MoneyView
     """Tax and fees taken from payouts."""
     lifetime: MoneyView
@@ -124,6 +126,7 @@ class EarningsView(View):
             "payable": row.payable_minor + row.carried_minor,
             "in_payout": row.reserved_minor + row.in_transit_minor,
             "paid": row.paid_minor,
+            "advance": row.advance_minor,
             "withheld": row.withheld_minor,
         }
         return cls(
@@ -285,7 +288,8 @@ class MyStatementLineView(View):
 
     at: Moment
     kind: str
-    """settle, reduce, freeze, or given_back for an earlier payout that gave its money back."""
+    """settle, reduce, freeze; advance, and advance_repaid for what was set against one; or given_back for an earlier payout
+    that gave its money back."""
     amount: MoneyView
     """With its sign."""
     commission_id: CommissionId | None

@@ -172,6 +172,13 @@ class RollingDocument(_Document):
     disputed or held stays so. Null: a person has to decide."""
 
 
+class AdvanceDocument(_Document):
+    """A part of what still waits for your approval on its pay day is paid then, and netted from what is settled later."""
+
+    rate: Annotated[str, Strict(), Field(max_length=12, examples=["50"])]
+    """Percent above 0, at most 100, in decimal notation."""
+
+
 class StatementDocument(_Document):
     """Payable on the pay day of a monthly statement.
 
@@ -200,6 +207,8 @@ class StatementDocument(_Document):
     """How many days after the cut-off you have checked the statement by; for people, it moves no money."""
     objection_days: Days | None = None
     """How many days after the cut-off an affiliate may object; they end before the pay day."""
+    advance: AdvanceDocument | None = None
+    """Needs a manual approval. Null: who is late keeps everybody waiting."""
 
 
 SettlementDocument = Annotated[RollingDocument | StatementDocument, Field(discriminator="kind")]

@@ -421,19 +421,20 @@ def _store_commissions(
         """
         INSERT INTO commission (merchant_id, id, order_id, payee_id, currency, program_id, program_version,
                                 target_minor, pending_minor, held_minor, settled_minor, approved_minor, settles_at,
-                                reason_code, entry_seq, receipt, outlook, created_at, updated_at)
+                                reason_code, entry_seq, receipt, outlook, advance_at, created_at, updated_at)
         SELECT merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-               CAST(receipt AS jsonb), CAST(outlook AS jsonb), at, at
+               CAST(receipt AS jsonb), CAST(outlook AS jsonb), advance_at, at, at
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:order_ids AS uuid[]),
                     CAST(:payee_ids AS uuid[]), CAST(:currencies AS text[]), CAST(:program_ids AS uuid[]),
                     CAST(:program_versions AS integer[]), CAST(:targets AS bigint[]), CAST(:pending AS bigint[]),
                     CAST(:held AS bigint[]), CAST(:settled AS bigint[]), CAST(:approved AS bigint[]),
                     CAST(:settle AS timestamptz[]), CAST(:reasons AS text[]), CAST(:entry_seqs AS bigint[]),
-                    CAST(:receipts AS text[]), CAST(:outlooks AS text[]), CAST(:moments AS timestamptz[]))
+                    CAST(:receipts AS text[]), CAST(:outlooks AS text[]), CAST(:advances AS timestamptz[]),
+                    CAST(:moments AS timestamptz[]))
              AS made (merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                       pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-                      receipt, outlook, at)
+                      receipt, outlook, advance_at, at)
         ON CONFLICT (merchant_id, order_id, payee_id, currency) DO UPDATE
         SET program_id = coalesce(excluded.program_id, commission.program_id),
             program_version = coalesce(excluded.program_version, commission.program_version),
@@ -441,7 +442,7 @@ def _store_commissions(
             held_minor = excluded.held_minor, settled_minor = excluded.settled_minor,
             approved_minor = excluded.approved_minor, settles_at = excluded.settles_at,
             reason_code = excluded.reason_code, entry_seq = excluded.entry_seq, receipt = excluded.receipt,
-            outlook = excluded.outlook, updated_at = excluded.updated_at
+            outlook = excluded.outlook, advance_at = excluded.advance_at, updated_at = excluded.updated_at
         """,
         {
             "merchant_ids": [commission.merchant_id for commission, _ in targets],
@@ -464,6 +465,7 @@ def _store_commissions(
                 None if target.outlook is None else json.dumps(target.outlook.as_json(), separators=(",", ":"))
                 for _, target in targets
             ],
+            "advances": [target.outlook and target.outlook.advance_at for _, target in targets],
             "moments": [when[commission.merchant_id].now for commission, _ in targets],
         },
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.commissions.advance import post_settled
 from service.commissions.assess import Commission, Entry, store_entries
 from service.domain.commission import Place, Places, settle_move, settleable
 from service.domain.events import EventType
@@ -17,7 +18,6 @@ from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, read_session, run_unit
 from service.infra.ids import encode, new_id
-from service.ledger.post import post
 from service.outbox.emit import Event, emit
 
 
@@ -169,7 +169,7 @@ def _book_settled(session: Session, due: Sequence[Commission], when: dict[UUID, 
         )
         postings.append(posting)
         entries += [Entry(each, each.entry_seq, each.moves[0], posting.id) for each in gathered]
-    kept = post(session, postings, when=when)
+    kept = post_settled(session, postings, when=when)
     store_entries(session, entries, kept, when)
     emit(session, [_event(commission, when[commission.merchant_id]) for commission in due])
 

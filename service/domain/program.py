@@ -20,6 +20,8 @@ from service.domain.rules import (
     condition_json,
     condition_of,
     holds,
+    percent_of,
+    rate_of,
     rule_json,
     rule_of,
 )
@@ -154,6 +156,7 @@ def _settlement_json(settlement: Settlement) -> JsonObject:
                 "holidays": [day.isoformat() for day in sorted(settlement.holidays)],
                 **_if_any("audit_days", settlement.audit_days),
                 **_if_any("objection_days", settlement.objection_days),
+                **_if_any("advance", settlement.advance and {"rate": percent_of(settlement.advance)}),
             }
         case _:
             assert_never(settlement)
@@ -166,7 +169,7 @@ def _if_any(name: str, value: object) -> JsonObject:
 
 def _settlement_of(stored: JsonObject) -> Settlement:
     start, hold_days, approval = Milestone(stored["start"]), stored["hold_days"], Approval(stored["approval"])
-    auto_approve_days = stored.get("auto_approve_days")
+    auto_approve_days, advance = stored.get("auto_approve_days"), stored.get("advance")
     match stored["kind"]:
         case "rolling":
             return RollingSettlement(start, hold_days, approval, auto_approve_days)
@@ -184,6 +187,7 @@ def _settlement_of(stored: JsonObject) -> Settlement:
                 auto_approve_days=auto_approve_days,
                 audit_days=stored.get("audit_days"),
                 objection_days=stored.get("objection_days"),
+                advance=rate_of(advance["rate"]) if advance else None,
             )
         case other:
             raise InvalidTerms(f"{other!r} is not a kind of settlement; use rolling or statement.")

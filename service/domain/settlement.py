@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import IntEnum, StrEnum
+from fractions import Fraction
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
@@ -108,8 +109,10 @@ class StatementSettlement:
     that statement, everything later on the next. cut_off_day, pay_day: of a month, its last where it is shorter. The pay
     day is in the `months_after`-th month after that of the cut-off. off_days: weekly; holidays: single days.
     audit_days, objection_days: days after the cut-off by which the merchant has to have checked the statement, and
-    within which the payee may object; neither moves money. auto_approve_days: as in RollingSettlement.
-    Raises InvalidTerms where the pay day may not lie after the cut-off, or not after the last day to object.
+    within which the payee may object; neither moves money. auto_approve_days: as in RollingSettlement. advance: the part
+    of what still waits for approval on its pay day that is lent then, above 0 and at most 1; None: nothing is.
+    Raises InvalidTerms where the pay day may not lie after the cut-off, or not after the last day to object, or where
+    there is an advance and no approval to wait for.
     """
 
     start: Milestone
@@ -124,11 +127,14 @@ class StatementSettlement:
     auto_approve_days: int | None = None
     audit_days: int | None = None
     objection_days: int | None = None
+    advance: Fraction | None = None
 
     def __post_init__(self) -> None:
         _check_auto_approve(self.approval, self.auto_approve_days)
         if self.months_after == 0 and self.pay_day <= self.cut_off_day:
             raise InvalidTerms("A statement is paid after its cut-off: a later pay_day, or months_after of at least 1.")
+        if self.advance is not None and (self.approval is not Approval.MANUAL or not self.advance):
+            raise InvalidTerms("An advance needs a manual approval that can be late, and a rate above 0.")
         if self.objection_days is not None and self.objection_days >= self._days_to_pay_at_least():
             raise InvalidTerms(
                 f"objection_days has to end before the pay day: at most {self._days_to_pay_at_least() - 1} here, "
@@ -233,6 +239,16 @@ class Outlook:
     unapproved: bool
     auto_approves_at: datetime | None
     frozen: tuple[FrozenReason, ...]
+    advance: Fraction | None = None
+    """The part that is lent on the pay day, if the approval is late by then."""
+
+    @property
+    def advance_at(self) -> datetime | None:
+        """When an advance is due if nothing changes: on the pay day, unless silence counts as approval by then."""
+        if self.advance is None or not self.unapproved or self.pays_at is None:
+            return None
+        silent_by_then = self.auto_approves_at is not None and self.auto_approves_at <= self.pays_at
+        return None if silent_by_then else self.pays_at
 
     @property
     def settles_at(self) -> datetime | None:
@@ -251,6 +267,7 @@ class Outlook:
             "unapproved": self.unapproved,
             "auto_approves_at": self.auto_approves_at and self.auto_approves_at.isoformat(),
             "frozen": [reason.value for reason in self.frozen],
+            "advance": self.advance and str(self.advance),
         }
         return {name: value for name, value in told.items() if value}
 
@@ -269,6 +286,7 @@ class Outlook:
             unapproved=stored.get("unapproved", False),
             auto_approves_at=moment("auto_approves_at"),
             frozen=tuple(FrozenReason(reason) for reason in stored.get("frozen", ())),
+            advance=Fraction(stored["advance"]) if "advance" in stored else None,
         )
 
 
@@ -294,7 +312,7 @@ def outlook(facts: OrderFacts, terms: Settlement, *, approved: bool, time_zone: 
         return Outlook(None, final_at, None, final_at, unapproved, auto_approves_at, frozen)
     zone = ZoneInfo(time_zone)
     statement, pays_at = terms.statement_of(final_at, zone), terms.pays_at(final_at, zone)
-    return Outlook(None, final_at, statement, pays_at, unapproved, auto_approves_at, frozen)
+    return Outlook(None, final_at, statement, pays_at, unapproved, auto_approves_at, frozen, terms.advance)
 
 
 def settles_at(facts: OrderFacts, terms: Settlement, *, approved: bool, time_zone: str) -> datetime | None:

@@ -5,6 +5,7 @@ anybody's programme: a merchant takes one, changes it and publishes it as its ow
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from service.domain.order import Milestone
@@ -57,8 +58,9 @@ PRESETS = (
     Preset("lazada", "Lazada: monthly invoice, paid by the 21st", _statement(31, 1, 21)),
     Preset(
         "accesstrade_vn",
-        "AccessTrade Vietnam: reconciled on the 10th of the next month, paid on the 18th, on a working day",
-        _statement(31, 1, 18, off_days=WEEKEND, approval=Approval.MANUAL, audit_days=10),
+        "AccessTrade Vietnam: reconciled on the 10th of the next month, paid on the 18th, on a working day; half of it in "
+        "advance where the merchant is late",
+        _statement(31, 1, 18, off_days=WEEKEND, approval=Approval.MANUAL, audit_days=10, advance=Fraction(1, 2)),
     ),
     Preset(
         "rentracks_vn",

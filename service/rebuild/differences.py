@@ -28,6 +28,8 @@ class RebuiltCode(StrEnum):
     """What a payee earns on an order, or what is booked of it, is not what comes out again."""
     PLACE = "rebuilt-place"
     """An amount stands in another place than settle dates, freezes and what had left by then explain."""
+    ADVANCE = "rebuilt-advance"
+    """An advance was netted that nobody had been given, or cannot be booked."""
     PAYOUT = "rebuilt-payout"
     """A payout's money cannot have gone the way its attempts and the rail's words say."""
     BALANCE = "rebuilt-balance"

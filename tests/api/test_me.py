@@ -213,6 +213,34 @@ def test_golden_schedule_less_than_the_minimum_is_carried_to_the_next_month(clie
     assert payout["net"] == {"amount_minor": 240_000, "currency": "VND"}
 
 
+def test_an_advance_is_shown_as_what_it_is_owed(shop: Shop) -> None:
+    late = {
+        "kind": "statement",
+        "start": "paid",
+        "pay_day": 1,
+        "approval": "manual",
+        "advance": {"rate": "62.5"},
+    }
+    program = shop.a_program(settlement=late)
+    lan = shop.an_affiliate("Lan", program=program)
+    shop.a_coupon(lan, "LAN", program=program)
+    shop.deliver(shop.order(coupon_codes=["LAN"]))
+    early = shop.post("/v1/jobs/settle", by="finance-maker").json()
+    shop.advance(days=32)
+
+    done = shop.post("/v1/jobs/settle", by="finance-maker").json()
+
+    earned = _earnings(shop, lan)
+    [balance] = shop.get("/v1/balances").json()["data"]
+    [posting] = shop.get("/v1/ledger/postings", account="advance").json()["data"]
+    shown = ("pending", "payable", "advance")
+    assert program["version_in_force"]["terms"]["settlement"]["advance"] == {"rate": "62.5"}
+    assert (early, done) == ({"settled": 0, "advanced": 0}, {"settled": 0, "advanced": 1})
+    assert [earned[name]["amount_minor"] for name in (*shown, "lifetime")] == [1000, 625, -625, 1000]
+    assert [balance[name]["amount_minor"] for name in (*shown, "earned")] == [1000, 625, -625, 1000]
+    assert (posting["debit"]["kind"], posting["credit"]["kind"]) == ("advance", "payable")
+
+
 def test_the_calendar_has_the_day_of_all_that_has_one(shop: Shop, lan: Json) -> None:
     shop.deliver(shop.order("second", coupon_codes=["LAN"], placed_at=shop.time(days=2)))
     shop.deliver(shop.order("unpaid", coupon_codes=["LAN"], milestones={}))

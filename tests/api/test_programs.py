@@ -73,7 +73,7 @@ FULL: Json = {
 MONTHLY: Json = {
     "kind": "statement", "start": "completed", "hold_days": 7, "approval": "automatic", "cut_off_day": 15,
     "months_after": 0, "pay_day": 20, "roll": "previous", "off_days": ["sat", "sun"], "holidays": ["2027-01-01"],
-    "auto_approve_days": None, "audit_days": 2, "objection_days": 4,
+    "auto_approve_days": None, "audit_days": 2, "objection_days": 4, "advance": None,
 }  # fmt: skip
 SMALL: Json = {"rules": [{"kind": "percent", "rate": "10"}]}
 
@@ -377,7 +377,9 @@ def test_a_statement_that_would_be_paid_before_its_cut_off_is_refused(shop: Shop
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")
 
 
-@pytest.mark.parametrize("change", [{"objection_days": 5}, {"auto_approve_days": 30}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"objection_days": 5}, {"auto_approve_days": 30}, {"advance": {"rate": "50"}}], ids=str
+)
 def test_a_settlement_that_contradicts_itself_is_refused(shop: Shop, change: Json) -> None:
     answer = shop.post("/v1/programs", asked(terms=SMALL | {"settlement": MONTHLY | change}))
 

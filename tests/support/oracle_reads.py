@@ -118,10 +118,10 @@ def clock(
 ) -> tuple[bool, datetime | None]:
     """Whether a person has to open the way, and when money becomes payable: by its calendar, by silence not before its days."""
     manual = settlement["approval"] == "manual" and not approved
-    days = settlement.get("auto_approve_days")
+    days: int = settlement.get("auto_approve_days", -1)
     start = min(milestones(told, settlement["start"]), default=None)
-    if start is None or (manual and days is None):
-        return manual and days is None, None
+    if start is None or (manual and days < 0):
+        return manual and days < 0, None
     calendar = by_calendar(settlement, start, disputes, zone)
     return False, max(calendar, moment(shown["placed_at"]) + timedelta(days=days)) if manual else calendar
 
