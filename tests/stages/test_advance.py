@@ -110,6 +110,15 @@ def test_what_gets_no_advance(books: Books, told: list[Fact]) -> None:
     assert lent(books) == (0, 0)
 
 
+def test_nothing_is_lent_on_what_the_release_before_saw_approved(books: Books) -> None:
+    books.tell("1", snapshot(10_000), paid())
+    with unit_of_work(books.engine) as session:
+        execute(session, "UPDATE commission SET reason_code = 'awaiting_statement', approved_minor = 1000")
+
+    assert give(books) == 0
+    assert books.commission("1").advance_at is None
+
+
 def test_nothing_is_lent_before_the_pay_day(books: Books) -> None:
     now = books.now
     books.tell("1", snapshot(10_000, placed=now), milestone_fact(Milestone.PAID, now))
