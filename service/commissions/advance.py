@@ -26,6 +26,9 @@ from service.ledger.balance import Kept, lock_accounts
 from service.ledger.post import post
 
 
+_SETTLED = (AccountKind.PENDING, AccountKind.PAYABLE)
+
+
 @dataclass(frozen=True, slots=True)
 class _Moved:
     """An advance given or repaid. commission_id, cut_off_on: of one given."""
@@ -57,9 +60,9 @@ def give_due(engine: Engine, *, merchant_id: UUID | None = None, limit: int = 50
 def post_settled(
     session: Session, postings: Sequence[Posting], *, when: Mapping[UUID, MerchantTime]
 ) -> dict[Account, Kept]:
-    """Post settlements, pending → payable, each with what its payee gives back of advances. Returns as `post` does.
+    """Post settlements, each move pending → payable with what its payee gives back of advances. Returns as `post` does.
 
-    postings: of one merchant, at most one per payee and currency.
+    postings: of one merchant; whatever else moves with the settlements is posted as it is.
     """
     moved = _repayments(session, postings)
     kept = post(session, [*postings, *(each.posting for each in moved)], when=when)
@@ -160,7 +163,8 @@ def _advance(merchant_id: UUID, row: Row[Any]) -> _Moved | None:
 
 def _repayments(session: Session, postings: Sequence[Posting]) -> list[_Moved]:
     """What the payees of settlements give back, with all balances locked that it depends on or that are moved with it."""
-    if not postings:
+    settled = [each for each in postings if (each.debit.kind, each.credit.kind) == _SETTLED]
+    if not settled:
         return []
     owing = fetch(
         session,
@@ -171,32 +175,27 @@ def _repayments(session: Session, postings: Sequence[Posting]) -> list[_Moved]:
         """,
         {
             "merchant_id": postings[0].merchant_id,
-            "owner_ids": [posting.credit.owner_id for posting in postings],
+            "owner_ids": [each.credit.owner_id for each in settled],
         },
     )
     if not {(row.owner_id, row.currency) for row in owing} & {
-        (posting.credit.owner_id, posting.credit.currency) for posting in postings
+        (each.credit.owner_id, each.credit.currency) for each in settled
     }:
         return []
     # All that `post` is going to move, in its own order, so that nobody waits for us in a circle. An advance that is
     # being given at this moment is netted by the next settlement.
-    loans = {posting.id: _loan(posting) for posting in postings}
-    kept = lock_accounts(
-        session, [account for each in postings for account in (loans[each.id], each.debit, each.credit)]
-    )
+    loans = {_loan(each) for each in settled}
+    moved_with = {account for each in postings for account in (each.debit, each.credit)}
+    kept = lock_accounts(session, loans | moved_with)
+    owed_minor = {loan: -kept[loan].amount_minor if loan in kept else 0 for loan in loans}
     moved = []
-    for each in postings:
-        owed_minor = -kept[loans[each.id]].amount_minor if loans[each.id] in kept else 0
-        amount_minor = repayment_minor(owed_minor=owed_minor, settled_minor=each.amount_minor)
+    for each in settled:
+        loan = _loan(each)
+        amount_minor = repayment_minor(owed_minor=owed_minor[loan], settled_minor=each.amount_minor)
         if amount_minor:
-            posting = Posting(
-                new_id(),
-                f"{each.event}/repay",
-                each.seq,
-                debit=each.credit,
-                credit=loans[each.id],
-                amount_minor=amount_minor,
-            )
+            owed_minor[loan] -= amount_minor
+            event = f"{each.event}/repay"
+            posting = Posting(new_id(), event, each.seq, debit=each.credit, credit=loan, amount_minor=amount_minor)
             moved.append(_Moved(AdvanceKind.REPAID, posting, each.credit))
     return moved
 
