@@ -25,7 +25,6 @@ from service.infra.ids import encode, new_id
 from service.ledger.balance import Kept, lock_accounts
 from service.ledger.post import post
 
-
 _SETTLED = (AccountKind.PENDING, AccountKind.PAYABLE)
 
 
