@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
 from service.api import (
+    acceptances,
     affiliates,
     api_keys,
     audit,
@@ -57,6 +58,7 @@ from service.api import (
     reports,
     sources,
     webhook_endpoints,
+    words,
 )
 from service.api.deps import Service
 from service.api.door import CHECK_ORDERS
@@ -77,6 +79,7 @@ ROUTERS = (
     api_keys.router,
     sources.router,
     programs.router,
+    words.router,
     affiliates.router,
     links.router,
     coupons.router,
@@ -97,6 +100,7 @@ ROUTERS = (
     exports.router,
     audit.router,
     me.router,
+    acceptances.router,
     browser_config.router,
     browser.router,
     health.router,
@@ -123,6 +127,7 @@ _TAGS = {
     "api keys": "Bearer keys and their scopes; each is shown once.",
     "sources": "Where signed order webhooks come from.",
     "programs": "Programmes and their numbered, immutable terms.",
+    "words": "What codes and terms mean, for people, in English, Vietnamese and Chinese.",
     "affiliates": "KOCs: registration, approval, enrolment, how they are paid.",
     "links": "Tracked links with QR codes.",
     "coupons": "Codes typed at checkout, and whom they belong to.",

@@ -1,6 +1,6 @@
 """What a commission waits for, kept with it, and advances on an account of their own.
 
-Revision: 0014, after 0010.
+Revision: 0014, after 0011.
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0014"
-down_revision = "0010"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -1,7 +1,7 @@
 """KOCs: registration, approval from a day on, enrolment in programmes, how they are paid and taxed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
 from service.api import trail
+from service.api.acceptances import current_accepted
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
@@ -36,6 +37,7 @@ from service.api.views import (
 )
 from service.domain.errors import Conflict, Invalid, Missing
 from service.domain.events import EventType
+from service.domain.identity import Address, Identified, IdentityKind, identified, stored
 from service.infra.ids import encode, new_id
 from service.infra.security import Security
 from service.outbox.emit import Event, emit
@@ -52,6 +54,8 @@ from service.tables.programs import EnrollmentRow, ProgramRow
 router = APIRouter(tags=["affiliates"])
 
 _HINT_CHARACTERS = 4
+IDENTITIES_MAX = 20
+"""Identities of one kind that an affiliate can be given at a time."""
 
 
 class StatusUnchanged(Conflict):
@@ -82,17 +86,55 @@ class InvalidDestination(Invalid):
     title = "The payout destination does not fit the rail"
 
 
-class Identities(Body):
-    """How the affiliate is known when it buys something itself. Kept as keyed hashes; the values cannot be read back."""
-
-    email: Annotated[str, Strict(), Field(min_length=3, max_length=320)] | None = None
-    phone: Annotated[str, Strict(), Field(min_length=3, max_length=40)] | None = None
-    """With its country code."""
-    customer_id: Annotated[str, Strict(), Field(min_length=1, max_length=200)] | None = None
-    """The shop's own id of the customer."""
-
-
 Country = Annotated[str, Strict(), Field(pattern="^[A-Z]{2}$", examples=["VN"])]
+_OwnEmail = Annotated[str, Strict(), Field(min_length=3, max_length=320)]
+_OwnPhone = Annotated[str, Strict(), Field(min_length=3, max_length=40, examples=["+84912345678"])]
+_OwnId = Annotated[str, Strict(), Field(min_length=1, max_length=200)]
+_AddressPart = Annotated[str, Strict(), Field(max_length=200)]
+
+
+class PostalAddress(Body):
+    """An address as a shop would write it. Accents, letter case, blanks and punctuation do not matter."""
+
+    line1: _AddressPart = ""
+    """Street, with the house unless `house` tells it."""
+    line2: _AddressPart = ""
+    house: _AddressPart = ""
+    postal_code: _AddressPart = ""
+    city: _AddressPart = ""
+    """Compared only where there is no postal code."""
+    country: Country | None = None
+    """ISO 3166-1 alpha-2; null: the affiliate's own."""
+
+
+_Addresses = Annotated[list[PostalAddress], Field(max_length=IDENTITIES_MAX)]
+_Emails = Annotated[list[_OwnEmail], Field(max_length=IDENTITIES_MAX)]
+_Phones = Annotated[list[_OwnPhone], Field(max_length=IDENTITIES_MAX)]
+_Ids = Annotated[list[_OwnId], Field(max_length=IDENTITIES_MAX)]
+
+
+class Identities(Body):
+    """How the affiliate is known when it buys something itself. Kept as keyed hashes; the values cannot be read back.
+
+    What is given of a kind replaces all that was known of that kind; an empty list forgets it. One of a kind is told
+    alone or in the list, whichever is handier.
+    """
+
+    email: _OwnEmail | None = None
+    emails: _Emails | None = None
+    """The profile's own address counts too and need not be told again."""
+    phone: _OwnPhone | None = None
+    """With its country code, or as it is written in the affiliate's `country`."""
+    phones: _Phones | None = None
+    customer_id: _OwnId | None = None
+    """The shop's own id of the customer."""
+    customer_ids: _Ids | None = None
+    addresses: _Addresses | None = None
+    """An address counts only with country, street, and postal code or city: less would fit many houses."""
+    payment_fingerprints: _Ids | None = None
+    """Of cards or accounts, as the one who takes the shop's payments makes them; Stripe's `fingerprint` is one."""
+
+
 Email = Annotated[str, Strict(), Field(min_length=3, max_length=320, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
 Profile = Annotated[dict[Name, Text], Field(max_length=50)]
 
@@ -105,7 +147,7 @@ class AffiliateProfile(Body):
     profile: Profile = Field(default_factory=dict)
     """Whatever else the merchant wants to keep."""
     identities: Identities = Identities()
-    """What is given replaces what was known; the e-mail address counts as an identity too."""
+    """What is given replaces what was known of its kind; the e-mail address counts as an identity too."""
 
 
 class AffiliateCreate(AffiliateProfile):
@@ -134,7 +176,7 @@ class AffiliateView(View):
     country: str | None
     profile: dict[str, str]
     identity_kinds: list[str]
-    """Of which kinds we hold a keyed hash: email, phone, id."""
+    """Of which kinds we hold a keyed hash: address, email, id, payment, phone."""
     status: AffiliateStatus
     reason_code: str | None
     status_from: Moment | None
@@ -197,9 +239,11 @@ class EnrollmentView(View):
     enrolled: bool
     valid_from: Moment
     recorded_at: Moment
+    terms_accepted: bool
+    """Whether the affiliate has accepted the version of the programme's terms that is in force now."""
 
     @classmethod
-    def of(cls, row: EnrollmentRow) -> Self:
+    def of(cls, row: EnrollmentRow, accepted: Set[UUID]) -> Self:
         return cls(
             id=row.id,
             affiliate_id=row.affiliate_id,
@@ -207,6 +251,7 @@ class EnrollmentView(View):
             enrolled=row.enrolled,
             valid_from=row.valid_from,
             recorded_at=row.recorded_at,
+            terms_accepted=row.program_id in accepted,
         )
 
 
@@ -404,10 +449,10 @@ def update_affiliate(
     if "profile" in given:
         row.profile = asked.profile or {}
     if "email" in given or "identities" in given:
-        identities = asked.identities or Identities()
+        email_before = row.email
         if "email" in given:
             row.email = asked.email
-        row.identities = _hashes(identities, row.email, caller.merchant_id, service.security, known=row.identities)
+        _write_identities(row, asked.identities or Identities(), service.security, email_before=email_before)
     row.updated_at = caller.now
     session.flush()
     return _view(session, row)
@@ -464,7 +509,10 @@ def list_enrollments(
     rows = session.exec(newest_first(enrollments, paging, EnrollmentRow.id)).all()
     if not rows:
         get_affiliate(affiliate_id, caller, session)
-    return page(rows, paging, key=lambda row: (row.id,), view=EnrollmentView.of)
+    accepted = current_accepted(
+        session, caller.merchant_id, affiliate_id, [row.program_id for row in rows], now=caller.now
+    )
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: EnrollmentView.of(row, accepted))
 
 
 @router.post("/v1/affiliates/{affiliate_id}/enrollments/{enrollment_id}/end", status_code=201)
@@ -580,22 +628,58 @@ def _applied(caller: Caller, row: AffiliateRow) -> Event:
 
 
 def _write_profile(row: AffiliateRow, asked: AffiliateProfile, caller: Caller, security: Security) -> None:
+    email_before = row.email
     row.name = asked.name
     row.email = asked.email
     row.country = asked.country
     row.profile = dict(asked.profile)
-    row.identities = _hashes(asked.identities, asked.email, caller.merchant_id, security, known=row.identities)
+    _write_identities(row, asked.identities, security, email_before=email_before)
     row.updated_at = caller.now
 
 
-def _hashes(
-    given: Identities, email: str | None, merchant_id: UUID, security: Security, *, known: Mapping[str, str]
-) -> dict[str, str]:
-    """Return keyed hashes by kind: what is given, the e-mail address of the profile, then what was known."""
-    values = {"email": given.email or email, "phone": given.phone, "id": given.customer_id}
-    hashes = {kind: security.identity(merchant_id, kind, value) for kind, value in values.items() if value}
-    # A phone number of "n/a" leaves nothing to hash, and is no identity.
-    return {**known, **{kind: keyed for kind, keyed in hashes.items() if keyed}}
+def _write_identities(row: AffiliateRow, given: Identities, security: Security, *, email_before: str | None) -> None:
+    """Keep keyed hashes of what is given, and of the kinds that are not given, what was known.
+
+    The profile's e-mail address is among them; a new one takes the place of the one before it.
+    """
+    country = row.country or ""
+
+    def hashed(kind: IdentityKind, values: Iterable[str]) -> Identified:
+        hashes = [security.identity(row.merchant_id, kind, value, country) for value in values]
+        # A phone number of "n/a" leaves nothing to hash, and is no identity.
+        return tuple((kind.value, each) for each in hashes if each)
+
+    known = set(identified(row.identities))
+    for kind, values in _told(given, country).items():
+        if values is not None:
+            known = {pair for pair in known if pair[0] != kind} | set(hashed(kind, values))
+    if row.email is not None:
+        if email_before is not None and given.email is None and given.emails is None:
+            known -= set(hashed(IdentityKind.EMAIL, [email_before]))
+        known |= set(hashed(IdentityKind.EMAIL, [row.email]))
+    row.identities = stored(known)
+
+
+def _told(given: Identities, country: str) -> dict[IdentityKind, list[str] | None]:
+    """The values given of each kind; None where the kind is not given at all."""
+
+    def both(one: str | None, several: list[str] | None) -> list[str] | None:
+        return None if one is None and several is None else [*([] if one is None else [one]), *(several or [])]
+
+    addresses = given.addresses
+    return {
+        IdentityKind.EMAIL: both(given.email, given.emails),
+        IdentityKind.PHONE: both(given.phone, given.phones),
+        IdentityKind.ID: both(given.customer_id, given.customer_ids),
+        IdentityKind.PAYMENT: given.payment_fingerprints,
+        IdentityKind.ADDRESS: None if addresses is None else [_as_address(each, country).text for each in addresses],
+    }
+
+
+def _as_address(given: PostalAddress, country: str) -> Address:
+    return Address(
+        given.line1, given.line2, given.house, given.postal_code, given.city, country=given.country or country
+    )
 
 
 def _locked(session: Session, merchant_id: UUID, affiliate_id: UUID) -> AffiliateRow:
@@ -692,7 +776,8 @@ def _enroll(
     }
     happened = EventType.AFFILIATE_ENROLLED if enrolled else EventType.AFFILIATE_UNENROLLED
     emit(session, [Event(caller.merchant_id, happened, affiliate_id, told, caller.now)])
-    return EnrollmentView.of(row)
+    accepted = current_accepted(session, caller.merchant_id, affiliate_id, [program_id], now=caller.now)
+    return EnrollmentView.of(row, accepted)
 
 
 def _check_follows(valid_from: datetime, before: datetime | None) -> None:

@@ -15,12 +15,15 @@ from service.api import trail
 from service.api.bulk import ITEMS_MAX, Batch, BulkView
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.filters import Created
+from service.api.language import AskedLanguage
 from service.api.paging import Page, PageQuery, Paging, page
+from service.api.receipts import shown
 from service.api.terms import TermsDocument
 from service.api.views import (
     AffiliateId,
     Body,
     CommissionId,
+    Day,
     Moment,
     MoneyBody,
     MoneyView,
@@ -36,6 +39,8 @@ from service.commissions.assess import load_intervals
 from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
 from service.domain.errors import Invalid, ServiceError
 from service.domain.payout import holder
+from service.domain.wording import reasons, receipts
+from service.domain.wording.figures import Speech
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
@@ -74,15 +79,35 @@ class PlacesView(View):
         )
 
 
+class PeriodView(View):
+    """The period of a rule that a commission is for, in the merchant's time zone."""
+
+    rule: str
+    """The rule's key in the terms."""
+    begins_on: Day
+    ends_on: Day | None
+    """Null: it has no end."""
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self | None:
+        """row: of select_commissions; None where its commission is for an order."""
+        if row.period_id is None:
+            return None
+        return cls(rule=row.period_rule, begins_on=row.begins_on, ends_on=row.ends_on)
+
+
 class CommissionView(View):
     id: CommissionId
-    order_id: OrderId
+    order_id: OrderId | None
+    """Null where it is for a period: a ladder, a mark, a cap."""
     order_external_id: str
-    """The shop's own id of the order."""
+    """The shop's own id of the order; empty where it is for a period."""
     order_number: str
     """As the shop shows it to its customer; may be empty."""
+    period: PeriodView | None
+    """What it is for, where that is no order. It stands where the period's orders stand."""
     placed_at: Moment | None
-    """When the order was placed."""
+    """When the order was placed, or the period began."""
     affiliate_id: AffiliateId
     program_id: ProgramId | None
     program_version: int | None
@@ -114,6 +139,7 @@ class CommissionView(View):
             order_id=row.order_id,
             order_external_id=row.external_id,
             order_number=row.number,
+            period=PeriodView.of(row),
             placed_at=row.placed_at,
             affiliate_id=row.payee_id,
             program_id=row.program_id,
@@ -160,6 +186,8 @@ class ReceiptView(View):
     computed again: `POST /v1/receipts/verify`."""
     terms: TermsDocument | None
     """The programme's terms of that version."""
+    words: list[str]
+    """The way from what was ordered to the amount, line by line, in the language asked for; where nothing is earned, why."""
     entries: list[EntryView]
     """Every difference booked, oldest first."""
 
@@ -206,11 +234,15 @@ def select_commissions(
         SELECT commission.id, commission.order_id, commission.payee_id, commission.program_id,
                commission.program_version, commission.currency, commission.target_minor, commission.pending_minor,
                commission.held_minor, commission.settled_minor, commission.approved_minor, commission.settles_at,
-               commission.reason_code, commission.outlook, commission.created_at, commission.updated_at, orders.external_id,
-               coalesce(assessment.number, '') AS number, assessment.placed_at, {PAYABLE_MINOR} AS payable_minor,
-               placed.in_payout_minor, placed.paid_minor, {STATUS} AS status
+               commission.reason_code, commission.outlook, commission.created_at, commission.updated_at,
+               coalesce(orders.external_id, '') AS external_id, coalesce(assessment.number, '') AS number,
+               coalesce(assessment.placed_at, commission.placed_at) AS placed_at, commission.period_id,
+               rule_period.rule AS period_rule, rule_period.begins_on, rule_period.ends_on,
+               {PAYABLE_MINOR} AS payable_minor, placed.in_payout_minor, placed.paid_minor, {STATUS} AS status
         FROM commission
-        JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        LEFT JOIN rule_period
+          ON rule_period.merchant_id = commission.merchant_id AND rule_period.id = commission.period_id
+        LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
         LEFT JOIN assessment
           ON assessment.merchant_id = commission.merchant_id AND assessment.order_id = commission.order_id
         {STANDING}
@@ -274,8 +306,8 @@ def list_commissions(
         "program_id": ("commission.program_id = :program_id", program_id),
         "status": (f"{STATUS} = :status", status),
         "reason_code": ("commission.reason_code = :reason_code", reason_code),
-        "placed_from": ("assessment.placed_at >= :placed_from", placed_from),
-        "placed_before": ("assessment.placed_at < :placed_before", placed_before),
+        "placed_from": ("commission.placed_at >= :placed_from", placed_from),
+        "placed_before": ("commission.placed_at < :placed_before", placed_before),
     }
     asked |= {name: (condition, value) for name, condition, value in created.conditions("commission.created_at")}
     given = {name: each for name, each in asked.items() if each[1] is not None}
@@ -295,10 +327,12 @@ def get_commission(commission_id: CommissionId, caller: Reader, session: ReadSes
 
 
 @router.get("/v1/commissions/{commission_id}/receipt")
-def get_commission_receipt(commission_id: CommissionId, caller: Reader, session: ReadSession) -> ReceiptView:
+def get_commission_receipt(
+    commission_id: CommissionId, caller: Reader, session: ReadSession, language: AskedLanguage
+) -> ReceiptView:
     """Explain a commission to the last minor unit: terms, lines, rounding, and every difference booked."""
     row = find_commission(session, caller.merchant_id, commission_id)
-    return receipt_of(session, caller.merchant_id, row, now=caller.now)
+    return receipt_of(session, caller.merchant_id, row, Speech(language), now=caller.now)
 
 
 @router.post("/v1/commissions/bulk")
@@ -400,7 +434,7 @@ def find_commission(
     return rows[0]
 
 
-def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], *, now: datetime) -> ReceiptView:
+def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speech, *, now: datetime) -> ReceiptView:
     """row: of select_commissions. now: by the merchant's clock."""
     [told] = fetch(
         session,
@@ -416,8 +450,10 @@ def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], *, now: datet
     )
     return ReceiptView(
         commission=CommissionView.of(row, Waiting(session, merchant_id, [row], now=now)),
-        receipt=told.receipt,
+        receipt=shown(told.receipt),
         terms=None if told.terms is None else TermsDocument.of(told.terms),
+        words=receipts.sentences(told.receipt, speech)
+        or [reasons.commission(CommissionReason(row.reason_code), speech)],
         entries=_entries(session, merchant_id, row),
     )
 

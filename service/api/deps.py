@@ -470,5 +470,14 @@ ReaderOrAffiliate = Annotated[
         _MerchantOrAffiliateKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER, Scope.AFFILIATE)
     ),
 ]
+AnyOfMerchant = Annotated[
+    Caller,
+    Depends(
+        _MerchantOrAffiliateKey(
+            Scope.READ, Scope.ADMIN, Scope.INGEST, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER, Scope.AFFILIATE
+        )
+    ),
+]
+"""For what is the same for everybody: any key but an operator's and those that anybody may hold."""
 Browser = Annotated[Caller, Depends(_BrowserKey(Scope.PUBLISHABLE))]
 AffiliateCaller = Annotated[AffiliateKey, Depends(_AffiliateOnly(Scope.AFFILIATE))]

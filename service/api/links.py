@@ -16,6 +16,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from starlette.responses import Response
 
 from service.api import trail
+from service.api.acceptances import check_accepted
 from service.api.bulk import ITEMS_MAX, Batch, BulkView, insert_new
 from service.api.dated import start_of
 from service.api.deps import (
@@ -195,15 +196,19 @@ class LinkView(View):
 
 @router.post("/v1/links", status_code=201)
 def create_link(asked: LinkCreate, caller: AdminOrAffiliate, session: WriteSession, services: Services) -> LinkView:
-    """Make a tracked link. An affiliate's key makes them for itself, in programmes it takes part in."""
+    """Make a tracked link. An affiliate's key makes them for itself, in programmes it takes part in.
+
+    Where the programme asks for it, the affiliate has to accept the terms before its first: 409 `terms-not-accepted`.
+    """
     affiliate_id = _maker(asked, caller)
     affiliate = affiliate_of(session, caller.merchant_id, affiliate_id)
     if caller.affiliate_id is not None:
         if affiliate.status != AffiliateStatus.APPROVED:
             raise NotApproved("The merchant has to approve the affiliate first.")
-        if not _is_enrolled(session, caller.merchant_id, affiliate_id=affiliate_id, program_id=asked.program_id):
-            program_of(session, caller.merchant_id, asked.program_id)
+        program = program_of(session, caller.merchant_id, asked.program_id)
+        if not _is_enrolled(session, caller.merchant_id, affiliate_id=affiliate_id, program_id=program.id):
             raise NotEnrolled("The merchant has to enrol the affiliate in the programme first.")
+        check_accepted(session, caller, program)
     row = _create(session, caller, asked, affiliate_id, asked.external_id)
     return _shown(session, row, caller, services.settings.public_url)
 

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from service.api.balances import GROUPED, STANDS
 from service.api.commissions import (
+    PeriodView,
     PlacesView,
     ReceiptView,
     commission_page,
@@ -19,8 +22,9 @@ from service.api.commissions import (
     receipt_of,
 )
 from service.api.deps import AffiliateCaller, AffiliateKey, ReadSession, Services
+from service.api.language import AskedLanguage
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.programs import in_force
+from service.api.programs import find_program, in_force
 from service.api.terms import TermsDocument
 from service.api.views import (
     WRITTEN_INTEGER,
@@ -37,16 +41,23 @@ from service.api.views import (
     View,
 )
 from service.api.waiting import StatementDaysView, Waiting, WaitView
+from service.api.words import SectionView, enrolled_since, sections_of
 from service.domain.commission import CommissionReason, CommissionStatus
 from service.domain.errors import Missing
 from service.domain.ledger import booking_day
 from service.domain.payout import ItemState
+from service.domain.program import Claim, ProgramVersion, Terms, claims
+from service.domain.wording import reasons, versions
+from service.domain.wording.figures import Names, Speech
+from service.domain.wording.languages import Language
+from service.domain.wording.statuses import STATUSES
 from service.infra import ids
 from service.infra.db import fetch
 from service.payouts.find import Known, known_of, state_of
 from service.payouts.statement import movements
 from service.tables.parties import AffiliateRow, AffiliateStatus, MerchantRow
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
+from service.tables.programs import ProgramVersionRow
 
 router = APIRouter(tags=["me"])
 
@@ -71,12 +82,61 @@ class MyProgramView(View):
     begin. Worse terms count for you only after the notice period of those you had."""
 
 
+class TermsStanding(StrEnum):
+    """Why a version counts for an affiliate."""
+
+    IN_FORCE = "in_force"
+    PROTECTED = "protected"
+    """It was replaced after the affiliate began to take part, less than its notice period ago."""
+
+
+class MyVersionView(View):
+    """Terms that count for orders placed now."""
+
+    number: int
+    standing: TermsStanding
+    valid_from: Moment
+    until: Moment | None
+    """It counts for orders placed before then; null while no later version is known."""
+    sections: list[SectionView]
+
+
+class MyUpcomingView(View):
+    """The next terms."""
+
+    number: int
+    valid_from: Moment
+    """From then on it counts wherever it gives you more."""
+    worse_from: Moment
+    """From then on it counts also where it gives you less: the notice period of what it replaces is over."""
+    sections: list[SectionView]
+
+
+class MyTermsView(View):
+    """What a programme promises you, in words; made from the terms that commissions are computed with."""
+
+    program_id: ProgramId
+    program_name: str
+    language: Language
+    enrolled_since: Moment
+    words: list[str]
+    """Which versions count now, and what changes when."""
+    counting: list[MyVersionView]
+    """Of these the one that gives you most counts, for each order anew. The one in force first; empty before the first
+    terms begin."""
+    upcoming: MyUpcomingView | None
+    """The next version, where one has been published."""
+
+
 class MeView(View):
     id: AffiliateId
     external_id: str | None
     name: str
     email: str | None
     country: str | None
+    identity_kinds: list[str]
+    """By what kinds of things an order of your own is recognised: address, email, id, payment, phone. Which, nobody can
+    read any more."""
     status: AffiliateStatus
     merchant_id: MerchantId
     merchant_name: str
@@ -195,14 +255,20 @@ class SeriesList(View):
 
 class MyCommissionView(View):
     id: CommissionId
-    order_id: OrderId
+    order_id: OrderId | None
+    """Null where it is for a period: a ladder, a mark, a cap."""
     order_number: str
-    """As the shop shows it to its customer, or the shop's own id."""
+    """As the shop shows it to its customer, or the shop's own id; empty where it is for a period."""
+    period: PeriodView | None
     placed_at: Moment | None
     program_id: ProgramId | None
     status: CommissionStatus
     reason_code: CommissionReason
     """Why it stands where it stands."""
+    status_words: str
+    """The status in a word or two of the language asked for."""
+    reason_words: str
+    """One sentence: what it waits for, or why it came to nothing."""
     target: MoneyView
     """What it comes to by all that is known."""
     places: PlacesView
@@ -215,20 +281,23 @@ class MyCommissionView(View):
     created_at: Moment
     receipt_url: str
     """How it was computed, line by line."""
-    attribution_url: str
-    """Which touches the order carried and why each counted or did not."""
+    attribution_url: str | None
+    """Which touches the order carried and why each counted or did not; null for a period."""
 
     @classmethod
-    def of(cls, row: Row[Any], waiting: Waiting) -> Self:
+    def of(cls, row: Row[Any], waiting: Waiting, *, speech: Speech) -> Self:
         public_id = ids.encode("com", row.id)
         return cls(
             id=row.id,
             order_id=row.order_id,
             order_number=row.number or row.external_id,
+            period=PeriodView.of(row),
             placed_at=row.placed_at,
             program_id=row.program_id,
             status=CommissionStatus(row.status),
             reason_code=CommissionReason(row.reason_code),
+            status_words=speech.say(STATUSES[CommissionStatus(row.status)].label),
+            reason_words=reasons.commission(CommissionReason(row.reason_code), speech),
             target=MoneyView(amount_minor=row.target_minor, currency=row.currency),
             places=PlacesView.of(row),
             expected_at=waiting.expected_at(row),
@@ -236,7 +305,9 @@ class MyCommissionView(View):
             waits_for=waiting.waits(row),
             created_at=row.created_at,
             receipt_url=f"/v1/me/commissions/{public_id}/receipt",
-            attribution_url=f"/v1/orders/{ids.encode('ord', row.order_id)}/attribution",
+            attribution_url=None
+            if row.order_id is None
+            else f"/v1/orders/{ids.encode('ord', row.order_id)}/attribution",
         )
 
 
@@ -362,6 +433,7 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
         name=affiliate.name,
         email=affiliate.email,
         country=affiliate.country,
+        identity_kinds=sorted(affiliate.identities),
         status=AffiliateStatus(affiliate.status),
         merchant_id=merchant.id,
         merchant_name=merchant.name,
@@ -377,6 +449,53 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
             )
             for row in programs
         ],
+    )
+
+
+@router.get("/v1/me/programs/{program_id}/terms")
+def get_my_program_terms(
+    program_id: ProgramId, caller: AffiliateCaller, session: ReadSession, language: AskedLanguage
+) -> MyTermsView:
+    """Read in words what a programme promises you now, and what its next terms change and when."""
+    since = enrolled_since(session, caller.merchant_id, program_id, caller.affiliate_id, at=caller.now)
+    program = find_program(session, caller.merchant_id, program_id)
+    rows = session.exec(
+        select(ProgramVersionRow)
+        .where(
+            col(ProgramVersionRow.merchant_id) == caller.merchant_id,
+            col(ProgramVersionRow.program_id) == program_id,
+        )
+        .order_by(col(ProgramVersionRow.valid_from))
+    )
+    known = [ProgramVersion(program_id, row.number, row.valid_from, Terms.of_json(row.terms)) for row in rows]
+    counting = claims(known, at=caller.now, enrolled_at=since)
+    upcoming = next((version for version in known if version.valid_from > caller.now), None)
+    names = Names(caller.merchant.time_zone, now=caller.now)
+
+    def shown(place: int, claim: Claim) -> MyVersionView:
+        return MyVersionView(
+            number=claim.version.number,
+            standing=TermsStanding.PROTECTED if place else TermsStanding.IN_FORCE,
+            valid_from=claim.version.valid_from,
+            until=claim.until,
+            sections=sections_of(claim.version.terms, language, names),
+        )
+
+    return MyTermsView(
+        program_id=program_id,
+        program_name=program.name,
+        language=language,
+        enrolled_since=since,
+        words=versions.sentences(counting, upcoming, Speech(language, names)),
+        counting=[shown(place, claim) for place, claim in enumerate(counting)],
+        upcoming=None
+        if upcoming is None
+        else MyUpcomingView(
+            number=upcoming.number,
+            valid_from=upcoming.valid_from,
+            worse_from=versions.worse_from(upcoming, counting),
+            sections=sections_of(upcoming.terms, language, names),
+        ),
     )
 
 
@@ -526,6 +645,7 @@ def list_my_commissions(
     caller: AffiliateCaller,
     session: ReadSession,
     paging: Paging,
+    language: AskedLanguage,
     order_id: Annotated[OrderId | None, Query(description="Commissions on this order.")] = None,
 ) -> Page[MyCommissionView]:
     """List your commissions, newest first: where each stands, why, and when it is expected."""
@@ -536,16 +656,17 @@ def list_my_commissions(
         parameters["order_id"] = order_id
     rows = commission_page(session, paging, conditions, parameters)
     waiting = Waiting(session, caller.merchant_id, rows, now=caller.now)
-    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: MyCommissionView.of(row, waiting))
+    view = partial(MyCommissionView.of, waiting=waiting, speech=Speech(language))
+    return page(rows, paging, key=lambda row: (row.id,), view=view)
 
 
 @router.get("/v1/me/commissions/{commission_id}/receipt")
 def get_my_commission_receipt(
-    commission_id: CommissionId, caller: AffiliateCaller, session: ReadSession
+    commission_id: CommissionId, caller: AffiliateCaller, session: ReadSession, language: AskedLanguage
 ) -> ReceiptView:
     """Explain one of your commissions: terms, lines, rounding, and every difference booked."""
     row = find_commission(session, caller.merchant_id, commission_id, affiliate_id=caller.affiliate_id)
-    return receipt_of(session, caller.merchant_id, row, now=caller.now)
+    return receipt_of(session, caller.merchant_id, row, Speech(language), now=caller.now)
 
 
 @router.get("/v1/me/payouts")

@@ -61,13 +61,13 @@ def _time_zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-def _known_zone(name: str) -> str:
+def known_time_zone(name: str) -> str:
     if name not in _time_zones():
         raise PydanticCustomError("time_zone", "Must be an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
     return name
 
 
-TimeZone = Annotated[str, Strict(), Field(examples=["Asia/Ho_Chi_Minh"]), AfterValidator(_known_zone)]
+TimeZone = Annotated[str, Strict(), Field(examples=["Asia/Ho_Chi_Minh"]), AfterValidator(known_time_zone)]
 
 
 class MerchantCreate(Body):

@@ -14,6 +14,7 @@ from sqlmodel import Session
 from service.api import trail
 from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
 from service.api.filters import Created
+from service.api.language import AskedLanguage
 from service.api.paging import Page, Paging, page
 from service.api.views import (
     WRITTEN_FLAG,
@@ -37,6 +38,8 @@ from service.domain.money import Money
 from service.domain.order import FactKind, TouchKind
 from service.domain.payout import Interval, holder
 from service.domain.settlement import FrozenReason
+from service.domain.wording import reasons
+from service.domain.wording.figures import Names, Speech
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
@@ -138,6 +141,8 @@ class CandidateView(View):
     holds_from: Moment | None
     """Where the affiliate's approval or enrolment, the programme's terms or the coupon's owner is what it lacked, and begins
     only after the order was placed: when. Null otherwise."""
+    words: str
+    """Why it won or lost, in the language asked for."""
 
 
 class AttributionView(View):
@@ -150,6 +155,8 @@ class AttributionView(View):
     program_version: int | None
     """The version of the programme's terms that counts for the commission; null where there is none."""
     reason_code: Reason
+    words: str
+    """The outcome in the language asked for; an affiliate is told whether the order counts for it, and never for whom else."""
     candidates: list[CandidateView]
     """In the order the shop listed them. An affiliate's key sees its own alone."""
 
@@ -270,12 +277,15 @@ def get_order(order_id: OrderId, caller: Reader, session: ReadSession) -> OrderV
 
 
 @router.get("/v1/orders/{order_id}/attribution")
-def get_order_attribution(order_id: OrderId, caller: ReaderOrAffiliate, session: ReadSession) -> AttributionView:
+def get_order_attribution(
+    order_id: OrderId, caller: ReaderOrAffiliate, session: ReadSession, language: AskedLanguage
+) -> AttributionView:
     """Explain who brought an order: every touch it carried and why each won or lost. An affiliate sees its own touches."""
     row = _order(session, caller.merchant_id, order_id)
     stored = row.candidates or []
     starts = _later_starts(session, caller.merchant_id, stored, row.placed_at)
-    candidates = [_candidate(each, holds_from) for each, holds_from in zip(stored, starts, strict=True)]
+    speech = Speech(language, Names(caller.merchant.time_zone))
+    candidates = [_candidate(each, holds_from, speech) for each, holds_from in zip(stored, starts, strict=True)]
     if caller.affiliate_id is not None:
         candidates = [each for each in candidates if each.affiliate_id == caller.affiliate_id]
         if not candidates and row.affiliate_id != caller.affiliate_id:
@@ -294,12 +304,15 @@ def get_order_attribution(order_id: OrderId, caller: ReaderOrAffiliate, session:
             "currency": row.currency,
         },
     )
+    reason = Reason(row.attribution_reason or Reason.NO_TOUCH)
+    is_mine = None if caller.affiliate_id is None else winner is not None
     return AttributionView(
         order_id=order_id,
         affiliate_id=winner,
         program_id=row.program_id if winner is not None else None,
         program_version=versions[0].program_version if versions else None,
-        reason_code=Reason(row.attribution_reason or Reason.NO_TOUCH),
+        reason_code=reason,
+        words=reasons.outcome(reason, speech, is_mine=is_mine),
         candidates=candidates,
     )
 
@@ -312,13 +325,17 @@ class AttributionDecision(Body):
 
 @router.post("/v1/orders/{order_id}/attribution")
 def decide_order_attribution(
-    order_id: OrderId, asked: AttributionDecision, caller: Admin, session: WriteSession
+    order_id: OrderId,
+    asked: AttributionDecision,
+    caller: Admin,
+    session: WriteSession,
+    language: AskedLanguage,
 ) -> AttributionView:
     """Say who brought an order, whatever touches it carries. The terms stay those of the time it was placed."""
     person = Person(caller.merchant_id, caller.key_id, caller.now)
-    before = get_order_attribution(order_id, caller, session)
+    before = get_order_attribution(order_id, caller, session, language)
     desk.attribute(session, person, order_id, affiliate_id=asked.affiliate_id, reason_code=asked.reason_code)
-    after = get_order_attribution(order_id, caller, session)
+    after = get_order_attribution(order_id, caller, session, language)
     shown = {"affiliate_id", "program_id", "program_version", "reason_code"}
     trail.note(
         session,
@@ -429,7 +446,7 @@ def _later_starts(
     return [row.holds_from for row in rows]
 
 
-def _candidate(stored: Mapping[str, Any], holds_from: datetime | None) -> CandidateView:
+def _candidate(stored: Mapping[str, Any], holds_from: datetime | None, speech: Speech) -> CandidateView:
     def named(name: str) -> UUID | None:
         return UUID(stored[name]) if stored[name] else None
 
@@ -444,6 +461,7 @@ def _candidate(stored: Mapping[str, Any], holds_from: datetime | None) -> Candid
         chosen=reason is Reason.WON,
         reason_code=reason,
         holds_from=holds_from,
+        words=reasons.candidate(reason, speech, holds_from=holds_from),
     )
 
 

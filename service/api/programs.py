@@ -1,16 +1,18 @@
 """Programmes: what can be changed at any time, and terms in numbered versions that never change."""
 
+import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, Strict
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from service.api.conditions import Amounts
 from service.api.dated import start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.etags import IfMatch
@@ -18,12 +20,16 @@ from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, newest_first, page
 from service.api.problems import taken
-from service.api.terms import Amounts, SettlementDocument, TermsDocument
+from service.api.term_changes import ChangeView, changes_between
+from service.api.terms import SettlementDocument, TermsDocument
 from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, Name, ProgramId, Text, View
 from service.domain.errors import Conflict, InvalidTerms, Missing
-from service.domain.program import Terms
+from service.domain.events import EventType
+from service.domain.notice import NoticeTooShort, is_surely_no_cut, reaches_at
+from service.domain.program import ProgramVersion, Terms
 from service.domain.settlement_presets import PRESETS, Preset
 from service.infra.ids import encode, new_id
+from service.outbox.emit import Event, emit
 from service.tables.programs import ProgramRow, ProgramVersionRow
 from service.tracking.redirect import canonical_domain, canonical_url
 
@@ -48,6 +54,9 @@ Domains = Annotated[
     list[Annotated[str, Strict(), Field(min_length=1, max_length=260, examples=["*.shop.example"])]],
     Field(min_length=1, max_length=100),
 ]
+NUMBER_MAX = 2**31 - 1
+"""The largest number a version may have."""
+MinNoticeHours = Annotated[int, Strict(), Field(ge=0, le=366 * 24)]
 Address = Annotated[str, Strict(), Field(max_length=2048, examples=["https://shop.example/"])]
 
 
@@ -63,6 +72,11 @@ class ProgramCreate(Body):
     """Where a paused link leads: https, with a named host."""
     disclosure: Text = ""
     """What a KOC has to say beside a link."""
+    requires_acceptance: Annotated[bool, Strict()] = False
+    """True: an affiliate's own key makes no first link before it has accepted the terms. What orders earn never depends
+    on it."""
+    min_notice_hours: MinNoticeHours = 0
+    """How long before they begin terms have to be published that may take something away."""
     external_id: ExternalId | None = None
 
 
@@ -75,6 +89,10 @@ class ProgramPut(Body):
     allowed_domains: Domains
     fallback_url: Address
     disclosure: Text = ""
+    requires_acceptance: Annotated[bool, Strict()] | None = None
+    """Null: as it is; false for a new programme."""
+    min_notice_hours: MinNoticeHours | None = None
+    """Null: as it is; 0 for a new programme."""
 
 
 class ProgramUpdate(Body):
@@ -84,12 +102,15 @@ class ProgramUpdate(Body):
     allowed_domains: Domains | None = None
     fallback_url: Address | None = None
     disclosure: Text | None = None
+    requires_acceptance: Annotated[bool, Strict()] | None = None
+    min_notice_hours: MinNoticeHours | None = None
 
 
 class ProgramVersionCreate(Body):
     terms: TermsDocument
     valid_from: Moment | None = None
-    """At least five minutes ahead of now; null: five minutes ahead."""
+    """At least five minutes ahead of now, and where it may be a cut, the programme's `min_notice_hours`; null: as early as
+    that allows."""
 
 
 class ProgramVersionView(View):
@@ -107,7 +128,7 @@ class ProgramVersionView(View):
             program_id=row.program_id,
             number=row.number,
             valid_from=row.valid_from,
-            terms=TermsDocument.model_validate(row.terms),
+            terms=TermsDocument.of(row.terms),
             recorded_at=row.recorded_at,
         )
 
@@ -119,6 +140,10 @@ class ProgramView(View):
     allowed_domains: list[str]
     fallback_url: str
     disclosure: str
+    requires_acceptance: bool
+    """Whether an affiliate's own key makes no first link before it has accepted the terms."""
+    min_notice_hours: int
+    """How long before they begin terms have to be published that may take something away."""
     version_in_force: ProgramVersionView | None
     """The terms of this moment; null before the first version begins."""
     created_at: Moment
@@ -132,6 +157,8 @@ class ProgramView(View):
             allowed_domains=row.allowed_domains,
             fallback_url=row.fallback_url,
             disclosure=row.disclosure,
+            requires_acceptance=row.requires_acceptance,
+            min_notice_hours=row.min_notice_hours,
             version_in_force=None if in_force is None else ProgramVersionView.of(in_force),
             created_at=row.created_at,
         )
@@ -170,6 +197,7 @@ def put_program_by_external_id(
         row.allowed_domains = _canonical(asked.allowed_domains)
         row.fallback_url = canonical_url(asked.fallback_url)
         row.disclosure = asked.disclosure
+        _set_promises(row, asked)
         session.flush()
     elif asked.terms is None:
         raise InvalidTerms("A new programme needs terms.")
@@ -182,6 +210,8 @@ def put_program_by_external_id(
             allowed_domains=asked.allowed_domains,
             fallback_url=asked.fallback_url,
             disclosure=asked.disclosure,
+            requires_acceptance=asked.requires_acceptance or False,
+            min_notice_hours=asked.min_notice_hours or 0,
             external_id=external_id,
         )
         row, _ = _create(session, caller, new)
@@ -208,6 +238,8 @@ def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[Pro
         allowed_domains=_canonical(asked.allowed_domains),
         fallback_url=canonical_url(asked.fallback_url),
         disclosure=asked.disclosure,
+        requires_acceptance=asked.requires_acceptance,
+        min_notice_hours=asked.min_notice_hours,
         created_at=caller.now,
     )
     session.add(row)
@@ -219,6 +251,7 @@ def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[Pro
         number=1,
         valid_from=valid_from,
         terms=terms.as_json(),
+        asks_about_customers=terms.asks_about_customers,
         recorded_at=caller.now,
     )
     session.add(version)
@@ -292,6 +325,7 @@ def update_program(
         row.fallback_url = canonical_url(asked.fallback_url)
     if asked.disclosure is not None:
         row.disclosure = asked.disclosure
+    _set_promises(row, asked)
     session.flush()
     return _view(session, row, caller)
 
@@ -305,21 +339,25 @@ def create_program_version(
     Affiliates enrolled before keep better terms for the notice period of the version they lose.
     """
     terms = asked.terms.terms()
-    find_program(session, caller.merchant_id, program_id)
+    program = find_program(session, caller.merchant_id, program_id)
     # Also keeps two versions from taking one number.
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=False)
-    newest = session.exec(
-        select(func.max(ProgramVersionRow.number)).where(
-            col(ProgramVersionRow.merchant_id) == caller.merchant_id,
-            col(ProgramVersionRow.program_id) == program_id,
-        )
-    ).one()
+    before = versions_of(session, caller.merchant_id, [program_id])[program_id]
+    announced_at = caller.now + timedelta(hours=program.min_notice_hours)
+    if valid_from < announced_at and _may_be_cut(_followed(before, valid_from), terms):
+        if asked.valid_from is not None:
+            raise NoticeTooShort(
+                f"They may be a cut, and this programme tells of cuts {program.min_notice_hours} hours ahead: give a "
+                f"valid_from at or after {announced_at.isoformat()}, or only raise what the rules pay."
+            )
+        valid_from = announced_at
     row = ProgramVersionRow(
         merchant_id=caller.merchant_id,
         program_id=program_id,
-        number=newest + 1,
+        number=1 + max(version.number for version in before),
         valid_from=valid_from,
         terms=terms.as_json(),
+        asks_about_customers=terms.asks_about_customers,
         recorded_at=caller.now,
     )
     session.add(row)
@@ -328,6 +366,7 @@ def create_program_version(
         VersionTaken(f"A version of this programme begins at {valid_from.isoformat()} already."),
     ):
         session.flush()
+    emit(session, [_published(before, row)])
     return ProgramVersionView.of(row)
 
 
@@ -350,18 +389,60 @@ def list_program_versions(
 @router.get("/v1/programs/{program_id}/versions/{number}")
 def get_program_version(
     program_id: ProgramId,
-    number: Annotated[int, WRITTEN_INTEGER, Path(ge=1, le=2**31 - 1)],
+    number: Annotated[int, WRITTEN_INTEGER, Path(ge=1, le=NUMBER_MAX)],
     caller: Reader,
     session: ReadSession,
 ) -> ProgramVersionView:
     """Return one version of a programme's terms."""
-    row = session.get(ProgramVersionRow, (caller.merchant_id, program_id, number))
-    if row is None:
-        raise Missing("This programme has no such version.")
-    return ProgramVersionView.of(row)
+    return ProgramVersionView.of(find_version(session, caller.merchant_id, program_id, number))
+
+
+class VersionDiffView(View):
+    """What is other in a version than in another one."""
+
+    program_id: ProgramId
+    number: int
+    against: int
+    may_be_cut: bool
+    """False: the version surely gives every affiliate at least as much as the other, no later. True: it may not."""
+    changes: list[ChangeView]
+    """In the order in which terms are written; empty where they are the same."""
+
+
+@router.get("/v1/programs/{program_id}/versions/{number}/diff")
+def get_program_version_diff(
+    program_id: ProgramId,
+    number: Annotated[int, WRITTEN_INTEGER, Path(ge=1, le=NUMBER_MAX)],
+    caller: Reader,
+    session: ReadSession,
+    against: Annotated[
+        int | None,
+        WRITTEN_INTEGER,
+        Query(ge=1, le=NUMBER_MAX, description="The version to compare with. Left out: the one whose place it takes."),
+    ] = None,
+) -> VersionDiffView:
+    """Return what is other in a version than in the one before it, or than in one you name."""
+    row = find_version(session, caller.merchant_id, program_id, number)
+    if against is not None:
+        other = find_version(session, caller.merchant_id, program_id, against)
+    else:
+        followed = _followed(versions_of(session, caller.merchant_id, [program_id])[program_id], row.valid_from)
+        if followed is None:
+            raise Missing("No version begins before this one; name another as `against`.")
+        other = followed
+    return VersionDiffView(
+        program_id=program_id,
+        number=number,
+        against=other.number,
+        may_be_cut=_may_be_cut(other, Terms.of_json(row.terms)),
+        changes=changes_between(other.terms, row.terms),
+    )
 
 
 _NONE_SUCH = "This merchant has no such programme."
+_CHANGES_CHARACTERS_MAX = 16_000
+"""Longer than this, changes are left out of an event."""
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def find_program(session: Session, merchant_id: UUID, program_id: UUID) -> ProgramRow:
@@ -370,6 +451,75 @@ def find_program(session: Session, merchant_id: UUID, program_id: UUID) -> Progr
     if row is None:
         raise Missing(_NONE_SUCH)
     return row
+
+
+def find_version(session: Session, merchant_id: UUID, program_id: UUID, number: int) -> ProgramVersionRow:
+    """Return a version of a merchant's programme. Raises Missing."""
+    row = session.get(ProgramVersionRow, (merchant_id, program_id, number))
+    if row is None:
+        raise Missing("This programme has no such version.")
+    return row
+
+
+def versions_of(
+    session: Session, merchant_id: UUID, program_ids: Sequence[UUID]
+) -> dict[UUID, list[ProgramVersionRow]]:
+    """Map programme id to its versions in the order in which they begin."""
+    versions: dict[UUID, list[ProgramVersionRow]] = {program_id: [] for program_id in program_ids}
+    for row in session.exec(
+        select(ProgramVersionRow)
+        .where(col(ProgramVersionRow.merchant_id) == merchant_id, col(ProgramVersionRow.program_id).in_(program_ids))
+        .order_by(col(ProgramVersionRow.valid_from))
+    ):
+        versions[row.program_id].append(row)
+    return versions
+
+
+def read_versions(rows: Sequence[ProgramVersionRow]) -> list[ProgramVersion]:
+    """Versions as the domain knows them, in the order given."""
+    return [ProgramVersion(row.program_id, row.number, row.valid_from, Terms.of_json(row.terms)) for row in rows]
+
+
+def _followed(versions: Sequence[ProgramVersionRow], valid_from: datetime) -> ProgramVersionRow | None:
+    """The version whose place is taken by one that begins at valid_from, of versions in the order in which they begin."""
+    begun = [version for version in versions if version.valid_from < valid_from]
+    return begun[-1] if begun else None
+
+
+def _may_be_cut(followed: ProgramVersionRow | None, terms: Terms) -> bool:
+    return followed is not None and not is_surely_no_cut(old=Terms.of_json(followed.terms), new=terms)
+
+
+def _published(before: Sequence[ProgramVersionRow], row: ProgramVersionRow) -> Event:
+    """Tell of a version. before: those that were there, in the order in which they begin."""
+    followed = _followed(before, row.valid_from)
+    versions = read_versions(sorted([*before, row], key=lambda each: each.valid_from))
+    changes = None if followed is None else changes_between(followed.terms, row.terms)
+    told = None if changes is None else [change.model_dump(mode="json") for change in changes]
+    if told is not None and len(json.dumps(told)) > _CHANGES_CHARACTERS_MAX:
+        told = None
+    program_id = encode("prg", row.program_id)
+    payload = {
+        "program_id": program_id,
+        "number": row.number,
+        "valid_from": row.valid_from.isoformat(),
+        "follows": None if followed is None else followed.number,
+        "notice_days": 0 if followed is None else followed.terms["notice_days"],
+        "reaches_all_at": reaches_at(versions, enrolled_at=_LONG_AGO, number=row.number).isoformat(),
+        "may_be_cut": _may_be_cut(followed, Terms.of_json(row.terms)),
+        "changes": told,
+        "diff_path": None
+        if followed is None
+        else f"/v1/programs/{program_id}/versions/{row.number}/diff?against={followed.number}",
+    }
+    return Event(row.merchant_id, EventType.PROGRAM_VERSION_PUBLISHED, row.program_id, payload, row.recorded_at)
+
+
+def _set_promises(row: ProgramRow, asked: ProgramPut | ProgramUpdate) -> None:
+    if asked.requires_acceptance is not None:
+        row.requires_acceptance = asked.requires_acceptance
+    if asked.min_notice_hours is not None:
+        row.min_notice_hours = asked.min_notice_hours
 
 
 def _by_external_id(merchant_id: UUID, external_id: str) -> SelectOfScalar[ProgramRow]:

@@ -1,25 +1,31 @@
 """Receipts computed again, and terms tried on an order that nobody has placed."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field, Strict
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from service.api.deps import Reader, ReaderOrAffiliate, WriteSession
+from service.api.merchants import TimeZone
 from service.api.programs import find_program, in_force
-from service.api.terms import TermsDocument
-from service.api.views import Body, Moment, Name, ProgramId, View
-from service.domain.commission import Quote, quote
+from service.api.terms import PeriodRuleDocument, TermsDocument
+from service.api.views import AffiliateId, Body, Moment, Name, ProgramId, View
+from service.domain.conditions import Situation
 from service.domain.errors import Invalid, Missing
+from service.domain.marks import ContentType
 from service.domain.money import AMOUNT_MAX_MINOR, exponent
 from service.domain.order import Line, NetLine, TouchKind, folded
 from service.domain.program import ProgramVersion, Terms
+from service.domain.quote import Quote, quote
 from service.domain.receipt import differences
-from service.domain.rules import Situation
+from service.domain.shares import Role
+from service.infra import ids
 from service.intake.adapters.parse import LINES_MAX
+from service.tables.parties import MerchantRow
 
 router = APIRouter(tags=["receipts"])
 
@@ -27,6 +33,7 @@ PREVIEW_LINES_MAX = 200
 DIFFERENCES_SHOWN = 100
 
 Minor = Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
+Signed = Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
 Word = Annotated[str, Strict(), Field(max_length=500)]
 Number = Annotated[int, Strict(), Field(ge=-(2**31), le=2**31 - 1)]
 Exact = Annotated[str, Strict(), Field(max_length=200, examples=["999/8"])]
@@ -48,6 +55,17 @@ class ReceiptOrder(Body):
     left_minor: Minor
     touch: TouchKind | None
     coupon: Word
+    affiliate_id: AffiliateId | None = None
+    content_type: ContentType | None = None
+    channel: Word | None = None
+    sub_ids: Annotated[dict[Word, Word], Field(max_length=5)] | None = None
+    tier: Word | None = None
+    groups: Annotated[list[Word], Field(max_length=1000)] | None = None
+    country: Word | None = None
+    customer_lists: Annotated[list[Word], Field(max_length=1000)] | None = None
+    customer_known: Annotated[bool, Strict()] | None = None
+    customer_since: Moment | None = None
+    time_zone: TimeZone | None = None
 
 
 class ReceiptCandidate(Body):
@@ -69,6 +87,36 @@ class ReceiptPart(Body):
     candidates: Annotated[list[ReceiptCandidate], Field(max_length=100)]
 
 
+class ReceiptFee(Body):
+    """An agent's fee for a line."""
+
+    rule: Number
+    payee_id: AffiliateId
+    exact_minor: Exact
+
+
+class ReceiptCell(Body):
+    """One payee's part of a line."""
+
+    payee_id: AffiliateId
+    role: Role
+    of: Role | None
+    exact_minor: Exact
+    rounded_minor: Minor
+    paid_minor: Minor
+
+
+class ReceiptAgency(Body):
+    payee_id: AffiliateId
+    share: Word
+    fee: Word
+
+
+class ReceiptTechnicalFee(Body):
+    payee_id: AffiliateId
+    rate: Word
+
+
 class ReceiptLine(Body):
     line_id: Word
     sku: Word
@@ -81,6 +129,10 @@ class ReceiptLine(Body):
     parts: Annotated[list[ReceiptPart], Field(max_length=100)]
     exact_minor: Exact
     commission_minor: Minor
+    fee: ReceiptFee | None = None
+    others_before: Annotated[list[Exact], Field(max_length=1000)] | None = None
+    others_after: Annotated[list[Exact], Field(max_length=1000)] | None = None
+    division: Annotated[list[ReceiptCell], Field(max_length=20)] | None = None
 
 
 class ReceiptVersion(Body):
@@ -92,6 +144,7 @@ class ReceiptVersion(Body):
 class ReceiptDocument(Body):
     """What `GET /v1/commissions/{id}/receipt` shows as `receipt`."""
 
+    kind: Literal["order"]
     program_version: Number
     versions_considered: Annotated[list[ReceiptVersion], Field(max_length=1000)]
     currency: Code
@@ -104,13 +157,49 @@ class ReceiptDocument(Body):
     voided: Annotated[bool, Strict()]
     target_minor: Minor
     borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
+    only_skus: Annotated[list[Word], Field(max_length=LINES_MAX)] | None = None
+    some_lines: Annotated[bool, Strict()] | None = None
+    weight: Exact | None = None
+    agency: ReceiptAgency | None = None
+    technical_fee: ReceiptTechnicalFee | None = None
+    payee_id: AffiliateId | None = None
+
+
+class ReceiptSum(Body):
+    commission_minor: Signed
+    sales_minor: Signed
+    orders: Annotated[int, Strict(), Field(ge=0, le=2**53)]
+
+
+class ReceiptSums(Body):
+    pending: ReceiptSum
+    held: ReceiptSum
+    settled: ReceiptSum
+
+
+class ReceiptGives(Body):
+    pending_minor: Signed
+    held_minor: Signed
+    settled_minor: Signed
+
+
+class PeriodReceiptDocument(Body):
+    """The same of a period's commission. It brings its own rules."""
+
+    kind: Literal["period"]
+    currency: Code
+    rules: Annotated[list[PeriodRuleDocument], Field(min_length=1, max_length=100)]
+    sums: ReceiptSums
+    gives: ReceiptGives
+    target_minor: Signed
 
 
 class ReceiptToVerify(Body):
-    """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`."""
+    """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`; of several credits, one at a time."""
 
-    receipt: ReceiptDocument
-    terms: TermsDocument
+    receipt: Annotated[ReceiptDocument | PeriodReceiptDocument, Field(discriminator="kind")]
+    terms: TermsDocument | None = None
+    """Needed but for a period."""
 
 
 class DifferenceView(View):
@@ -127,15 +216,48 @@ class VerdictView(View):
     """The first hundred places where it does not."""
 
 
+def shown(receipt: dict[str, Any]) -> dict[str, Any]:
+    """A receipt as the API shows it: with its kind, and payees by the ids the API knows them by.
+
+    One of several credits holds a receipt for each; one of nothing is empty.
+    """
+    told: dict[str, Any] = _with_ids(receipt, lambda kept: ids.encode("aff", UUID(kept)))
+    if "credits" in told:
+        return told | {"credits": [{"kind": "order", **each} for each in told["credits"]]}
+    return {"kind": "period" if "sums" in told else "order", **told} if told else {}
+
+
+def read(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The same the other way round, of one credit."""
+    told: dict[str, Any] = _with_ids(receipt, lambda given: str(ids.decode("aff", given)))
+    return {name: each for name, each in told.items() if name != "kind"}
+
+
+def _with_ids(told: Any, convert: Callable[[str], str]) -> Any:
+    if isinstance(told, list):
+        return [_with_ids(each, convert) for each in told]
+    if not isinstance(told, dict):
+        return told
+    return {
+        name: convert(each) if name in {"payee_id", "affiliate_id"} and each else _with_ids(each, convert)
+        for name, each in told.items()
+    }
+
+
 @router.post("/v1/receipts/verify")
 def verify_receipt(asked: ReceiptToVerify, caller: ReaderOrAffiliate, session: WriteSession) -> VerdictView:
     """Compute a receipt again from its own lines, order and terms, and say where it differs. Nothing is looked up."""
     del caller, session
-    receipt = asked.receipt.model_dump(mode="json")
-    receipt["order"]["placed_at"] = asked.receipt.order.placed_at.isoformat()
+    is_order = isinstance(asked.receipt, ReceiptDocument)
+    if is_order and asked.terms is None:
+        raise Invalid("The receipt of an order is computed by its terms: send them too.")
+    receipt = read(asked.receipt.model_dump(mode="json", exclude_unset=is_order))
+    for name in ("placed_at", "customer_since"):
+        if is_order and receipt["order"].get(name):
+            receipt["order"][name] = datetime.fromisoformat(receipt["order"][name]).astimezone(UTC).isoformat()
     try:
-        found = differences(receipt, asked.terms.terms())
-    except (ArithmeticError, IndexError) as error:
+        found = differences(receipt, None if asked.terms is None else asked.terms.terms())
+    except (ArithmeticError, IndexError, ValueError) as error:
         raise CannotRecompute("Its lines cannot be computed with these terms.") from error
     return VerdictView(
         holds=not found,
@@ -168,6 +290,23 @@ class PreviewOrder(Body):
     """By what the affiliate wins it."""
     coupon: Word = ""
     """The code, where it is by a coupon."""
+    affiliate_id: AffiliateId | None = None
+    content_type: ContentType | None = None
+    """Of the link that wins it; so are channel and sub_ids."""
+    channel: Word = ""
+    sub_ids: Annotated[
+        dict[Literal["sub1", "sub2", "sub3", "sub4", "sub5"], Word], Field(max_length=5, default_factory=dict)
+    ]
+    tier: Word = ""
+    """The affiliate's, when the order is placed; so are groups."""
+    groups: Annotated[list[Word], Field(max_length=1000, default_factory=list)]
+    country: Word = ""
+    """Where it goes."""
+    customer_lists: Annotated[list[Word], Field(max_length=1000, default_factory=list)]
+    customer_known: Annotated[bool, Strict()] = False
+    """Whether the order says who the customer is."""
+    customer_since: Moment | None = None
+    """When the customer's first order was placed; null: this is the first."""
 
 
 class PreviewAsked(Body):
@@ -202,13 +341,18 @@ def preview_program(program_id: ProgramId, asked: PreviewAsked, caller: Reader, 
     exponent(order.currency)
     version = _version(session, caller.merchant_id, program_id, asked.terms, placed_at)
     lines = [_net_line(place, line) for place, line in enumerate(order.lines)]
-    situation = Situation.of(
-        lines, placed_at=placed_at, currency=order.currency, touch=order.touch, coupon=folded(order.coupon)
-    )
+    told = order.model_dump(mode="json", exclude={"lines", "placed_at", "currency"}) | {
+        "placed_at": placed_at.isoformat(),
+        "coupon": folded(order.coupon),
+        "affiliate_id": None if order.affiliate_id is None else str(order.affiliate_id),
+        "customer_since": None if order.customer_since is None else order.customer_since.isoformat(),
+        "time_zone": session.exec(select(MerchantRow.time_zone).where(col(MerchantRow.id) == caller.merchant_id)).one(),
+    }
+    situation = Situation.of_json(told, lines, order.currency)
     quoted = quote(version, lines, situation)
     return PreviewView(
         program_version=version.number or None,
-        receipt=quoted.receipt(considered=[quoted], voided=False, payable=quoted.total_minor),
+        receipt=shown(quoted.receipt(considered=[quoted], voided=False, payable=quoted.total_minor)),
         silent=_silent(quoted),
     )
 

@@ -1,112 +1,41 @@
-"""Terms as they are written and shown: rules with their conditions, attribution, settlement."""
+"""Terms as they are written and shown: rules with their conditions, attribution, periods, settlement."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import Field, Strict
 
-from service.api.views import Body, Day, Moment, MoneyBody, Name
-from service.domain.order import Milestone, TouchKind
-from service.domain.program import Base, Model, Precedence, SelfPurchase, Terms
-from service.domain.rules import BASE, MERCHANT, Measure, Per, Plan
+from service.api.conditions import Amounts, Conditions, Document, Weekdays
+from service.api.views import AffiliateId, Day, Moment, MoneyBody, Name
+from service.domain.marks import ContentType
+from service.domain.order import Milestone
+from service.domain.periods import Scale, Span
+from service.domain.program import Base, BindingRank, Model, Precedence, SelfPurchase, Terms
+from service.domain.rules import BASE, MERCHANT, Per, Plan
 from service.domain.settlement import Approval, Roll
+from service.infra import ids
 
 _DAYS_MAX = 3653
 _PRIORITY_MAX = 1_000_000
 
-
-class _Document(Body):
-    """A part of terms: written with defaults, shown complete."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
-
 Days = Annotated[int, Strict(), Field(ge=0, le=_DAYS_MAX)]
 DayOfMonth = Annotated[int, Strict(), Field(ge=1, le=31)]
-Weekdays = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Words = Annotated[tuple[Name, ...], Field(max_length=1000)]
-SomeWords = Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
-Amounts = Annotated[tuple[MoneyBody, ...], Field(max_length=50)]
 Label = Annotated[str, Strict(), Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$", examples=["bonus"])]
 """A name of the merchant's own that programs compare."""
+Rate = Annotated[str, Strict(), Field(max_length=12, examples=["12.5"])]
+"""Percent from 0 to 100 in decimal notation, at most six decimals."""
 
 
-class SkuCondition(_Document):
-    """The line's SKU is one of these."""
-
-    kind: Literal["sku"]
-    one_of: SomeWords = Field(alias="in")
-
-
-class CategoryCondition(_Document):
-    """The line's category is one of these."""
-
-    kind: Literal["category"]
-    one_of: SomeWords = Field(alias="in")
-
-
-class _AmountCondition(_Document):
-    at_least: Amounts = ()
-    """By currency. In a currency that neither bound names the condition is false."""
-    below: Amounts = ()
-    of: Measure = Measure.LEFT
-
-
-class LineAmountCondition(_AmountCondition):
-    """The line's value, after discounts and without tax, lies between bounds. At least one bound is needed."""
-
-    kind: Literal["line_amount"]
-
-
-class OrderAmountCondition(_AmountCondition):
-    """The value of all goods of the order lies between bounds. At least one bound is needed."""
-
-    kind: Literal["order_amount"]
-
-
-class PlacedCondition(_Document):
-    """The order was placed from one moment on and before another. At least one of them is needed."""
-
-    kind: Literal["placed"]
-    since: Moment | None = Field(default=None, alias="from")
-    until: Moment | None = None
-
-
-class TouchCondition(_Document):
-    """The affiliate won the order by a click, or by a coupon."""
-
-    kind: Literal["touch"]
-    one_of: Annotated[tuple[TouchKind, ...], Field(min_length=1, max_length=2)] = Field(alias="in")
-
-
-class CouponCondition(_Document):
-    """The affiliate won the order by one of these codes; case does not matter."""
-
-    kind: Literal["coupon"]
-    one_of: SomeWords = Field(alias="in")
-
-
-ConditionDocument = Annotated[
-    SkuCondition
-    | CategoryCondition
-    | LineAmountCondition
-    | OrderAmountCondition
-    | PlacedCondition
-    | TouchCondition
-    | CouponCondition,
-    Field(discriminator="kind"),
-]
-Conditions = Annotated[tuple[ConditionDocument, ...], Field(max_length=50)]
-
-
-class MatchDocument(_Document):
+class MatchDocument(Document):
     """Which goods lines a rule speaks for: any of the SKUs or any of the categories; with neither, all."""
 
     skus: Words = ()
     categories: Words = ()
 
 
-class WhenDocument(_Document):
+class WhenDocument(Document):
     """What else has to be true: each of `all`, at least one of `any` where there are any, none of `not`."""
 
     every: Conditions = Field(default=(), alias="all")
@@ -114,7 +43,22 @@ class WhenDocument(_Document):
     none: Conditions = Field(default=(), alias="not")
 
 
-class _Rule(_Document):
+class AgentDocument(Document):
+    """Who arranged the offer (招商团长) and has a service fee for it, paid on top of the commission.
+
+    Agents of open rules compete: the one whose rule ranks first for a line has the whole fee, of rules that give equally
+    much the first approved. That holds too where a target rule is what the affiliate is paid by. An exclusive rule's agent
+    has the fee where that rule counts.
+    """
+
+    payee_id: AffiliateId
+    """An agency of this merchant."""
+    fee: Rate
+    """Of what is left of the line."""
+    approved_at: Moment
+
+
+class _Rule(Document):
     name: Annotated[str, Strict(), Field(max_length=200)] = ""
     """For people; shown where the rule is."""
     match: MatchDocument = MatchDocument()
@@ -130,14 +74,15 @@ class _Rule(_Document):
     """Who bears what the rule gives; receipts say how much."""
     cap_per_line: Amounts = ()
     """The most the rule gives for one line, by currency. Not with `per: order`."""
+    agent: AgentDocument | None = None
+    """With `plan` open or exclusive, and a `priority`."""
 
 
 class PercentRuleDocument(_Rule):
     """A share of what is left of each line."""
 
     kind: Literal["percent"]
-    rate: Annotated[str, Strict(), Field(max_length=12, examples=["12.5"])]
-    """Percent from 0 to 100 in decimal notation, at most six decimals."""
+    rate: Rate
 
 
 class FlatRuleDocument(_Rule):
@@ -150,17 +95,112 @@ class FlatRuleDocument(_Rule):
     """For each line; for each unit that is left of it; or once for the order, spread over the lines it counts for."""
 
 
-class AttributionDocument(_Document):
+class WindowDocument(Document):
+    """A window of its own for links shown in some contents or channels, as they were marked at the click."""
+
+    days: Days
+    content_types: Annotated[tuple[ContentType, ...], Field(max_length=4)] = ()
+    channels: Words = ()
+
+
+class PositionDocument(Document):
+    """What part the first and the last touch have; those between share the rest equally."""
+
+    first: Rate = "40"
+    last: Rate = "40"
+
+
+class AttributionDocument(Document):
     """Who may have brought an order."""
 
     window_days: Days = 30
-    """Longest time from click to order that still counts."""
+    """Longest time from click to order that still counts, where none of `windows` speaks for the link."""
+    windows: Annotated[tuple[WindowDocument, ...], Field(max_length=20)] = ()
+    """The first that speaks for a link counts."""
     model: Model = Model.LAST
+    """Of several touches of the kind that has precedence: the last, the first, or all of them with a part each."""
+    position: PositionDocument = PositionDocument()
+    """With the model `position`."""
     precedence: Precedence = Precedence.COUPON
+    customer_binding: BindingRank = BindingRank.AFTER
+    """How a customer bound to an affiliate stands to clicks and coupons."""
+    product_binding: BindingRank = BindingRank.AFTER
+    """How a product bound to an affiliate does. It counts for its own lines only."""
     self_purchase: SelfPurchase = SelfPurchase.REJECT
+    self_purchase_by: Annotated[
+        tuple[Literal["address", "email", "id", "payment", "phone"], ...], Field(min_length=1, max_length=5)
+    ] = ("address", "email", "id", "payment", "phone")
+    """By what a buyer who is the affiliate is recognised."""
+    reorder_days: Annotated[int, Strict(), Field(ge=0, le=90)] = 0
+    """An order that carries nothing, placed by the same customer for one of the same products within so many days after an
+    order was placed that was cancelled, is credited to whoever brought that one. 0: never."""
 
 
-class RollingDocument(_Document):
+class StepDocument(Document):
+    """From sales of so much on, a rate."""
+
+    since: Annotated[tuple[MoneyBody, ...], Field(min_length=1, max_length=50)] = Field(alias="from")
+    """By currency; in a currency that is not named there is no step."""
+    rate: Rate
+
+
+class MarkDocument(Document):
+    """A bonus, once the period's orders or sales reach something: name one of the two."""
+
+    orders: Annotated[int, Strict(), Field(ge=1, le=1_000_000_000)] | None = None
+    sales: Amounts = ()
+    pays: Annotated[tuple[MoneyBody, ...], Field(min_length=1, max_length=50)]
+
+
+class _PeriodRule(Document):
+    key: Label
+    """Its name, unique in the terms. A version whose rule has the same key goes on with it, from the next period on."""
+    period: Span
+    """In the merchant's time zone, by when an order was placed."""
+    first_day: Day | None = None
+    """No order placed before it counts. A campaign needs it."""
+    last_day: Day | None = None
+    """No order placed after it counts."""
+
+
+class CapRuleDocument(_PeriodRule):
+    """An affiliate's commissions of a period come to so much at most."""
+
+    kind: Literal["cap"]
+    amounts: Annotated[tuple[MoneyBody, ...], Field(min_length=1, max_length=50)]
+
+
+class LadderRuleDocument(_PeriodRule):
+    """A bonus beside the commissions: a rate of the period's sales, by how much they are."""
+
+    kind: Literal["ladder"]
+    scale: Scale = Scale.MARGINAL
+    """Each rate for what is above its start, or the highest step reached for everything."""
+    steps: Annotated[tuple[StepDocument, ...], Field(min_length=1, max_length=50)]
+    """Starts rise, rates never fall."""
+
+
+class MilestonesRuleDocument(_PeriodRule):
+    """Bonuses for what a period's orders or sales reach, each once."""
+
+    kind: Literal["milestones"]
+    marks: Annotated[tuple[MarkDocument, ...], Field(min_length=1, max_length=50)]
+
+
+PeriodRuleDocument = Annotated[
+    CapRuleDocument | LadderRuleDocument | MilestonesRuleDocument, Field(discriminator="kind")
+]
+
+
+class TechnicalFeeDocument(Document):
+    """A part of every commission and fee, taken out of it, for who runs the programme."""
+
+    payee_id: AffiliateId
+    """An operator or agency of this merchant."""
+    rate: Rate
+
+
+class RollingDocument(Document):
     """Payable some days after a milestone; time in dispute does not count."""
 
     kind: Literal["rolling"]
@@ -172,14 +212,14 @@ class RollingDocument(_Document):
     disputed or held stays so. Null: a person has to decide."""
 
 
-class AdvanceDocument(_Document):
+class AdvanceDocument(Document):
     """A part of what still waits for your approval on its pay day is paid then, and netted from what is settled later."""
 
     rate: Annotated[str, Strict(), Field(max_length=12, examples=["50"])]
     """Percent above 0, at most 100, in decimal notation."""
 
 
-class StatementDocument(_Document):
+class StatementDocument(Document):
     """Payable on the pay day of a monthly statement.
 
     What is final (the milestone, hold_days later, without time in dispute) by the end of the cut-off day, by the
@@ -214,7 +254,7 @@ class StatementDocument(_Document):
 SettlementDocument = Annotated[RollingDocument | StatementDocument, Field(discriminator="kind")]
 
 
-class TermsDocument(_Document):
+class TermsDocument(Document):
     """What a programme promises."""
 
     rules: Annotated[
@@ -234,12 +274,31 @@ class TermsDocument(_Document):
     """The smallest balance that is paid out, by currency."""
     notice_days: Days = 30
     """How long an enrolled affiliate keeps these terms after worse ones replace them."""
+    technical_fee: TechnicalFeeDocument | None = None
+    periods: Annotated[tuple[PeriodRuleDocument, ...], Field(max_length=50)] = ()
+    """What counts over many orders of one affiliate: caps, ladders, bonuses."""
 
     def terms(self) -> Terms:
         """Return the terms. Raises InvalidTerms, UnknownCurrency."""
-        return Terms.of_json(self.model_dump(mode="json"))
+        return Terms.of_json(
+            _with_ids(self.model_dump(mode="json", by_alias=True), lambda given: str(ids.decode("aff", given)))
+        )
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "TermsDocument":
         """Terms as the database keeps them, complete."""
-        return cls.model_validate(stored)
+        return cls.model_validate(_with_ids(dict(stored), lambda kept: ids.encode("aff", UUID(kept))))
+
+
+def _with_ids(told: Any, convert: Callable[[str], str]) -> Any:
+    """Terms with the ids of payees written another way: as the API shows them, or as they are kept."""
+    if isinstance(told, list):
+        return [_with_ids(each, convert) for each in told]
+    if not isinstance(told, dict):
+        return told
+    converted = {name: _with_ids(each, convert) for name, each in told.items()}
+    if "payee_id" in told:
+        converted["payee_id"] = convert(told["payee_id"])
+    if told.get("kind") == "affiliate":
+        converted["in"] = [convert(each) for each in told["in"]]
+    return converted

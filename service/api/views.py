@@ -73,6 +73,9 @@ EnrollmentId = Annotated[
 ProgramId = Annotated[
     UUID, BeforeValidator(_parser("prg")), PlainSerializer(_printer("prg")), WithJsonSchema(_schema("prg"))
 ]
+AcceptanceId = Annotated[
+    UUID, BeforeValidator(_parser("acc")), PlainSerializer(_printer("acc")), WithJsonSchema(_schema("acc"))
+]
 LinkId = Annotated[
     UUID, BeforeValidator(_parser("lnk")), PlainSerializer(_printer("lnk")), WithJsonSchema(_schema("lnk"))
 ]

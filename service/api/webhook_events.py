@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from service.api.term_changes import ChangeView
 from service.api.views import (
     AffiliateId,
     CommissionId,
@@ -147,6 +148,24 @@ class AffiliateEnrollmentData(View):
     valid_from: Moment
 
 
+class ProgramVersionPublishedData(View):
+    program_id: ProgramId
+    number: int
+    valid_from: Moment
+    follows: int | None
+    """The version whose place it takes then; null for the first to begin."""
+    notice_days: int
+    """How long affiliates enrolled before keep the terms of that version where those give more."""
+    reaches_all_at: Moment
+    """From then on no terms before it that may give more count for anybody."""
+    may_be_cut: bool
+    """False: it surely gives every affiliate at least as much, no later. True: it may not."""
+    changes: list[ChangeView] | None
+    """What is other than in the version it follows; null where that is too long for a message, or there is none."""
+    diff_path: str | None
+    """Where the changes can be read, however long; null where it follows none."""
+
+
 class InboxParkedData(View):
     inbox_id: InboxId
     source_id: SourceId
@@ -195,6 +214,7 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.AFFILIATE_SUSPENDED: AffiliateDecidedData,
     EventType.AFFILIATE_ENROLLED: AffiliateEnrollmentData,
     EventType.AFFILIATE_UNENROLLED: AffiliateEnrollmentData,
+    EventType.PROGRAM_VERSION_PUBLISHED: ProgramVersionPublishedData,
     EventType.INBOX_PARKED: InboxParkedData,
     EventType.WEBHOOK_ENDPOINT_DISABLED: WebhookEndpointDisabledData,
     EventType.WEBHOOK_ENDPOINT_PING: WebhookEndpointPingData,

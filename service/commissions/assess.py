@@ -16,28 +16,29 @@ from sqlmodel import Session
 
 from service.commissions import facts as stored_facts
 from service.commissions import inputs as stored_inputs
+from service.commissions.customers import have_assessed_again, look_around
 from service.commissions.facts import OrderKey, Told
+from service.commissions.periods import Changes, book_periods
+from service.commissions.rows import Commission, Entry, store_entries
 from service.domain.attribution import Reason
 from service.domain.commission import (
     Assessment,
     CommissionReason,
     EntryKind,
-    Move,
-    Place,
     Places,
     Target,
     assess,
     difference,
     standing_reason,
 )
+from service.domain.customer import customer_key
 from service.domain.events import EventType
-from service.domain.ledger import Account, MerchantTime, Posting, account_of, touches_payable
+from service.domain.ledger import MerchantTime, Posting, touches_payable
 from service.domain.order import OrderFacts
 from service.domain.payout import Interval, freezable
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import DatabaseContended, execute, fetch
 from service.infra.ids import encode, new_id
-from service.ledger.balance import Kept
 from service.ledger.post import post
 from service.outbox.emit import Event, emit
 
@@ -61,38 +62,6 @@ class OrderUpdate:
         return (self.merchant_id, self.order_id)
 
 
-@dataclass(slots=True)
-class Commission:
-    """A commission on its way from one state to the next.
-
-    entry_seq: number of its newest entry. target_minor: what it comes to.
-    """
-
-    id: UUID
-    merchant_id: UUID
-    order_id: UUID
-    payee_id: UUID
-    currency: str
-    places: Places
-    entry_seq: int = 0
-    is_new: bool = True
-    target_minor: int = 0
-    moves: list[Move] = field(default_factory=list)
-
-    def account(self, place: Place) -> Account:
-        return account_of(place, merchant_id=self.merchant_id, payee_id=self.payee_id, currency=self.currency)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One difference to one commission, ready to be stored."""
-
-    commission: Commission
-    seq: int
-    move: Move
-    posting_id: UUID
-
-
 def assess_orders(
     session: Session, updates: Sequence[OrderUpdate], *, when: Mapping[UUID, MerchantTime]
 ) -> dict[OrderKey, OrderFacts]:
@@ -104,6 +73,13 @@ def assess_orders(
     crash_point(CrashPoint.INTAKE_FACTS)
     before = _load_state(session, [update.key for update in updates if update.seen > 1])
     inputs = stored_inputs.load(session, known)
+    customers = look_around(
+        session,
+        known,
+        {order: state.customer for order, state in before.items()},
+        {order: state.identities for order, state in before.items()},
+        inputs,
+    )
     results: dict[OrderKey, Assessment] = {}
     targets: list[tuple[Commission, Target]] = []
     for update in sorted(updates, key=lambda each: each.key):
@@ -113,6 +89,7 @@ def assess_orders(
             inputs[update.merchant_id],
             identities=state.identities,
             known=list(state.commissions),
+            history=customers.histories.get(update.key),
         )
         results[update.key] = result
         for target in result.targets:
@@ -122,7 +99,9 @@ def assess_orders(
             targets.append((commission, target))
     frozen = [each for each, _ in targets if results[_order_of(each)].frozen and each.places.settled_minor > 0]
     settled_here = _freezable(session, frozen)
+    periods = Changes()
     for commission, target in targets:
+        periods.leave(commission)
         commission.moves = difference(
             commission.places,
             target_minor=target.target_minor,
@@ -131,15 +110,20 @@ def assess_orders(
         )
         commission.places = commission.places.after(commission.moves)
         commission.target_minor = target.target_minor
+        snapshot = known[_order_of(commission)].snapshot
+        placed_at = None if snapshot is None else snapshot.placed_at
+        periods.enter(commission, target, placed_at, inputs[commission.merchant_id])
     _store_assessments(session, updates, known, results, when)
-    _store_commissions(session, targets, when)
+    have_assessed_again(session, customers.changed, when)
+    of_periods = book_periods(session, periods, when)
+    _store_commissions(session, targets, known, when)
     seen = {update.key: update.seen for update in updates}
     postings, entries = _book(targets, seen)
-    kept = post(session, postings, when=when)
+    kept = post(session, [*postings, *of_periods.postings], when=when)
     crash_point(CrashPoint.INTAKE_POSTED)
     _still_here(session, targets, settled_here)
-    store_entries(session, entries, kept, when)
-    emit(session, _events(targets, updates, results, before, when))
+    store_entries(session, [*entries, *of_periods.entries], kept, when)
+    emit(session, [*_events(targets, updates, results, before, when), *of_periods.events])
     return known
 
 
@@ -147,6 +131,7 @@ def assess_orders(
 class _State:
     commissions: dict[tuple[UUID, str], Commission] = field(default_factory=dict)
     identities: dict[str, bool] = field(default_factory=dict)
+    customer: str | None = None
     attribution: tuple[UUID | None, str] | None = None
     verdicts: dict[UUID, tuple[int | None, str]] = field(default_factory=dict)
     """(approved_minor, reason_code) by commission id."""
@@ -156,6 +141,7 @@ _NOTHING = _State()
 
 
 def _order_of(commission: Commission) -> OrderKey:
+    assert commission.order_id is not None
     return (commission.merchant_id, commission.order_id)
 
 
@@ -181,7 +167,7 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
         session,
         """
         SELECT commission.merchant_id, commission.order_id, id, payee_id, currency, pending_minor, held_minor,
-               settled_minor, entry_seq, approved_minor, reason_code
+               settled_minor, entry_seq, approved_minor, reason_code, volume_minor, periods
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[])) AS asked (merchant_id, order_id)
         JOIN commission ON commission.merchant_id = asked.merchant_id AND commission.order_id = asked.order_id
         """,
@@ -196,13 +182,15 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
             Places(row.pending_minor, row.held_minor, row.settled_minor),
             entry_seq=row.entry_seq,
             is_new=False,
+            volume_minor=row.volume_minor,
+            periods=row.periods,
         )
         state[_order_of(commission)].commissions[row.payee_id, row.currency] = commission
         state[_order_of(commission)].verdicts[row.id] = (row.approved_minor, row.reason_code)
     for row in fetch(
         session,
         """
-        SELECT assessment.merchant_id, assessment.order_id, identities, affiliate_id, attribution_reason
+        SELECT assessment.merchant_id, assessment.order_id, identities, affiliate_id, attribution_reason, customer
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[])) AS asked (merchant_id, order_id)
         JOIN assessment ON assessment.merchant_id = asked.merchant_id AND assessment.order_id = asked.order_id
         """,
@@ -210,6 +198,7 @@ def _load_state(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, 
     ):
         each = state[row.merchant_id, row.order_id]
         each.identities = row.identities
+        each.customer = row.customer
         each.attribution = (row.affiliate_id, row.attribution_reason)
     return state
 
@@ -305,7 +294,7 @@ def _book(
         for number, move in enumerate(commission.moves, start=1):
             posting = Posting(
                 new_id(),
-                event=f"order/{encode('ord', commission.order_id)}/assessment/{seen[order]}",
+                event=f"order/{encode('ord', order[1])}/assessment/{seen[order]}",
                 seq=numbers[order],
                 debit=commission.account(move.source),
                 credit=commission.account(move.destination),
@@ -315,41 +304,6 @@ def _book(
             postings.append(posting)
             entries.append(Entry(commission, first_seq + number, move, posting.id))
     return postings, entries
-
-
-def store_entries(
-    session: Session, entries: Sequence[Entry], kept: Mapping[Account, Kept], when: Mapping[UUID, MerchantTime]
-) -> None:
-    """Insert commission entries, those on payable with the version `post` returned."""
-    if not entries:
-        return
-
-    def version(entry: Entry) -> int | None:
-        return kept[entry.commission.account(Place.PAYABLE)].version if touches_payable(entry.move) else None
-
-    execute(
-        session,
-        """
-        INSERT INTO commission_entry (merchant_id, commission_id, seq, kind, source, destination, amount_minor,
-                                      posting_id, payable_version, created_at)
-        SELECT * FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:commission_ids AS uuid[]), CAST(:seqs AS integer[]),
-                             CAST(:kinds AS text[]), CAST(:sources AS text[]), CAST(:destinations AS text[]),
-                             CAST(:amounts AS bigint[]), CAST(:posting_ids AS uuid[]), CAST(:versions AS bigint[]),
-                             CAST(:created AS timestamptz[]))
-        """,
-        {
-            "merchant_ids": [entry.commission.merchant_id for entry in entries],
-            "commission_ids": [entry.commission.id for entry in entries],
-            "seqs": [entry.seq for entry in entries],
-            "kinds": [entry.move.kind.value for entry in entries],
-            "sources": [entry.move.source.value for entry in entries],
-            "destinations": [entry.move.destination.value for entry in entries],
-            "amounts": [entry.move.amount_minor for entry in entries],
-            "posting_ids": [entry.posting_id for entry in entries],
-            "versions": [version(entry) for entry in entries],
-            "created": [when[entry.commission.merchant_id].now for entry in entries],
-        },
-    )
 
 
 def _store_assessments(
@@ -366,24 +320,27 @@ def _store_assessments(
         session,
         """
         INSERT INTO assessment (merchant_id, order_id, seq, placed_at, currency, number, goods_minor, net_minor,
-                                cancelled, affiliate_id, program_id, attribution_reason, candidates, identities,
-                                frozen_reason, assessed_at)
+                                cancelled, affiliate_id, program_id, attribution_reason, touch, customer, candidates,
+                                identities, frozen_reason, assessed_at)
         SELECT merchant_id, order_id, seq, placed_at, currency, number, goods_minor, net_minor, cancelled,
-               affiliate_id, program_id, attribution_reason, CAST(candidates AS jsonb), CAST(identities AS jsonb),
-               frozen_reason, assessed_at
+               affiliate_id, program_id, attribution_reason, touch, customer, CAST(candidates AS jsonb),
+               CAST(identities AS jsonb), frozen_reason, assessed_at
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[]), CAST(:seqs AS bigint[]),
                     CAST(:placed AS timestamptz[]), CAST(:currencies AS text[]), CAST(:numbers AS text[]),
                     CAST(:goods AS bigint[]), CAST(:nets AS bigint[]), CAST(:cancelled AS boolean[]),
                     CAST(:affiliates AS uuid[]), CAST(:programs AS uuid[]), CAST(:reasons AS text[]),
-                    CAST(:candidates AS text[]), CAST(:identities AS text[]), CAST(:frozen AS text[]),
+                    CAST(:touches AS text[]), CAST(:customers AS text[]), CAST(:candidates AS text[]),
+                    CAST(:identities AS text[]), CAST(:frozen AS text[]),
                     CAST(:assessed AS timestamptz[]))
              AS made (merchant_id, order_id, seq, placed_at, currency, number, goods_minor, net_minor, cancelled,
-                      affiliate_id, program_id, attribution_reason, candidates, identities, frozen_reason, assessed_at)
+                      affiliate_id, program_id, attribution_reason, touch, customer, candidates, identities,
+                      frozen_reason, assessed_at)
         ON CONFLICT (merchant_id, order_id) DO UPDATE
         SET seq = excluded.seq, placed_at = excluded.placed_at, currency = excluded.currency,
             number = excluded.number, goods_minor = excluded.goods_minor, net_minor = excluded.net_minor,
             cancelled = excluded.cancelled, affiliate_id = excluded.affiliate_id, program_id = excluded.program_id,
-            attribution_reason = excluded.attribution_reason, candidates = excluded.candidates,
+            attribution_reason = excluded.attribution_reason, touch = excluded.touch,
+            customer = excluded.customer, candidates = excluded.candidates,
             identities = excluded.identities, frozen_reason = excluded.frozen_reason,
             assessed_at = excluded.assessed_at
         """,
@@ -400,6 +357,8 @@ def _store_assessments(
             "affiliates": [result.attribution.affiliate_id for result in found],
             "programs": [result.attribution.program_id for result in found],
             "reasons": [result.attribution.reason.value for result in found],
+            "touches": [result.attribution.touch.kind.value if result.attribution.touch else None for result in found],
+            "customers": [customer_key(snapshot.customer) if snapshot else None for snapshot in snapshots],
             "candidates": [json.dumps(result.trace, separators=(",", ":")) for result in found],
             "identities": [json.dumps(result.attribution.identities) for result in found],
             "frozen": [result.frozen.value if result.frozen else None for result in found],
@@ -409,10 +368,14 @@ def _store_assessments(
 
 
 def _store_commissions(
-    session: Session, targets: Sequence[tuple[Commission, Target]], when: Mapping[UUID, MerchantTime]
+    session: Session,
+    targets: Sequence[tuple[Commission, Target]],
+    known: Mapping[OrderKey, OrderFacts],
+    when: Mapping[UUID, MerchantTime],
 ) -> None:
     if not targets:
         return
+    snapshots = [known[_order_of(commission)].snapshot for commission, _ in targets]
     for commission, _ in targets:
         commission.entry_seq += len(commission.moves)
     # The order's lock makes these absolute values right; nobody else writes a commission without it.
@@ -421,20 +384,23 @@ def _store_commissions(
         """
         INSERT INTO commission (merchant_id, id, order_id, payee_id, currency, program_id, program_version,
                                 target_minor, pending_minor, held_minor, settled_minor, approved_minor, settles_at,
-                                reason_code, entry_seq, receipt, outlook, advance_at, created_at, updated_at)
+                                reason_code, entry_seq, receipt, outlook, advance_at, placed_at, volume_minor, periods,
+                                created_at, updated_at)
         SELECT merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-               CAST(receipt AS jsonb), CAST(outlook AS jsonb), advance_at, at, at
+               CAST(receipt AS jsonb), CAST(outlook AS jsonb), advance_at, placed_at, volume_minor,
+               CAST(periods AS jsonb), at, at
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:order_ids AS uuid[]),
                     CAST(:payee_ids AS uuid[]), CAST(:currencies AS text[]), CAST(:program_ids AS uuid[]),
                     CAST(:program_versions AS integer[]), CAST(:targets AS bigint[]), CAST(:pending AS bigint[]),
                     CAST(:held AS bigint[]), CAST(:settled AS bigint[]), CAST(:approved AS bigint[]),
                     CAST(:settle AS timestamptz[]), CAST(:reasons AS text[]), CAST(:entry_seqs AS bigint[]),
                     CAST(:receipts AS text[]), CAST(:outlooks AS text[]), CAST(:advances AS timestamptz[]),
+                    CAST(:placed AS timestamptz[]), CAST(:volumes AS bigint[]), CAST(:periods AS text[]),
                     CAST(:moments AS timestamptz[]))
              AS made (merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                       pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-                      receipt, outlook, advance_at, at)
+                      receipt, outlook, advance_at, placed_at, volume_minor, periods, at)
         ON CONFLICT (merchant_id, order_id, payee_id, currency) DO UPDATE
         SET program_id = coalesce(excluded.program_id, commission.program_id),
             program_version = coalesce(excluded.program_version, commission.program_version),
@@ -442,7 +408,9 @@ def _store_commissions(
             held_minor = excluded.held_minor, settled_minor = excluded.settled_minor,
             approved_minor = excluded.approved_minor, settles_at = excluded.settles_at,
             reason_code = excluded.reason_code, entry_seq = excluded.entry_seq, receipt = excluded.receipt,
-            outlook = excluded.outlook, advance_at = excluded.advance_at, updated_at = excluded.updated_at
+            outlook = excluded.outlook, advance_at = excluded.advance_at,
+            placed_at = coalesce(excluded.placed_at, commission.placed_at), volume_minor = excluded.volume_minor,
+            periods = excluded.periods, updated_at = excluded.updated_at
         """,
         {
             "merchant_ids": [commission.merchant_id for commission, _ in targets],
@@ -466,6 +434,9 @@ def _store_commissions(
                 for _, target in targets
             ],
             "advances": [target.outlook and target.outlook.advance_at for _, target in targets],
+            "placed": [snapshot.placed_at if snapshot else None for snapshot in snapshots],
+            "volumes": [commission.volume_minor for commission, _ in targets],
+            "periods": [json.dumps(commission.periods) for commission, _ in targets],
             "moments": [when[commission.merchant_id].now for commission, _ in targets],
         },
     )
@@ -538,7 +509,7 @@ def _what_was_decided(commission: Commission, target: Target, before: _State) ->
 def _commission_event(kind: EventType, commission: Commission, target: Target, at: datetime) -> Event:
     payload: JsonObject = {
         "commission_id": encode("com", commission.id),
-        "order_id": encode("ord", commission.order_id),
+        "order_id": encode("ord", _order_of(commission)[1]),
         "affiliate_id": encode("aff", commission.payee_id),
         "currency": commission.currency,
         "target_minor": target.target_minor,

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.domain.dated import DatedInputs, Owner, Since, Traceable
+from service.domain.identity import identified
 from service.domain.order import OrderFacts, TouchKind
 from service.domain.program import ProgramVersion, Terms
 from service.infra.db import fetch
@@ -117,7 +118,7 @@ def _load_affiliates(session: Session, affiliates: set[_Pair], inputs: dict[UUID
     approvals: dict[UUID, dict[UUID, list[Since]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.identities is not None:
-            inputs[row.merchant_id].identities[row.affiliate_id] = tuple(sorted(row.identities.items()))
+            inputs[row.merchant_id].identities[row.affiliate_id] = identified(row.identities)
         elif row.program_id is not None:
             enrollments[row.merchant_id][row.program_id, row.affiliate_id].append(Since(row.valid_from, row.holds))
         else:

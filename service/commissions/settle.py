@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.commissions.advance import post_settled
-from service.commissions.assess import Commission, Entry, store_entries
+from service.commissions.periods import Booked, Changes, book_periods
+from service.commissions.rows import Commission, Entry, store_entries
 from service.domain.commission import Place, Places, settle_move, settleable
 from service.domain.events import EventType
 from service.domain.ledger import MerchantTime, Posting
@@ -85,6 +86,8 @@ def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, l
             SELECT order_id FROM commission
             WHERE merchant_id = :merchant_id AND pending_minor > 0 AND settles_at IS NOT NULL
               AND (approved_minor IS NULL OR settled_minor < approved_minor) AND settles_at <= :now
+              AND NOT EXISTS (SELECT FROM reassess WHERE reassess.merchant_id = commission.merchant_id
+                                                     AND reassess.order_id = commission.order_id)
             ORDER BY settles_at, order_id LIMIT :limit)
         SELECT id, (SELECT count(*) FROM found) AS found FROM orders
         WHERE merchant_id = :merchant_id AND id IN (SELECT order_id FROM found)
@@ -100,30 +103,46 @@ def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, l
     rows = fetch(
         session,
         """
-        SELECT id, order_id, payee_id, currency, pending_minor, held_minor, settled_minor, approved_minor, entry_seq
+        SELECT id, order_id, payee_id, currency, pending_minor, held_minor, settled_minor, approved_minor, entry_seq,
+               volume_minor, periods
         FROM commission
         WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:order_ids AS uuid[]))
           AND pending_minor > 0 AND settles_at <= :now
+          -- What it should be may have changed: it is assessed again first.
+          AND NOT EXISTS (SELECT FROM reassess WHERE reassess.merchant_id = commission.merchant_id
+                                                 AND reassess.order_id = commission.order_id)
         ORDER BY id
         """,
         {"merchant_id": merchant_id, "order_ids": [row.id for row in locked], "now": now},
     )
-    due = []
+    due, periods = [], Changes()
     for row in rows:
         places = Places(row.pending_minor, row.held_minor, row.settled_minor)
         amount_minor = settleable(places, approved_minor=row.approved_minor)
         if amount_minor:
             commission = Commission(
-                row.id, merchant_id, row.order_id, row.payee_id, row.currency, places, row.entry_seq, is_new=False
+                row.id,
+                merchant_id,
+                row.order_id,
+                row.payee_id,
+                row.currency,
+                places,
+                row.entry_seq,
+                is_new=False,
+                volume_minor=row.volume_minor,
+                periods=row.periods,
             )
+            periods.leave(commission)
             commission.moves = [settle_move(amount_minor)]
             commission.places = places.after(commission.moves)
             commission.entry_seq += 1
+            periods.move(commission)
             due.append(commission)
     if due:
+        of_periods = book_periods(session, periods, when)
         _store_settled(session, due, when[merchant_id])
         crash_point(CrashPoint.SETTLE_STORED)
-        _book_settled(session, due, when)
+        _book_settled(session, due, of_periods, when)
     crash_point(CrashPoint.SETTLE_BEFORE_COMMIT)
     return len(due), locked[0].found
 
@@ -151,7 +170,9 @@ def _store_settled(session: Session, due: Sequence[Commission], when: MerchantTi
     )
 
 
-def _book_settled(session: Session, due: Sequence[Commission], when: dict[UUID, MerchantTime]) -> None:
+def _book_settled(
+    session: Session, due: Sequence[Commission], of_periods: Booked, when: dict[UUID, MerchantTime]
+) -> None:
     """One posting per payee and currency, however many commissions it gathers; one entry per commission."""
     run_id = new_id()
     by_payee: dict[tuple[UUID, str], list[Commission]] = defaultdict(list)
@@ -169,12 +190,13 @@ def _book_settled(session: Session, due: Sequence[Commission], when: dict[UUID, 
         )
         postings.append(posting)
         entries += [Entry(each, each.entry_seq, each.moves[0], posting.id) for each in gathered]
-    kept = post_settled(session, postings, when=when)
-    store_entries(session, entries, kept, when)
-    emit(session, [_event(commission, when[commission.merchant_id]) for commission in due])
+    kept = post_settled(session, [*postings, *of_periods.postings], when=when)
+    store_entries(session, [*entries, *of_periods.entries], kept, when)
+    emit(session, [*(_event(commission, when[commission.merchant_id]) for commission in due), *of_periods.events])
 
 
 def _event(commission: Commission, when: MerchantTime) -> Event:
+    assert commission.order_id is not None
     payload = {
         "commission_id": encode("com", commission.id),
         "order_id": encode("ord", commission.order_id),

@@ -1,21 +1,25 @@
 """What every payee should have earned from one order, from all facts known so far, with the receipt that explains it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, assert_never
+from itertools import product
+from typing import Any
 from uuid import UUID
 
-from service.domain.attribution import Attribution, Identities, attribute
-from service.domain.dated import DatedInputs
+from service.domain.attribution import Attribution, Credit, Identities, attribute
+from service.domain.conditions import Customer, Situation
+from service.domain.customer import NO_HISTORY, History
+from service.domain.dated import DatedInputs, PauseEffect, as_of
 from service.domain.errors import InvariantBroken
 from service.domain.money import round_half_away
-from service.domain.order import DecisionFact, DecisionKind, NetLine, OrderFacts, Touch, TouchKind, net_lines
-from service.domain.program import ProgramVersion, versions_for
-from service.domain.rules import Flat, Part, Percent, Rule, Situation, by_funder, exact_shares, percent_of, total_of
-from service.domain.settlement import FrozenReason, Outlook, StatementSettlement, frozen_reason, outlook
+from service.domain.order import DecisionKind, NetLine, OrderFacts, OrderSnapshot, TouchKind, net_lines
+from service.domain.program import versions_for
+from service.domain.quote import quote
+from service.domain.settlement import FrozenReason, Outlook, StatementSettlement, frozen_reason, outlook, together
+from service.domain.shares import Claim, Division, divide
 
 JsonObject = dict[str, Any]
 
@@ -43,16 +47,24 @@ class CommissionReason(StrEnum):
     NOT_ATTRIBUTED = "attributed_elsewhere"
     CURRENCY_CHANGED = "order_currency_changed"
     NO_RULE = "no_rule_matches"
+    PAUSED = "program_paused"
+    """The programme was stopped when the order was placed."""
     NO_TERMS = "no_terms_in_force"
     """A person credited somebody who was in no programme with terms in force when the order was placed."""
     DISPUTE = "dispute_open"
     HOLD = "hold_open"
+    SELF_PURCHASE = "self_purchase_suspected"
+    """The buyer may be the affiliate; a person has to approve."""
     REFUND_CURRENCY = "refund_currency"
     CONFLICTING_VERSION = "conflicting_version"
     AWAITING_MILESTONE = "awaiting_milestone"
     AWAITING_APPROVAL = "awaiting_approval"
     ABOVE_APPROVAL = "above_approved_amount"
     IN_HOLD_PERIOD = "in_hold_period"
+    PERIOD_BONUS = "period_bonus"
+    """What a ladder or a mark gives for the orders of a period; it stands where they stand."""
+    PERIOD_CAP = "period_cap"
+    """What a cap takes back of the orders of a period."""
     AWAITING_STATEMENT = "awaiting_statement"
     """The pay day of its statement is waited for."""
 
@@ -66,6 +78,8 @@ class Target:
     settles_at: when it may become payable; None while a milestone or a demanded approval is missing.
     outlook: what it waits for until then; None where nothing is earned.
     receipt: how target_minor came about; recomputes exactly.
+    volume_minor: net goods that it pays the affiliate for; 0 for other payees, and where nothing is earned.
+    is_affiliate: whether the payee brought the order, so that it counts in the affiliate's periods.
     """
 
     payee_id: UUID
@@ -78,6 +92,8 @@ class Target:
     settles_at: datetime | None = None
     outlook: Outlook | None = None
     receipt: JsonObject = field(default_factory=dict)
+    volume_minor: int = 0
+    is_affiliate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +116,23 @@ def assess(
     *,
     identities: Identities,
     known: Iterable[tuple[UUID, str]] = (),
+    history: History | None = None,
 ) -> Assessment:
     """Compute an order's targets from everything known about it.
 
     facts: may lack the snapshot; then nothing is earned yet. identities: matches stored with the order before.
     known: (payee, currency) of commissions that exist; those no longer earned come back with target 0.
+    history: what the customer's other orders say; None where the order names no customer, or no terms ask.
     Pure: the order in which facts arrived, and when, is not an argument.
     """
-    attribution = attribute(facts, inputs, identities)
-    frozen = frozen_reason(facts)
+    attribution = attribute(facts, inputs, identities, history or NO_HISTORY)
+    frozen = frozen_reason(facts) or _suspected(facts, attribution)
     lines = net_lines(facts.snapshot, facts.all_refunds()) if facts.snapshot else []
     earned: dict[tuple[UUID, str], Target] = {}
-    if attribution.affiliate_id and attribution.program_id:
-        target = _target(
-            facts,
-            inputs,
-            lines,
-            payee_id=attribution.affiliate_id,
-            program_id=attribution.program_id,
-            touch=attribution.touch,
-            frozen=frozen,
-        )
-        if target is not None:
-            earned[(target.payee_id, target.currency)] = target
+    if facts.snapshot is not None:
+        claims = _claims(facts.snapshot, inputs, lines, attribution.credits, history)
+        for target in _targets(facts, inputs, divide(claims), frozen):
+            earned[target.payee_id, target.currency] = target
     for payee_id, currency in known:
         if (payee_id, currency) not in earned:
             reason = _why_nothing(facts, attribution, payee_id=payee_id, currency=currency)
@@ -131,88 +141,212 @@ def assess(
     return Assessment(attribution, targets, frozen, sum(line.net_minor for line in lines))
 
 
+def _suspected(facts: OrderFacts, attribution: Attribution) -> FrozenReason | None:
+    """A buyer who may be the affiliate: held until a person says something of that affiliate."""
+    suspects = {credit.affiliate_id for credit in attribution.credits if credit.is_own}
+    unseen = [payee_id for payee_id in suspects if f"verdict:{payee_id}" not in facts.decisions]
+    return FrozenReason.SELF_PURCHASE if unseen else None
+
+
 def _why_nothing(facts: OrderFacts, attribution: Attribution, *, payee_id: UUID, currency: str) -> CommissionReason:
-    if facts.snapshot is None or attribution.affiliate_id != payee_id:
+    if facts.snapshot is None or all(credit.affiliate_id != payee_id for credit in attribution.credits):
         return CommissionReason.NOT_ATTRIBUTED
     return CommissionReason.NO_TERMS if facts.snapshot.currency == currency else CommissionReason.CURRENCY_CHANGED
 
 
+def _claims(
+    snapshot: OrderSnapshot,
+    inputs: DatedInputs,
+    lines: Sequence[NetLine],
+    credited: Sequence[Credit],
+    history: History | None,
+) -> list[Claim]:
+    """What each credit asks of the order by the versions of its programme that speak for it; those without terms drop out."""
+    taken = frozenset[str]().union(*(credit.skus or frozenset() for credit in credited))
+    at = snapshot.placed_at
+    buyer = Customer(
+        country=snapshot.country,
+        lists=inputs.lists_of(snapshot.customer, at),
+        first_order_at=None if history is None else history.first_at,
+        is_known=history is not None,
+    )
+    claims = []
+    for credit in credited:
+        if credit.program_id is None:
+            continue
+        enrolled_at = inputs.enrolled_since(credit.program_id, credit.affiliate_id, at) or at
+        versions = versions_for(inputs.versions.get(credit.program_id, ()), placed_at=at, enrolled_at=enrolled_at)
+        if not versions:
+            continue
+        covered = [
+            line
+            for line in lines
+            if (line.line.sku in credit.skus if credit.skus is not None else line.line.sku not in taken)
+        ]
+        touch = credit.touch
+        order = Situation.of(
+            lines,
+            placed_at=at,
+            currency=snapshot.currency,
+            touch=None if touch is None else touch.kind,
+            coupon=touch.ref if touch is not None and touch.kind is TouchKind.COUPON else "",
+            affiliate_id=credit.affiliate_id,
+            label=credit.label,
+            grade=as_of(inputs.grades.get(credit.affiliate_id, ()), at),
+            customer=buyer,
+            time_zone=inputs.time_zone,
+        )
+        quotes = tuple(quote(version, covered, order) for version in versions)
+        membership = as_of(inputs.roster.get(credit.affiliate_id, ()), at)
+        claims.append(Claim(credit, quotes, membership, some_lines=len(covered) < len(lines)))
+    return claims
+
+
+def _targets(
+    facts: OrderFacts, inputs: DatedInputs, divisions: Sequence[Division], frozen: FrozenReason | None
+) -> list[Target]:
+    """One target for each payee: of one who has parts of several credits, all together."""
+    by_payee: dict[UUID, list[tuple[Division, _Standing]]] = {}
+    for division in divisions:
+        standing = _standing(facts, inputs, division, frozen)
+        for payee_id in division.by_payee():
+            by_payee.setdefault(payee_id, []).append((division, standing))
+    return [_target(facts, payee_id, found, frozen) for payee_id, found in by_payee.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How a credit stands as a whole. voided: by what it earns nothing, if anything.
+
+    approved: the part of the affiliate's commission that may be settled, of each payee's too; None: all of it.
+    """
+
+    voided: CommissionReason | None
+    approved: Fraction | None
+    ahead: Outlook
+    is_statement: bool
+
+
+def _standing(facts: OrderFacts, inputs: DatedInputs, division: Division, frozen: FrozenReason | None) -> _Standing:
+    snapshot, credit = facts.snapshot, division.claim.credit
+    assert snapshot is not None
+    verdict = facts.decisions.get(f"verdict:{credit.affiliate_id}")
+    settlement = division.claim.best.version.terms.settlement
+    pause = None if credit.program_id is None else as_of(inputs.pauses.get(credit.program_id, ()), snapshot.placed_at)
+    effect = PauseEffect.NONE if pause is None else pause.effect
+    # An approval names an amount of one currency, and says nothing about another.
+    given = verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == snapshot.currency
+    ahead = outlook(
+        facts,
+        settlement,
+        approved=given,
+        reviewed=effect is PauseEffect.REVIEW,
+        suspected=frozen is FrozenReason.SELF_PURCHASE,
+        time_zone=inputs.time_zone,
+    )
+    voided = None
+    if verdict is not None and verdict.kind is DecisionKind.REJECT:
+        voided = CommissionReason.REJECTED
+    elif snapshot.cancelled:
+        voided = CommissionReason.CANCELLED
+    elif effect is PauseEffect.STOP:
+        voided = CommissionReason.PAUSED
+    approved: Fraction | None = None
+    if given and verdict is not None and verdict.amount_minor is not None:
+        own = division.by_payee()[credit.affiliate_id]
+        approved = Fraction(verdict.amount_minor, own) if own else None
+    elif ahead.unapproved and ahead.auto_approves_at is None:
+        # Silence that is going to count as approval sets no limit; until then it is settles_at that keeps the money back.
+        approved = Fraction(0)
+    return _Standing(voided, approved, ahead, isinstance(settlement, StatementSettlement))
+
+
 def _target(
     facts: OrderFacts,
-    inputs: DatedInputs,
-    lines: list[NetLine],
-    *,
     payee_id: UUID,
-    program_id: UUID,
-    touch: Touch | None,
+    found: Sequence[tuple[Division, _Standing]],
     frozen: FrozenReason | None,
-) -> Target | None:
-    snapshot = facts.snapshot
-    assert snapshot is not None
-    enrolled_at = inputs.enrolled_since(program_id, payee_id, snapshot.placed_at) or snapshot.placed_at
-    versions = versions_for(inputs.versions.get(program_id, ()), placed_at=snapshot.placed_at, enrolled_at=enrolled_at)
-    if not versions:
-        return None
-    order = Situation.of(
-        lines,
-        placed_at=snapshot.placed_at,
-        currency=snapshot.currency,
-        touch=None if touch is None else touch.kind,
-        coupon=touch.ref if touch is not None and touch.kind is TouchKind.COUPON else "",
-    )
-    quotes = [quote(version, lines, order) for version in versions]
-    # max keeps the first of equals: the version in force, then the protected one superseded last.
-    best = max(quotes, key=lambda quoted: quoted.total_minor)
+) -> Target:
+    assert facts.snapshot is not None
+    own = [division for division, _ in found if division.claim.credit.affiliate_id == payee_id]
     verdict = facts.decisions.get(f"verdict:{payee_id}")
-    settlement = best.version.terms.settlement
-    # An approval names an amount of one currency, and says nothing about another.
-    approved = verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == snapshot.currency
-    ahead = outlook(facts, settlement, approved=approved, time_zone=inputs.time_zone)
-    # Silence that is going to count as approval sets no limit; until then it is settles_at that keeps the money back.
-    closed = ahead.unapproved and ahead.auto_approves_at is None
-    approved_minor = verdict.amount_minor if verdict is not None and approved else (0 if closed else None)
-    voided = snapshot.cancelled or (verdict is not None and verdict.kind is DecisionKind.REJECT)
-    target_minor = 0 if voided else best.total_minor
+    rejected = verdict is not None and verdict.kind is DecisionKind.REJECT
+    receipts = [
+        division.receipt(payee_id, voided=rejected or standing.voided is not None) for division, standing in found
+    ]
+    amounts: list[int] = [receipt["target_minor"] for receipt in receipts]
+    target_minor = sum(amounts)
+    limits = [_limit(standing, amount) for (_, standing), amount in zip(found, amounts, strict=True)]
+    approved_minor = None
+    if any(limit is not None for limit in limits):
+        approved_minor = sum(amount if limit is None else limit for limit, amount in zip(limits, amounts, strict=True))
+    if verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == facts.snapshot.currency:
+        approved_minor = verdict.amount_minor
+    ahead = together([standing.ahead for _, standing in found])
+    lead, _ = found[0]
     return Target(
         payee_id=payee_id,
-        currency=snapshot.currency,
+        currency=facts.snapshot.currency,
         target_minor=target_minor,
         reason=_reason(
-            facts,
-            verdict,
-            best,
+            found,
+            rejected=rejected,
             target_minor=target_minor,
             frozen=frozen,
             approved_minor=approved_minor,
             ahead=ahead,
         ),
-        program_id=program_id,
-        program_version=best.version.number,
+        program_id=lead.claim.credit.program_id,
+        program_version=lead.claim.best.version.number,
         approved_minor=approved_minor,
         settles_at=ahead.settles_at,
         outlook=ahead if target_minor else None,
-        receipt=best.receipt(considered=quotes, voided=voided, payable=target_minor),
+        receipt=receipts[0] if len(receipts) == 1 else {"credits": receipts, "target_minor": target_minor},
+        volume_minor=_volume(own) if target_minor else 0,
+        is_affiliate=bool(own),
     )
 
 
+def _limit(standing: _Standing, amount_minor: int) -> int | None:
+    """How much of a payee's amount may be settled; None: all of it, whatever it comes to."""
+    if standing.approved is None:
+        return None
+    return min(amount_minor, round_half_away(amount_minor * standing.approved)) if standing.approved < 1 else None
+
+
+def _volume(own: Sequence[Division]) -> int:
+    """Net goods that an affiliate's credits are paid for, by their weights, in minor units."""
+    exact = sum(
+        (
+            division.claim.credit.weight * max(line.share.line.net_minor, 0)
+            for division in own
+            for line in division.lines
+            if line.share.parts
+        ),
+        Fraction(0),
+    )
+    return round_half_away(exact)
+
+
 def _reason(
-    facts: OrderFacts,
-    verdict: DecisionFact | None,
-    best: "Quote",
+    found: Sequence[tuple[Division, _Standing]],
     *,
+    rejected: bool,
     target_minor: int,
     frozen: FrozenReason | None,
     approved_minor: int | None,
     ahead: Outlook,
 ) -> CommissionReason:
     """The first reason that is true, in the order a reader would ask."""
-    assert facts.snapshot is not None
-    if verdict is not None and verdict.kind is DecisionKind.REJECT:
+    if rejected:
         return CommissionReason.REJECTED
-    if facts.snapshot.cancelled:
-        return CommissionReason.CANCELLED
+    voided = [standing.voided for _, standing in found if standing.voided is not None]
+    if len(voided) == len(found):
+        return voided[0]
     if target_minor == 0:
-        refunded = any(share.parts and share.line.refunded_minor for share in best.shares)
+        refunded = any(
+            line.share.parts and line.share.line.refunded_minor for division, _ in found for line in division.lines
+        )
         return CommissionReason.REFUNDED if refunded else CommissionReason.NO_RULE
     if frozen is not None:
         return CommissionReason(frozen.value)
@@ -222,135 +356,9 @@ def _reason(
         return CommissionReason.AWAITING_MILESTONE
     if approved_minor is not None and approved_minor < target_minor:
         return CommissionReason.ABOVE_APPROVAL
-    if isinstance(best.version.terms.settlement, StatementSettlement):
+    if any(standing.is_statement for _, standing in found):
         return CommissionReason.AWAITING_STATEMENT
     return CommissionReason.IN_HOLD_PERIOD
-
-
-@dataclass(frozen=True, slots=True)
-class LineShare:
-    """What one line earns. parts: by component; none where no rule speaks for it, or it is excluded.
-
-    exact: in minor units before rounding, between 0 and what is left of the line.
-    """
-
-    line: NetLine
-    parts: tuple[Part, ...]
-    exact: Fraction
-    commission_minor: int
-    excluded: bool = False
-
-    @classmethod
-    def of(cls, line: NetLine, parts: tuple[Part, ...], *, excluded: bool = False) -> "LineShare":
-        exact = total_of(parts)
-        return cls(line, parts, exact, round_half_away(exact), excluded)
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What one version of the terms gives for one order."""
-
-    version: ProgramVersion
-    order: Situation
-    shares: list[LineShare]
-
-    @property
-    def cap_minor(self) -> int | None:
-        return self.version.terms.cap_minor(self.order.currency)
-
-    @property
-    def uncapped_minor(self) -> int:
-        return sum(share.commission_minor for share in self.shares)
-
-    @property
-    def total_minor(self) -> int:
-        return self.uncapped_minor if self.cap_minor is None else min(self.uncapped_minor, self.cap_minor)
-
-    def receipt(self, *, considered: "list[Quote]", voided: bool, payable: int) -> JsonObject:
-        """Everything needed to recompute the amount by hand."""
-        return {
-            "program_version": self.version.number,
-            "versions_considered": [
-                {
-                    "version": quoted.version.number,
-                    "standing": "in_force" if index == 0 else "protected",
-                    "total_minor": quoted.total_minor,
-                }
-                for index, quoted in enumerate(considered)
-            ],
-            "currency": self.order.currency,
-            "order": self.order.as_json(),
-            "base": self.version.terms.base.value,
-            "rounding": "line_half_away_from_zero",
-            "lines": [self._line_receipt(share) for share in self.shares],
-            "sum_of_lines_minor": self.uncapped_minor,
-            "cap_minor": self.cap_minor,
-            "voided": voided,
-            "target_minor": payable,
-            "borne_by": self._borne_by(payable),
-        }
-
-    def _borne_by(self, payable: int) -> JsonObject:
-        shares = [(share.parts, share.commission_minor) for share in self.shares]
-        return by_funder(self.version.terms.rules, shares, payable)
-
-    def _line_receipt(self, share: LineShare) -> JsonObject:
-        line = share.line.line
-        return {
-            "line_id": line.id,
-            "sku": line.sku,
-            "category": line.category,
-            "quantity": line.quantity,
-            "ordered_minor": line.net_minor,
-            "refunded_minor": share.line.refunded_minor,
-            "base_minor": share.line.net_minor,
-            "excluded": share.excluded,
-            "parts": [self._part_receipt(part) for part in share.parts],
-            "exact_minor": str(share.exact),
-            "commission_minor": share.commission_minor,
-        }
-
-    def _part_receipt(self, part: Part) -> JsonObject:
-        rules = self.version.terms.rules
-        return {
-            "component": part.component,
-            "funder": rules[part.index].funder,
-            "rule": part.index,
-            **_pays(rules[part.index], self.order.currency),
-            "exact_minor": str(part.exact),
-            "candidates": [
-                {
-                    "rule": candidate.index,
-                    "plan": rules[candidate.index].plan.value,
-                    "priority": -rules[candidate.index].rank(candidate.index)[1],
-                    "exact_minor": str(candidate.exact),
-                    "standing": candidate.standing.value,
-                }
-                for candidate in part.candidates
-            ],
-        }
-
-
-def _pays(rule: Rule, currency: str) -> JsonObject:
-    match rule.pays:
-        case Percent(rate):
-            return {"rate": percent_of(rate), "flat_minor": None, "per": None}
-        case Flat(per=per):
-            return {"rate": None, "flat_minor": rule.pays.amount_minor(currency), "per": per.value}
-        case _:
-            assert_never(rule.pays)
-
-
-def quote(version: ProgramVersion, lines: list[NetLine], order: Situation) -> Quote:
-    """Apply one version's rules to net goods lines: each line is rounded once, then the order is capped."""
-    terms = version.terms
-    excluded = [terms.excludes(line, order) for line in lines]
-    earning = [line for line, out in zip(lines, excluded, strict=True) if not out]
-    parts = iter(exact_shares(terms.rules, earning, order))
-    shares = [
-        LineShare.of(line, () if out else next(parts), excluded=out) for line, out in zip(lines, excluded, strict=True)
-    ]
-    return Quote(version, order, shares)
 
 
 class EntryKind(StrEnum):
@@ -361,6 +369,8 @@ class EntryKind(StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     SETTLE = "settle"
+    PERIOD = "period"
+    """A rule over a period follows what its orders did; from any place to any other."""
 
 
 class Place(StrEnum):
@@ -399,16 +409,21 @@ class Places:
         return self.pending_minor + self.held_minor + self.settled_minor
 
     def after(self, moves: Iterable[Move]) -> "Places":
+        """Raises InvariantBroken where a place would fall below zero, as no order's ever does."""
+        result = self.shifted(moves)
+        if min(result.pending_minor, result.held_minor, result.settled_minor) < 0:
+            raise InvariantBroken(f"a commission's place fell below zero: {result}")
+        return result
+
+    def shifted(self, moves: Iterable[Move]) -> "Places":
+        """The same, also below zero: what a cap takes back of a period's orders."""
         amount = {Place.PENDING: self.pending_minor, Place.HELD: self.held_minor, Place.PAYABLE: self.settled_minor}
         for move in moves:
             if move.source in amount:
                 amount[move.source] -= move.amount_minor
             if move.destination in amount:
                 amount[move.destination] += move.amount_minor
-        result = Places(amount[Place.PENDING], amount[Place.HELD], amount[Place.PAYABLE])
-        if min(amount.values()) < 0:
-            raise InvariantBroken(f"a commission's place fell below zero: {result}")
-        return result
+        return Places(amount[Place.PENDING], amount[Place.HELD], amount[Place.PAYABLE])
 
 
 def difference(now: Places, *, target_minor: int, frozen: bool, freezable_minor: int) -> list[Move]:
@@ -446,6 +461,24 @@ def difference(now: Places, *, target_minor: int, frozen: bool, freezable_minor:
         move(EntryKind.FREEZE, Place.PAYABLE, Place.HELD, min(left, after.settled_minor))
     else:
         move(EntryKind.UNFREEZE, Place.HELD, Place.PENDING, after.held_minor)
+    return moves
+
+
+def shift(now: Places, want: Places) -> list[Move]:
+    """The fewest moves from one standing of a period's commission to another, each from what loses to what gains."""
+    gains = {
+        Place.PENDING: want.pending_minor - now.pending_minor,
+        Place.HELD: want.held_minor - now.held_minor,
+        Place.PAYABLE: want.settled_minor - now.settled_minor,
+    }
+    gains[Place.EXPENSE] = -sum(gains.values())
+    moves: list[Move] = []
+    for source, destination in product(tuple(gains), repeat=2):
+        amount = min(-gains[source], gains[destination])
+        if amount > 0:
+            moves.append(Move(EntryKind.PERIOD, source, destination, amount))
+            gains[source] += amount
+            gains[destination] -= amount
     return moves
 
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from service.domain.marks import Grade, Label
 from service.domain.program import ProgramVersion
 
 
@@ -46,28 +47,6 @@ class Since:
 
     valid_from: datetime
     holds: bool
-
-
-class ContentType(StrEnum):
-    """What a link is shown in."""
-
-    POST = "post"
-    VIDEO = "video"
-    LIVE = "live"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """How a link was marked from a moment on. channel: a word of the merchant's own, such as "web" or "zalo".
-
-    sub_ids: (name, value) of sub1 to sub5 as far as they are set, sorted.
-    """
-
-    valid_from: datetime
-    content_type: ContentType | None = None
-    channel: str = ""
-    sub_ids: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +93,6 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Grade:
-    """Which tier an affiliate has from a moment on, and which groups it is in."""
-
-    valid_from: datetime
-    tier: str = ""
-    groups: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Listing:
     """A customer is on one of the merchant's lists, such as "staff", from a moment on, or no longer."""
 
@@ -155,8 +125,8 @@ class DatedInputs:
     """What one merchant had set up; all lists oldest first.
 
     coupons: by code without case. enrollments: by (programme, affiliate). approvals: by affiliate, whether it may earn.
-    identities: by affiliate, keyed hashes by kind as in `OrderSnapshot.customer`, read only where the order has no
-    stored match yet. customer_bindings, listings: by keyed hash, as (kind, hash). product_bindings: by SKU.
+    identities: by affiliate, pairs of kind and keyed hash, several of a kind where it has them; read only where the
+    order has no stored match yet. customer_bindings, listings: by keyed hash, as (kind, hash). product_bindings: by SKU.
     roster: by affiliate, of which agency it is. grades: by affiliate. pauses: by programme.
     time_zone: the merchant's, fixed when it was made.
     """

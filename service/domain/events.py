@@ -63,6 +63,11 @@ class EventType(StrEnum):
     AFFILIATE_ENROLLED = "affiliate.enrolled", "An affiliate joins a programme, from valid_from on."
     AFFILIATE_UNENROLLED = "affiliate.unenrolled", "An affiliate leaves a programme, from valid_from on."
 
+    PROGRAM_VERSION_PUBLISHED = (
+        "program.version_published",
+        "A programme has new terms, from valid_from on; what is other than before is told.",
+    )
+
     INBOX_PARKED = "inbox.parked", "A delivery of a shop was kept and not understood: somebody has to look."
 
     WEBHOOK_ENDPOINT_DISABLED = (

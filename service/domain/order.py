@@ -5,7 +5,7 @@ Every fact may come twice, late and in any order. Merging is a join: commutative
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -63,6 +63,13 @@ class DecisionKind(StrEnum):
 class TouchKind(StrEnum):
     CLICK = "click"
     COUPON = "coupon"
+    # What no order carries, but the merchant's books know about its buyer, its goods or an order before it.
+    CUSTOMER = "customer"
+    """The buyer is bound to an affiliate."""
+    PRODUCT = "product"
+    """The product is."""
+    REORDER = "reorder"
+    """The buyer cancelled an order that an affiliate had brought, and placed it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +111,11 @@ def folded(code: str) -> str:
 class OrderSnapshot:
     """The order as the shop showed it at `version_at`.
 
-    touches: in the order the shop listed them. customer: keyed hashes by kind ("email", "phone", "id"), never the
+    touches: in the order the shop listed them. customer: keyed hashes by kind (`IdentityKind`), one each, never the
     values. shipping_minor, discount_minor, total_minor: shown to people, no commission depends on them; tax_minor only
-    says what part of a refund told in gross is goods.
+    says what part of a refund told in gross is goods. country: where the buyer is, ISO alpha-2, by the goods' way or
+    else the bill's; empty where the shop does not tell. virtual_minor: what of the goods was paid with gift cards, points
+    or store credit.
     """
 
     placed_at: datetime
@@ -120,6 +129,8 @@ class OrderSnapshot:
     shipping_minor: int = 0
     tax_minor: int = 0
     discount_minor: int = 0
+    country: str = ""
+    virtual_minor: int = 0
 
     @property
     def goods_minor(self) -> int:
@@ -127,7 +138,7 @@ class OrderSnapshot:
         return sum(line.net_minor for line in self.lines if line.goods)
 
     def as_json(self) -> JsonObject:
-        return {
+        told: JsonObject = {
             "placed_at": _moment(self.placed_at),
             "currency": self.currency,
             "lines": [
@@ -150,6 +161,12 @@ class OrderSnapshot:
             "tax_minor": self.tax_minor,
             "discount_minor": self.discount_minor,
         }
+        # Left out where there is none, so that every other order keeps the text and hash it has always had.
+        if self.country:
+            told["country"] = self.country
+        if self.virtual_minor:
+            told["virtual_minor"] = self.virtual_minor
+        return told
 
     @classmethod
     def of_json(cls, stored: JsonObject) -> Self:
@@ -173,6 +190,8 @@ class OrderSnapshot:
             shipping_minor=stored["shipping_minor"],
             tax_minor=stored["tax_minor"],
             discount_minor=stored["discount_minor"],
+            country=stored.get("country", ""),
+            virtual_minor=stored.get("virtual_minor", 0),
         )
 
 
@@ -584,14 +603,18 @@ class OrderFacts:
 
 @dataclass(frozen=True, slots=True)
 class NetLine:
-    """A goods line with what came back of it. refunded_minor: at most the line; net_minor: the rest, zero or more."""
+    """A goods line with what came back of it, and what of the rest is left out because no money paid for it.
+
+    refunded_minor: at most the line; virtual_minor: at most what is left of it; net_minor: the rest, zero or more.
+    """
 
     line: Line
     refunded_minor: int
+    virtual_minor: int = 0
 
     @property
     def net_minor(self) -> int:
-        return self.line.net_minor - self.refunded_minor
+        return self.line.net_minor - self.refunded_minor - self.virtual_minor
 
 
 def goods_part(gross_minor: int, snapshot: OrderSnapshot) -> int:
@@ -639,3 +662,24 @@ def net_lines(snapshot: OrderSnapshot, refunds: dict[str, RefundFact]) -> list[N
         shares = spread(min(loose, sum(rest)), rest)
         back = [came + share for came, share in zip(back, shares, strict=True)]
     return [NetLine(line, came) for came, line in zip(back, goods, strict=True)]
+
+
+def cash_lines(snapshot: OrderSnapshot, lines: Sequence[NetLine]) -> list[NetLine]:
+    """Lines of `net_lines` without what gift cards, points and store credit paid of them.
+
+    Each goods line bears its share of the virtual part by its value as ordered (largest remainder), whatever came back
+    since; of a line given back in part that share falls in proportion to what is left of it, rounded half away from zero.
+    So all lines together, none given back, lose the virtual part or all goods, whichever is less, and no line goes below 0.
+    """
+    goods = [line for line in snapshot.lines if line.goods]
+    worth = [max(line.net_minor, 0) for line in goods]
+    shares = spread(min(max(snapshot.virtual_minor, 0), sum(worth)), worth)
+    share_of = {line.id: share for line, share in zip(goods, shares, strict=True)}
+    return [replace(each, virtual_minor=_still_virtual(share_of.get(each.line.id, 0), each)) for each in lines]
+
+
+def _still_virtual(share_minor: int, of: NetLine) -> int:
+    if not share_minor:
+        return 0
+    left_minor = of.line.net_minor - of.refunded_minor
+    return round_half_away(Fraction(share_minor * left_minor, of.line.net_minor))

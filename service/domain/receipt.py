@@ -1,19 +1,26 @@
 """A receipt against its own arithmetic: computed again from its lines, its order and its terms, and compared."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from service.domain.commission import quote
-from service.domain.order import Line, NetLine, TouchKind
+from service.domain.attribution import Credit
+from service.domain.conditions import Situation
+from service.domain.dated import Membership
+from service.domain.order import Line, NetLine
+from service.domain.periods import Sum, Sums, gives, period_rule_of
 from service.domain.program import ProgramVersion, Terms
-from service.domain.rules import Situation
+from service.domain.quote import quote
+from service.domain.shares import Claim, Division, divided_alone
+from service.domain.written import rate_of
 
 JsonObject = dict[str, Any]
 
 _NOBODY = UUID(int=0)
+_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +32,41 @@ class Difference:
     computed: Any
 
 
-def differences(receipt: JsonObject, terms: Terms) -> list[Difference]:
+def differences(receipt: JsonObject, terms: Terms | None) -> list[Difference]:
     """Where a receipt does not say what follows from its lines, its order and the terms; nothing where it holds.
 
-    receipt: complete and of the right types, as `Quote.receipt` makes it. Other versions' totals cannot be computed
-    from it; that the version that counts gives most is checked.
+    receipt: complete and of the right types, as `Division.receipt` or `period_receipt` makes it. terms: of the version
+    it names; a period's receipt holds its own rules. Other versions' totals cannot be computed from it; that the version
+    that counts gives most is checked.
     """
+    if "sums" in receipt:
+        return list(_compared(receipt, _period_again(receipt)))
+    assert terms is not None
+    division = _divided(receipt, terms)
+    payee_id = UUID(receipt["payee_id"]) if "payee_id" in receipt else division.claim.credit.affiliate_id
+    again = division.receipt(payee_id, voided=receipt["voided"])
+    computed = again | {"versions_considered": receipt["versions_considered"]}
+    return [*_compared(receipt, computed), *_chosen(receipt, division.claim.best.total_minor)]
+
+
+def _period_again(receipt: JsonObject) -> JsonObject:
+    sums = {
+        place: Sum(told["commission_minor"], told["sales_minor"], told["orders"])
+        for place, told in receipt["sums"].items()
+    }
+    given = gives([period_rule_of(rule) for rule in receipt["rules"]], Sums(**sums), receipt["currency"])
+    return receipt | {
+        "gives": {
+            "pending_minor": given.pending_minor,
+            "held_minor": given.held_minor,
+            "settled_minor": given.settled_minor,
+        },
+        "target_minor": given.target_minor,
+    }
+
+
+def _divided(receipt: JsonObject, terms: Terms) -> Division:
+    """The division that a receipt is of; what other credits have of a line is taken from it as it is."""
     lines = [
         NetLine(
             Line(line["line_id"], line["sku"], line["ordered_minor"], line["quantity"], line["category"]),
@@ -38,21 +74,35 @@ def differences(receipt: JsonObject, terms: Terms) -> list[Difference]:
         )
         for line in receipt["lines"]
     ]
-    order = receipt["order"]
-    situation = Situation.of(
-        lines,
-        placed_at=datetime.fromisoformat(order["placed_at"]),
-        currency=receipt["currency"],
-        touch=None if order["touch"] is None else TouchKind(order["touch"]),
-        coupon=order["coupon"],
+    order = Situation.of_json(receipt["order"], lines, receipt["currency"])
+    skus = receipt.get("only_skus")
+    if skus is not None or receipt.get("some_lines"):
+        # The other lines of the order are in other receipts: what they come to is told, not summed.
+        told = receipt["order"]
+        order = replace(order, ordered_minor=told["ordered_minor"], left_minor=told["left_minor"])
+    version = ProgramVersion(_NOBODY, receipt["program_version"], order.placed_at, terms)
+    agency = receipt.get("agency")
+    claim = Claim(
+        Credit(
+            order.affiliate_id or _NOBODY,
+            None,
+            weight=Fraction(receipt.get("weight", "1")),
+            skus=None if skus is None else frozenset(skus),
+        ),
+        (quote(version, lines, order),),
+        None
+        if agency is None
+        else Membership(_ONCE, UUID(agency["payee_id"]), rate_of(agency["share"]), rate_of(agency["fee"])),
+        some_lines=bool(receipt.get("some_lines")),
     )
-    version = ProgramVersion(_NOBODY, receipt["program_version"], situation.placed_at, terms)
-    quoted = quote(version, lines, situation)
-    again = quoted.receipt(
-        considered=[quoted], voided=receipt["voided"], payable=0 if receipt["voided"] else quoted.total_minor
-    )
-    computed = again | {"versions_considered": receipt["versions_considered"]}
-    return [*_compared(receipt, computed), *_chosen(receipt, quoted.total_minor)]
+    others = [
+        (
+            tuple(Fraction(each) for each in line.get("others_before", ())),
+            tuple(Fraction(each) for each in line.get("others_after", ())),
+        )
+        for line in receipt["lines"]
+    ]
+    return divided_alone(claim, others)
 
 
 def _chosen(receipt: JsonObject, total_minor: int) -> Iterator[Difference]:

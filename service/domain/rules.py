@@ -3,156 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from functools import lru_cache
 from math import lcm
-from re import compile as pattern
-from typing import Any, Self, assert_never
+from typing import Any, assert_never
+from uuid import UUID
 
+from service.domain.conditions import Condition, Situation, condition_json, condition_of, holds
 from service.domain.errors import InvalidTerms
-from service.domain.money import AMOUNT_MAX_MINOR, exponent, spread
-from service.domain.order import Line, NetLine, TouchKind, folded
+from service.domain.money import spread
+from service.domain.order import Line, NetLine
+from service.domain.written import Amounts, amounts_json, amounts_of, percent_of, rate_of
 
 JsonObject = dict[str, Any]
-Amounts = tuple[tuple[str, int], ...]
-"""Minor units by currency, each currency once."""
 
 BASE = "base"
 MERCHANT = "merchant"
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What rules may ask about an order as a whole.
-
-    ordered_minor, left_minor: goods as ordered, and after refunds. touch, coupon: what made the affiliate win; None and
-    empty where a person decided without one.
-    """
-
-    placed_at: datetime
-    currency: str
-    ordered_minor: int
-    left_minor: int
-    touch: TouchKind | None = None
-    coupon: str = ""
-
-    @classmethod
-    def of(
-        cls,
-        lines: Sequence[NetLine],
-        *,
-        placed_at: datetime,
-        currency: str,
-        touch: TouchKind | None = None,
-        coupon: str = "",
-    ) -> Self:
-        """The situation of an order with these goods lines."""
-        ordered, left = sum([each.line.net_minor for each in lines]), sum([each.net_minor for each in lines])
-        return cls(placed_at, currency, ordered, left, touch, coupon)
-
-    def as_json(self) -> JsonObject:
-        return {
-            "placed_at": self.placed_at.astimezone(UTC).isoformat(),
-            "ordered_minor": self.ordered_minor,
-            "left_minor": self.left_minor,
-            "touch": None if self.touch is None else self.touch.value,
-            "coupon": self.coupon,
-        }
-
-
-# Conditions: each is true or false of one line of one order.
-
-
-@dataclass(frozen=True, slots=True)
-class SkuIn:
-    skus: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class CategoryIn:
-    categories: frozenset[str]
-
-
-class Measure(StrEnum):
-    LEFT = "left"
-    """What is left after refunds."""
-    ORDERED = "ordered"
-    """As ordered, whatever came back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """An amount from at_least on, and below another; either may be left out. False in a currency that neither names."""
-
-    at_least_minor: Amounts = ()
-    below_minor: Amounts = ()
-    measure: Measure = Measure.LEFT
-
-    def holds(self, amount_minor: int, currency: str) -> bool:
-        least, below = dict(self.at_least_minor).get(currency), dict(self.below_minor).get(currency)
-        if least is None and below is None:
-            return False
-        return (least is None or amount_minor >= least) and (below is None or amount_minor < below)
-
-
-@dataclass(frozen=True, slots=True)
-class LineAmount:
-    between: Between
-
-
-@dataclass(frozen=True, slots=True)
-class OrderAmount:
-    """Of all goods of the order."""
-
-    between: Between
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """The order was placed at `since` or later, and before `until`; either may be None."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TouchIn:
-    kinds: frozenset[TouchKind]
-
-
-@dataclass(frozen=True, slots=True)
-class CouponIn:
-    """The affiliate won by one of these codes, compared without case."""
-
-    codes: frozenset[str]
-
-
-Condition = SkuIn | CategoryIn | LineAmount | OrderAmount | Placed | TouchIn | CouponIn
-
-
-def holds(condition: Condition, line: NetLine, order: Situation) -> bool:
-    """Whether a condition is true of a line."""
-    match condition:
-        case SkuIn(skus):
-            return line.line.sku in skus
-        case CategoryIn(categories):
-            return line.line.category in categories
-        case LineAmount(between):
-            amount = line.net_minor if between.measure is Measure.LEFT else line.line.net_minor
-            return between.holds(amount, order.currency)
-        case OrderAmount(between):
-            amount = order.left_minor if between.measure is Measure.LEFT else order.ordered_minor
-            return between.holds(amount, order.currency)
-        case Placed(since, until):
-            return (since is None or order.placed_at >= since) and (until is None or order.placed_at < until)
-        case TouchIn(kinds):
-            return order.touch in kinds
-        case CouponIn(codes):
-            return order.coupon in codes
-        case _:
-            assert_never(condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +28,9 @@ class When:
     every: tuple[Condition, ...] = ()
     some: tuple[Condition, ...] = ()
     none: tuple[Condition, ...] = ()
+
+    def conditions(self) -> tuple[Condition, ...]:
+        return (*self.every, *self.some, *self.none)
 
     def objection(self, line: NetLine, order: Situation) -> str | None:
         """What keeps it from being true, such as "all/1"; None where it is."""
@@ -230,6 +99,15 @@ _RANK = {plan: rank for rank, plan in enumerate(Plan)}
 
 
 @dataclass(frozen=True, slots=True)
+class Agent:
+    """Who arranged a rule's offer and has a service fee for it, on top. fee: a part of what is left of the goods."""
+
+    payee_id: UUID
+    fee: Fraction
+    approved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """What is paid, and when.
 
@@ -237,6 +115,7 @@ class Rule:
     priority: of rules of one plan the highest counts, of equal ones that which gives most. None: minus the rule's place
     in the terms, so that the first of a list counts.
     caps_per_line_minor: the most it gives for one line, by currency; not with Per.ORDER.
+    agent: see `service_fee`; of agents whose rules give a line equally much the first approved counts.
     """
 
     pays: Percent | Flat
@@ -248,6 +127,7 @@ class Rule:
     funder: str = MERCHANT
     caps_per_line_minor: Amounts = ()
     name: str = ""
+    agent: Agent | None = None
 
     def rank(self, index: int) -> tuple[int, int]:
         """(place of its plan, priority turned round) of the rule at a place in the terms: the lowest counts."""
@@ -332,7 +212,7 @@ def _chosen(component: str, found: list[tuple[int, Rule, Fraction]]) -> Part:
     if len(found) == 1:
         [(index, _, exact)] = found
         return Part(component, exact, (Candidate(index, exact, Standing.COUNTS),))
-    found.sort(key=lambda each: (*each[1].rank(each[0]), -each[2], each[0]))
+    found.sort(key=lambda each: (*each[1].rank(each[0]), -each[2], _approved(each[1]), each[0]))
     first, best, most = found[0]
     candidates = []
     for place, (index, rule, exact) in enumerate(found):
@@ -346,6 +226,13 @@ def _chosen(component: str, found: list[tuple[int, Rule, Fraction]]) -> Part:
             standing = Standing.GIVES_LESS if exact < most else Standing.LATER_IN_LIST
         candidates.append(Candidate(index, exact, standing))
     return Part(component, most, tuple(candidates))
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def _approved(rule: Rule) -> datetime:
+    return _NEVER if rule.agent is None else rule.agent.approved_at
 
 
 def _alone(rule: Rule, line: NetLine, order: Situation, over: int) -> Fraction:
@@ -410,6 +297,35 @@ def total_of(parts: Sequence[Part]) -> Fraction:
     return sum((part.exact for part in parts), Fraction(0))
 
 
+@dataclass(frozen=True, slots=True)
+class LineFee:
+    """An agent's fee for a line, in minor units before rounding. index: place of the rule that names the agent."""
+
+    index: int
+    payee_id: UUID
+    exact: Fraction
+
+
+def service_fee(rules: Sequence[Rule], parts: Sequence[Part], line: NetLine) -> LineFee | None:
+    """The service fee for a line, which one agent has whole.
+
+    Where an exclusive rule counts, its own agent; else the agent of the open rule that ranks first among those that name
+    one, also where a target rule is what the affiliate is paid by.
+    """
+    for part in parts:
+        counting = rules[part.index]
+        named = [each.index for each in part.candidates if rules[each.index].agent is not None]
+        if counting.plan is Plan.EXCLUSIVE:
+            named = [index for index in named if index == part.index]
+        else:
+            named = [index for index in named if rules[index].plan is Plan.OPEN]
+        if named:
+            agent = rules[named[0]].agent
+            assert agent is not None
+            return LineFee(named[0], agent.payee_id, max(line.net_minor, 0) * agent.fee)
+    return None
+
+
 def by_funder(rules: Sequence[Rule], shares: Sequence[tuple[Sequence[Part], int]], total_minor: int) -> dict[str, int]:
     """Who bears how much of what an order earns; the amounts add up to total_minor.
 
@@ -420,55 +336,19 @@ def by_funder(rules: Sequence[Rule], shares: Sequence[tuple[Sequence[Part], int]
     if len(amounts) == 1:
         return dict.fromkeys(amounts, total_minor)
     for parts, rounded_minor in shares:
-        for part, amount in zip(parts, spread(rounded_minor, _weights([part.exact for part in parts])), strict=True):
+        for part, amount in zip(parts, spread(rounded_minor, weights_of([part.exact for part in parts])), strict=True):
             amounts[rules[part.index].funder] += amount
     funders = list(amounts)
     return dict(zip(funders, spread(total_minor, [amounts[name] for name in funders]), strict=True))
 
 
-def _weights(exact: Sequence[Fraction]) -> list[int]:
+def weights_of(exact: Sequence[Fraction]) -> list[int]:
+    """Integers in the same proportion."""
     whole = lcm(*(each.denominator for each in exact))
     return [int(each * whole) for each in exact]
 
 
 # The written form, as the API shows it and the database keeps it. What was left out is not written.
-
-_RATE = pattern(r"(100|[0-9]{1,2})(\.[0-9]{1,6})?")
-
-
-def rate_of(percent: str) -> Fraction:
-    """Fraction from percent in decimal notation: rate_of("12.5") is 1/8. Raises InvalidTerms outside 0 to 100."""
-    if not _RATE.fullmatch(percent) or Decimal(percent) > 100:
-        raise InvalidTerms(
-            f"{percent[:20]!r} is not a rate: percent from 0 to 100, at most six decimals, such as 12.5."
-        )
-    return Fraction(percent) / Fraction(100)
-
-
-@lru_cache(maxsize=4096)
-def percent_of(rate: Fraction) -> str:
-    """The shortest decimal notation of a rate in percent."""
-    percent = rate * Fraction(100)
-    written = format(Decimal(percent.numerator) / Decimal(percent.denominator), "f")
-    return written.rstrip("0").rstrip(".") if "." in written else written
-
-
-def amounts_json(amounts: Amounts) -> list[JsonObject]:
-    return [{"amount_minor": amount, "currency": currency} for currency, amount in amounts]
-
-
-def amounts_of(stored: Sequence[JsonObject]) -> Amounts:
-    """Amounts by currency. Raises InvalidTerms, UnknownCurrency."""
-    amounts: dict[str, int] = {}
-    for entry in stored:
-        currency, amount = entry["currency"], entry["amount_minor"]
-        exponent(currency)
-        if currency in amounts:
-            raise InvalidTerms(f"{currency} is named twice in one list of amounts.")
-        if not 0 <= amount <= AMOUNT_MAX_MINOR:
-            raise InvalidTerms(f"{amount} is not an amount between 0 and the largest accepted.")
-        amounts[currency] = amount
-    return tuple(sorted(amounts.items()))
 
 
 def rule_json(rule: Rule) -> JsonObject:
@@ -497,6 +377,7 @@ def rule_json(rule: Rule) -> JsonObject:
         "funder": (rule.funder, MERCHANT),
         "cap_per_line": (amounts_json(rule.caps_per_line_minor), []),
         "name": (rule.name, ""),
+        "agent": (_agent_json(rule.agent), None),
     }
     return written | {name: value for name, (value, default) in other.items() if value != default}
 
@@ -508,17 +389,40 @@ def rule_of(stored: JsonObject) -> Rule:
     if caps and isinstance(pays, Flat) and pays.per is Per.ORDER:
         raise InvalidTerms("A flat amount per order has no cap per line; use cap_per_order.")
     when = stored.get("when") or {}
+    agent, plan, priority = _agent_of(stored.get("agent")), Plan(stored.get("plan", Plan.OPEN)), stored.get("priority")
+    if agent is not None and (plan is Plan.TARGET or priority is None):
+        raise InvalidTerms(
+            "A rule with an agent is of the open or the exclusive plan and has a priority: agents of open rules compete, "
+            "and a target rule leaves the service fee to them."
+        )
     return Rule(
         pays=pays,
         match=Match(frozenset(stored["match"]["skus"]), frozenset(stored["match"]["categories"])),
         when=When(*(tuple(condition_of(each) for each in when.get(name, ())) for name in ("all", "any", "not"))),
-        plan=Plan(stored.get("plan", Plan.OPEN)),
-        priority=stored.get("priority"),
+        plan=plan,
+        priority=priority,
         component=stored.get("component", BASE),
         funder=stored.get("funder", MERCHANT),
         caps_per_line_minor=caps,
         name=stored.get("name", ""),
+        agent=agent,
     )
+
+
+def _agent_json(agent: Agent | None) -> JsonObject | None:
+    if agent is None:
+        return None
+    return {
+        "payee_id": str(agent.payee_id),
+        "fee": percent_of(agent.fee),
+        "approved_at": agent.approved_at.isoformat(),
+    }
+
+
+def _agent_of(stored: JsonObject | None) -> Agent | None:
+    if stored is None:
+        return None
+    return Agent(UUID(stored["payee_id"]), rate_of(stored["fee"]), datetime.fromisoformat(stored["approved_at"]))
 
 
 def _pays_of(stored: JsonObject) -> Percent | Flat:
@@ -532,69 +436,3 @@ def _pays_of(stored: JsonObject) -> Percent | Flat:
             return Flat(amounts, Per(stored.get("per", Per.LINE)))
         case other:
             raise InvalidTerms(f"{other!r} is not a rule kind; use percent or flat.")
-
-
-def condition_json(condition: Condition) -> JsonObject:
-    """A condition as it is written in terms."""
-    match condition:
-        case SkuIn(skus):
-            return {"kind": "sku", "in": sorted(skus)}
-        case CategoryIn(categories):
-            return {"kind": "category", "in": sorted(categories)}
-        case LineAmount(between):
-            return {"kind": "line_amount", **_between_json(between)}
-        case OrderAmount(between):
-            return {"kind": "order_amount", **_between_json(between)}
-        case Placed(since, until):
-            return {
-                "kind": "placed",
-                "from": None if since is None else since.isoformat(),
-                "until": None if until is None else until.isoformat(),
-            }
-        case TouchIn(kinds):
-            return {"kind": "touch", "in": sorted(kind.value for kind in kinds)}
-        case CouponIn(codes):
-            return {"kind": "coupon", "in": sorted(codes)}
-        case _:
-            assert_never(condition)
-
-
-def _between_json(between: Between) -> JsonObject:
-    return {
-        "at_least": amounts_json(between.at_least_minor),
-        "below": amounts_json(between.below_minor),
-        "of": between.measure.value,
-    }
-
-
-def condition_of(stored: JsonObject) -> Condition:
-    """A condition from its written form. Raises InvalidTerms, UnknownCurrency."""
-    match stored["kind"]:
-        case "sku":
-            return SkuIn(frozenset(stored["in"]))
-        case "category":
-            return CategoryIn(frozenset(stored["in"]))
-        case "line_amount":
-            return LineAmount(_between_of(stored))
-        case "order_amount":
-            return OrderAmount(_between_of(stored))
-        case "placed":
-            since, until = (
-                datetime.fromisoformat(stored[end]) if stored.get(end) else None for end in ("from", "until")
-            )
-            if since is None and until is None:
-                raise InvalidTerms("A condition on placed needs from or until.")
-            return Placed(since, until)
-        case "touch":
-            return TouchIn(frozenset(TouchKind(kind) for kind in stored["in"]))
-        case "coupon":
-            return CouponIn(frozenset(folded(code) for code in stored["in"]))
-        case other:
-            raise InvalidTerms(f"{other!r} is nothing a condition can ask about.")
-
-
-def _between_of(stored: JsonObject) -> Between:
-    least, below = amounts_of(stored.get("at_least", ())), amounts_of(stored.get("below", ()))
-    if not least and not below:
-        raise InvalidTerms(f"A condition on {stored['kind']} needs at_least or below.")
-    return Between(least, below, Measure(stored.get("of", Measure.LEFT)))

@@ -1,7 +1,7 @@
 """When an order's commission may become payable, and what keeps it from moving."""
 
 from calendar import monthrange
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import IntEnum, StrEnum
@@ -194,6 +194,8 @@ Settlement = RollingSettlement | StatementSettlement
 class FrozenReason(StrEnum):
     DISPUTE = "dispute_open"
     HOLD = "hold_open"
+    SELF_PURCHASE = "self_purchase_suspected"
+    """The buyer may be the affiliate, and the terms want a person to look."""
     REFUND_CURRENCY = "refund_currency"
     """A refund came in another currency than the order's newest snapshot; we never convert by guess."""
     CONFLICTING_VERSION = "conflicting_version"
@@ -290,18 +292,29 @@ class Outlook:
         )
 
 
-def outlook(facts: OrderFacts, terms: Settlement, *, approved: bool, time_zone: str) -> Outlook:
+def outlook(
+    facts: OrderFacts,
+    terms: Settlement,
+    *,
+    approved: bool,
+    time_zone: str,
+    reviewed: bool = False,
+    suspected: bool = False,
+) -> Outlook:
     """What an order's commission waits for. approved: a person's approval is there.
+
+    reviewed: the programme is paused so that a person has to approve, whatever the terms say; silence does not count then.
+    suspected: the order is held because the buyer may be the affiliate.
 
     Final it is at start milestone + hold + the time closed disputes took after the start; rolling settlement pays at once
     then, a statement on its pay day. Where the start is missing nothing is guessed: no later milestone says when it was.
     """
-    unapproved = terms.approval is Approval.MANUAL and not approved
+    unapproved = (terms.approval is Approval.MANUAL or reviewed) and not approved
     auto_approves_at = None
-    if unapproved and terms.auto_approve_days is not None and facts.snapshot is not None:
+    if unapproved and not reviewed and terms.auto_approve_days is not None and facts.snapshot is not None:
         auto_approves_at = facts.snapshot.placed_at + timedelta(days=terms.auto_approve_days)
     start = facts.milestones.get(terms.start)
-    frozen = frozen_reasons(facts)
+    frozen = (*frozen_reasons(facts), *((FrozenReason.SELF_PURCHASE,) if suspected else ()))
     if start is None:
         return Outlook(terms.start, None, None, None, unapproved, auto_approves_at, frozen)
     disputed = (
@@ -313,6 +326,31 @@ def outlook(facts: OrderFacts, terms: Settlement, *, approved: bool, time_zone: 
     zone = ZoneInfo(time_zone)
     statement, pays_at = terms.statement_of(final_at, zone), terms.pays_at(final_at, zone)
     return Outlook(None, final_at, statement, pays_at, unapproved, auto_approves_at, frozen, terms.advance)
+
+
+def together(outlooks: Sequence[Outlook]) -> Outlook:
+    """The outlook of a commission made of several credits: it waits for all that any of them waits for, at least one.
+
+    Nothing is lent on it: what is late of one credit says nothing of the others.
+    """
+    first, *others = outlooks
+    if not others:
+        return first
+    pay_days = [each.pays_at for each in outlooks]
+    finals = [each.final_at for each in outlooks]
+    silences = [each.auto_approves_at for each in outlooks if each.unapproved]
+    dated = [each for each in outlooks if each.pays_at is not None]
+    last = max(dated, key=lambda each: each.pays_at or datetime.min.replace(tzinfo=UTC), default=first)
+    known = None not in pay_days
+    return Outlook(
+        missing=next((each.missing for each in outlooks if each.missing is not None), None),
+        final_at=max((at for at in finals if at is not None), default=None) if known else None,
+        statement=last.statement if known else None,
+        pays_at=last.pays_at if known else None,
+        unapproved=bool(silences),
+        auto_approves_at=None if None in silences else max((at for at in silences if at is not None), default=None),
+        frozen=first.frozen,
+    )
 
 
 def settles_at(facts: OrderFacts, terms: Settlement, *, approved: bool, time_zone: str) -> datetime | None:

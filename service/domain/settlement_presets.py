@@ -9,8 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 from service.domain.order import Milestone
-from service.domain.rules import Amounts
 from service.domain.settlement import Approval, RollingSettlement, Settlement, StatementSettlement, Weekday
+from service.domain.written import Amounts
 
 WEEKEND = frozenset({Weekday.SAT, Weekday.SUN})
 

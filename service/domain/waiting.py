@@ -23,8 +23,11 @@ class WaitCode(StrEnum):
     """The pay day of its statement."""
     DISPUTE = "dispute_open"
     HOLD = "hold_open"
+    SELF_PURCHASE = "self_purchase_suspected"
     REFUND_CURRENCY = "refund_currency"
     CONFLICTING_VERSION = "conflicting_version"
+    PERIOD = "period"
+    """The orders of its period: it stands where they stand."""
     SETTLEMENT = "settlement"
     """Nothing: it is due, and settled within a minute."""
     DEBT = "debt"
@@ -110,9 +113,14 @@ def _before_settlement(outlook: Outlook, now: datetime) -> Iterator[Wait]:
         yield Wait(WaitCode.STATEMENT, until=outlook.pays_at)
 
 
+_OF_PERIODS = (CommissionReason.PERIOD_BONUS, CommissionReason.PERIOD_CAP)
+
+
 def _by_reason(reason: CommissionReason, settles_at: datetime | None, now: datetime) -> Iterator[Wait]:
     if reason.value in {each.value for each in FrozenReason}:
         yield Wait(WaitCode(reason.value))
+    elif reason in _OF_PERIODS:
+        yield Wait(WaitCode.PERIOD)
     elif reason is CommissionReason.AWAITING_MILESTONE:
         yield Wait(WaitCode.MILESTONE)
     elif reason is CommissionReason.AWAITING_APPROVAL:

@@ -5,7 +5,6 @@ import hmac
 import os
 import re
 import secrets
-import unicodedata
 import zlib
 from uuid import UUID
 
@@ -13,6 +12,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from service.domain.identity import normalised
 
 _KEY_ID = 1
 """First byte of every ciphertext. A later master key takes the next number, and old ciphertexts stay readable."""
@@ -24,7 +25,6 @@ _HASH_BYTES = 16
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _API_KEY = re.compile(r"(koc_(?:live|test)_[0-9A-Za-z]{30})([0-9A-Za-z]{6})")
 _PUBLISHABLE_KEY = re.compile(r"(koc_pub_(?:live|test)_[0-9A-Za-z]{30})([0-9A-Za-z]{6})")
-_NO_DIGIT = re.compile(r"\D+")
 
 
 class CannotDecrypt(Exception):
@@ -69,13 +69,14 @@ class Security:
             raise ValueError("a MAC has 8 to 32 bytes")
         return hmac.digest(self._key(f"sign/{purpose}"), data, "sha256")[:size]
 
-    def identity(self, merchant_id: UUID, kind: str, value: str) -> str:
+    def identity(self, merchant_id: UUID, kind: str, value: str, country: str = "") -> str:
         """Return a keyed hash of how a person is known, 32 hex characters; equal for two spellings of one address.
 
-        kind: "email", "phone" or "id". Hashes of two merchants never meet. Empty when nothing is left of the value
-        (a phone of "n/a"): that is no identity, and must not be stored or compared.
+        kind: an `IdentityKind`; hashes of two kinds or two merchants never meet. country: ISO alpha-2, where a phone
+        number without its country code belongs. Empty when nothing is left of the value (a phone of "n/a", stars):
+        that is no identity, and must not be stored or compared.
         """
-        normal = normalised(kind, value)
+        normal = normalised(kind, value, country)
         return self._hashed("hash/identity", merchant_id.bytes + f"{kind}\0{normal}".encode()) if normal else ""
 
     def ip_hash(self, text: str) -> str:
@@ -111,29 +112,6 @@ class Security:
 
 def _bound_to(purpose: str) -> bytes:
     return bytes((_KEY_ID,)) + purpose.encode()
-
-
-def normalised(kind: str, value: str) -> str:
-    """Return one spelling for all spellings of an e-mail address or phone number; any other kind as it is.
-
-    E-mail: NFC, no surrounding blanks, lower case. Phone: + and its digits in ASCII; 00 in front counts as +. A number
-    without its country code stays without: we cannot know the country.
-    """
-    match kind:
-        case "email":
-            if value.isascii():
-                return value.strip().lower()
-            # Lower case can take a letter and its accent apart again.
-            return unicodedata.normalize("NFC", unicodedata.normalize("NFC", value).lower()).strip()
-        case "phone":
-            # A digit of any script is worth its number.
-            digits = _NO_DIGIT.sub("", value)
-            digits = digits if digits.isascii() else "".join([str(int(digit)) for digit in digits])
-            if not value.strip().startswith(("+", "＋")):
-                digits = digits.removeprefix("00")
-            return f"+{digits}" if digits else ""
-        case _:
-            return value
 
 
 def new_api_key(is_test: bool) -> str:

@@ -135,7 +135,13 @@ def _order(mapping: ImportMapping, specs: Specs, rows: Sequence[Row]) -> JsonObj
         _put(event, name, _flag(specs[name], rows) if name in specs else None)
     for name in ("click_ids", "coupon_codes"):
         _put(event, name, _list(specs[name], rows) if name in specs else None)
-    _put(event, "customer", _texts(mapping.customer, rows))
+    customer = _texts(mapping.customer, rows)
+    _put(customer, "address", _texts(mapping.address, rows))
+    _put(event, "customer", customer)
+    if "virtual_payment" in specs:
+        amount = _amount(specs["virtual_payment"], rows, mapping.layout)
+        told = None if amount is None else _money(amount, specs["virtual_payment"], rows, currency)
+        _put(event, "virtual_payment", told)
     _put(event, "totals", _totals(mapping, rows, currency))
     _put(event, "milestones", _moments(mapping.milestones, rows, layout))
     event["lines"] = _lines(mapping, rows, currency)

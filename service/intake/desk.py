@@ -46,6 +46,13 @@ class NotHeld(Conflict):
     title = "Nobody holds this commission"
 
 
+class OfPeriod(Conflict):
+    """A period's commission is only ever what its orders come to."""
+
+    code = "commission-of-period"
+    title = "This commission follows the orders of a period"
+
+
 class DecidedTwice(Conflict):
     """One request says two things of one commission, or of what one payee earns on one order."""
 
@@ -109,6 +116,8 @@ def decide(session: Session, person: Person, decisions: Sequence[Decision]) -> l
             if commission is None:
                 told = encode("com", each.commission_id)
                 raise UnknownCommission(f"There is no commission {told} at this merchant.")
+            if commission.order_id is None:
+                raise OfPeriod("Decide about the orders of the period; this follows what they do.")
             if not said.isdisjoint(about := _about(each, commission)):
                 raise DecidedTwice("Say one thing of a commission at a time, and of one payee's share in an order.")
             topic, facts = _facts(person, each, commission, holds.get(commission.order_id, ()))
@@ -189,7 +198,7 @@ def _commissions(session: Session, person: Person, commission_ids: Sequence[UUID
         SELECT commission.id, orders.id AS order_id, orders.source_id, orders.external_id, target_minor, currency,
                payee_id
         FROM commission
-        JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
         WHERE commission.merchant_id = :merchant_id AND commission.id = ANY(CAST(:ids AS uuid[]))
         """,
         {"merchant_id": person.merchant_id, "ids": list(commission_ids)},

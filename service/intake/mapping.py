@@ -97,8 +97,10 @@ _ORDER: dict[str, str] = {
     "coupon_codes": _LIST,
     "lines_less": _AMOUNT,
     "lines_come_to": _AMOUNT,
+    "virtual_payment": _AMOUNT,
 }
-_CUSTOMER = dict.fromkeys(("email", "id", "phone"), _TEXT)
+_CUSTOMER = dict.fromkeys(("email", "id", "phone", "country", "payment_fingerprint"), _TEXT)
+_ADDRESS = dict.fromkeys(("line1", "line2", "house", "postal_code", "city", "country"), _TEXT)
 _TOTALS = dict.fromkeys(("total", "tax", "shipping", "discount"), _AMOUNT)
 _MILESTONES = {f"{milestone}_at": _MOMENT for milestone in Milestone}
 _LINE = {"id": _TEXT, "sku": _TEXT, "category": _TEXT, "quantity": _AMOUNT, "kind": _TEXT, "net": _AMOUNT}
@@ -149,6 +151,7 @@ class ImportMapping:
     revision: int = 0
     order: Specs | None = None
     customer: Specs = field(default_factory=dict)
+    address: Specs = field(default_factory=dict)
     totals: Specs = field(default_factory=dict)
     milestones: Specs = field(default_factory=dict)
     line: Specs = field(default_factory=dict)
@@ -166,7 +169,8 @@ class ImportMapping:
         found = {column: f"[skip] {column!r}" for column in self.skip}
         if self.group:
             found[self.group] = "group"
-        for specs in (self.order, self.customer, self.totals, self.milestones, self.line, self.refund, self.status):
+        of_order = (self.order, self.customer, self.address, self.totals, self.milestones)
+        for specs in (*of_order, self.line, self.refund, self.status):
             for spec in (specs or {}).values():
                 for column in spec.named:
                     found.setdefault(column, spec.where)
@@ -186,6 +190,7 @@ def read_mapping(document: JsonObject) -> ImportMapping:
             )
         return ImportMapping(layout)
     line = _table(document, "line")
+    customer = _table(order or {}, "customer") or {}
     mapping = ImportMapping(
         layout,
         group=_group(document),
@@ -193,7 +198,8 @@ def read_mapping(document: JsonObject) -> ImportMapping:
         yields=_flag(document, "yields"),
         revision=_number(document, "revision", REVISION_MAX),
         order=None if order is None else _specs(order, "order", _ORDER, inner=("customer", "totals", "milestones")),
-        customer=_specs(_table(order or {}, "customer") or {}, "order.customer", _CUSTOMER),
+        customer=_specs(customer, "order.customer", _CUSTOMER, inner=("address",)),
+        address=_specs(_table(customer, "address") or {}, "order.customer.address", _ADDRESS),
         totals=_specs(_table(order or {}, "totals") or {}, "order.totals", _TOTALS),
         milestones=_specs(_table(order or {}, "milestones") or {}, "order.milestones", _MILESTONES),
         line=_specs(line or {}, "line", _LINE),

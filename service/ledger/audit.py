@@ -147,6 +147,7 @@ SELECT merchant_id, commission_id AS id, concat('entry ', seq) AS detail, concat
        concat(source, ' to ', destination) AS found
 FROM commission_entry
 WHERE (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+  AND (kind <> 'period' OR source = destination)
   AND (kind, source, destination) NOT IN (
       ('accrue', 'commission_expense', 'pending'), ('accrue', 'commission_expense', 'held'),
       ('reduce', 'pending', 'commission_expense'), ('reduce', 'held', 'commission_expense'),
@@ -196,7 +197,8 @@ SELECT merchant_id, id, 'target, and pending + held + settled' AS detail, CAST(t
 FROM commission
 WHERE (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
   AND (pending_minor + held_minor + settled_minor <> target_minor
-       OR least(pending_minor, held_minor, settled_minor) < 0)
+       -- A cap takes back of a period's orders, so its own parts lie below zero.
+       OR (period_id IS NULL AND least(pending_minor, held_minor, settled_minor) < 0))
 """
 
 _COMMISSION_ENTRIES = """

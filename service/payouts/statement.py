@@ -45,7 +45,7 @@ def movements(session: Session, item: PayoutItemRow, *, limit: int = LINES_MAX) 
         FROM commission
         JOIN commission_entry AS entry
           ON entry.merchant_id = commission.merchant_id AND entry.commission_id = commission.id
-        JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
         LEFT JOIN fact ON fact.merchant_id = orders.merchant_id AND fact.order_id = orders.id AND fact.kind = 'order'
         WHERE commission.merchant_id = :merchant_id AND commission.payee_id = :payee_id
           AND commission.currency = :currency

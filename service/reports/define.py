@@ -99,7 +99,13 @@ COMMISSIONS = Report(
         Column("order_id", Kind.ID, "The order that earned it.", prefix="ord"),
         Column("order_external_id", Kind.TEXT, "The shop's own id of the order."),
         Column("order_number", Kind.TEXT, "The order's number as the shop shows it to its customer."),
-        Column("placed_at", Kind.MOMENT, "When the order was placed."),
+        Column(
+            "period_rule",
+            Kind.TEXT,
+            "The key of the rule over a period that it is for; empty where it is for an order.",
+        ),
+        Column("period_begins_on", Kind.DAY, "The first day of that period."),
+        Column("placed_at", Kind.MOMENT, "When the order was placed, or the period began."),
         *_AFFILIATE,
         Column("program_id", Kind.ID, "The programme that pays it.", prefix="prg"),
         Column("program_version", Kind.COUNT, "The version of its terms that counts."),
@@ -120,7 +126,8 @@ COMMISSIONS = Report(
     ),
     query=f"""
     SELECT commission.id AS commission_id, commission.order_id, orders.external_id AS order_external_id,
-           assessment.number AS order_number, assessment.placed_at, commission.payee_id AS affiliate_id,
+           assessment.number AS order_number, rule_period.rule AS period_rule, rule_period.begins_on AS period_begins_on,
+           coalesce(assessment.placed_at, commission.placed_at) AS placed_at, commission.payee_id AS affiliate_id,
            affiliate.external_id AS affiliate_external_id, affiliate.name AS affiliate_name, commission.program_id,
            commission.program_version, commission.currency,
            CASE WHEN assessment.currency = commission.currency THEN assessment.net_minor END AS order_net_minor,
@@ -128,15 +135,16 @@ COMMISSIONS = Report(
            placed.in_payout_minor, placed.paid_minor, {STATUS} AS status, commission.reason_code,
            commission.settles_at, commission.created_at
     FROM commission
-    JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
-    JOIN assessment ON assessment.merchant_id = commission.merchant_id AND assessment.order_id = commission.order_id
+    LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+    LEFT JOIN rule_period ON rule_period.merchant_id = commission.merchant_id AND rule_period.id = commission.period_id
+    LEFT JOIN assessment ON assessment.merchant_id = commission.merchant_id AND assessment.order_id = commission.order_id
     JOIN affiliate ON affiliate.merchant_id = commission.merchant_id AND affiliate.id = commission.payee_id
     {STANDING}
     WHERE commission.merchant_id = %(merchant_id)s
       AND (%(from)s::date IS NULL
-           OR assessment.placed_at >= CAST(%(from)s::date AS timestamp) AT TIME ZONE %(time_zone)s)
+           OR coalesce(assessment.placed_at, commission.placed_at) >= CAST(%(from)s::date AS timestamp) AT TIME ZONE %(time_zone)s)
       AND (%(to)s::date IS NULL
-           OR assessment.placed_at < CAST(%(to)s::date + 1 AS timestamp) AT TIME ZONE %(time_zone)s)
+           OR coalesce(assessment.placed_at, commission.placed_at) < CAST(%(to)s::date + 1 AS timestamp) AT TIME ZONE %(time_zone)s)
       AND (%(currency)s::text IS NULL OR commission.currency = %(currency)s)
       AND (%(run_id)s::uuid IS NULL
            OR EXISTS (SELECT FROM payout_item AS item

@@ -4,6 +4,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Date, Index, Integer, SmallInteger, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from service.domain.advance import AdvanceKind
@@ -29,12 +30,16 @@ from service.tables.columns import (
 
 
 class CommissionRow(SQLModel, table=True):
-    """What one payee earns on one order in one currency: the target and where the posted amount stands."""
+    """What one payee earns on one subject in one currency: the target and where the posted amount stands.
+
+    The subject is an order, or a period of a rule, whose id is then the commission's own.
+    """
 
     __tablename__ = "commission"
     __table_args__ = (
         belongs_to("orders", "order_id"),
         belongs_to("affiliate", "payee_id"),
+        belongs_to("rule_period", "period_id"),
         UniqueConstraint("merchant_id", "order_id", "payee_id", "currency"),
         Index(
             "commission_due_ix",
@@ -53,11 +58,15 @@ class CommissionRow(SQLModel, table=True):
             postgresql_where=text("pending_minor > 0 AND advance_at IS NOT NULL"),
         ),
         CheckConstraint("pending_minor + held_minor + settled_minor = target_minor", name="posted"),
+        CheckConstraint(
+            "(order_id IS NULL) <> (period_id IS NULL) AND (period_id IS NULL OR period_id = id)", name="subject"
+        ),
+        Index("commission_program_ix", "merchant_id", "program_id", "placed_at"),
     )
 
     merchant_id: UUID = key()
     id: UUID = key()
-    order_id: UUID = ref()
+    order_id: UUID | None = ref(nullable=True)
     payee_id: UUID = ref()
     currency: str = words()
     program_id: UUID | None = ref(nullable=True)
@@ -79,6 +88,17 @@ class CommissionRow(SQLModel, table=True):
     """When to see whether an advance is to be given; None where there is none, or it was seen to."""
     created_at: datetime = moment()
     updated_at: datetime = moment()
+    period_id: UUID | None = ref(nullable=True)
+    placed_at: datetime | None = moment_or_none()
+    """When its order was placed, as it was last assessed; the beginning of its period."""
+    volume_minor: int = Field(
+        default=0, sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": text("0")}
+    )
+    """Net goods it pays its affiliate for; what its periods count as sales."""
+    periods: list[Json] = Field(
+        default_factory=list, sa_type=JSONB, nullable=False, sa_column_kwargs={"server_default": text("'[]'")}
+    )
+    """The periods it counts in, as [programme, rule, first day]."""
 
 
 class CommissionEntryRow(SQLModel, table=True):

@@ -132,6 +132,13 @@ class AssessmentRow(SQLModel, table=True):
         belongs_to("orders", "order_id"),
         Index("assessment_placed_ix", "merchant_id", "placed_at", "order_id"),
         Index("assessment_affiliate_ix", "merchant_id", "affiliate_id", "placed_at"),
+        Index(
+            "assessment_customer_ix",
+            "merchant_id",
+            "customer",
+            "order_id",
+            postgresql_where=text("customer IS NOT NULL"),
+        ),
     )
 
     merchant_id: UUID = key()
@@ -148,6 +155,10 @@ class AssessmentRow(SQLModel, table=True):
     affiliate_id: UUID | None = ref(nullable=True)
     program_id: UUID | None = ref(nullable=True)
     attribution_reason: str = words()
+    touch: str | None = words_or_none()
+    """By what kind of touch it was won."""
+    customer: str | None = words_or_none()
+    """Who placed it, as domain.customer.customer_key names a customer; null where it does not say."""
     candidates: list[Json] = listing()
     """Every touch and how it fared."""
     identities: Json = document()

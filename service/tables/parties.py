@@ -198,7 +198,7 @@ class AffiliateRow(SQLModel, table=True):
     """ISO 3166-1 alpha-2."""
     profile: Json = document()
     identities: Json = document()
-    """Keyed hashes by kind ("email", "phone", "id"), compared once with each order's customer."""
+    """Keyed hashes by kind (`IdentityKind`), one as a text and several as a list, compared once with each order's customer."""
     status: str = words()
     reason_code: str | None = words_or_none()
     tax_rule: str | None = words_or_none()

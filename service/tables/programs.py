@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint, Index, Integer, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.tables.columns import (
@@ -39,6 +39,14 @@ class ProgramRow(SQLModel, table=True):
     """Where a paused link leads."""
     disclosure: str = words()
     """What a KOC has to say beside a link, as the merchant words it."""
+    requires_acceptance: bool = Field(
+        default=False, sa_type=Boolean, nullable=False, sa_column_kwargs={"server_default": text("false")}
+    )
+    """Whether an affiliate's own key has to accept the terms before it makes its first link."""
+    min_notice_hours: int = Field(
+        default=0, sa_type=Integer, nullable=False, sa_column_kwargs={"server_default": text("0")}
+    )
+    """How long before they begin terms have to be recorded that may be a cut."""
     created_at: datetime = moment()
 
 
@@ -49,6 +57,7 @@ class ProgramVersionRow(SQLModel, table=True):
     __table_args__ = (
         belongs_to("program", "program_id"),
         UniqueConstraint("merchant_id", "program_id", "valid_from"),
+        Index("program_version_customers_ix", "merchant_id", postgresql_where=text("asks_about_customers")),
     )
 
     merchant_id: UUID = key()
@@ -56,7 +65,43 @@ class ProgramVersionRow(SQLModel, table=True):
     number: int = Field(sa_type=Integer, primary_key=True)
     valid_from: datetime = moment()
     terms: Json = document()
+    asks_about_customers: bool = Field(
+        default=False, sa_type=Boolean, nullable=False, sa_column_kwargs={"server_default": text("false")}
+    )
+    """Whether they look at other orders of a customer, so that orders have to wait for each other."""
     recorded_at: datetime = moment()
+
+
+class TermsAcceptanceRow(SQLModel, table=True):
+    """An affiliate accepted a version of terms; append-only, once for each version."""
+
+    __tablename__ = "terms_acceptance"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["merchant_id", "program_id", "version"],
+            ["program_version.merchant_id", "program_version.program_id", "program_version.number"],
+        ),
+        belongs_to("affiliate", "affiliate_id"),
+        # The name that would be made is longer than PostgreSQL allows.
+        UniqueConstraint("merchant_id", "affiliate_id", "program_id", "version", name="terms_acceptance_once_key"),
+        Index("terms_acceptance_program_ix", "merchant_id", "program_id", "id"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    program_id: UUID = ref()
+    version: int = Field(sa_type=Integer, nullable=False)
+    affiliate_id: UUID = ref()
+    accepted_at: datetime = moment()
+    """By the merchant's clock."""
+    language: str = words()
+    """In which the terms were shown, as a tag of BCP 47."""
+    terms_hash: str = words()
+    """SHA-256 of the version's stored terms, in hexadecimal digits."""
+    disclosure: str = words()
+    """What the programme asked KOCs to say beside links, at that moment."""
+    key_id: UUID = ref()
+    """The affiliate's key that accepted."""
 
 
 class EnrollmentRow(SQLModel, table=True):

@@ -1,13 +1,16 @@
 """KOCs: registration, approval from a day on, enrolment, payout methods and taxes."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from service.infra.db import fetch, unit_of_work
+from service.api.deps import Service
+from service.domain.identity import Address, identified
+from service.infra import ids
+from service.infra.db import execute, fetch, unit_of_work
 from tests.support.shop import Json, Shop
 
 
@@ -49,6 +52,124 @@ def test_identities_are_kept_as_hashes_only(shop: Shop, engine: Engine) -> None:
         (row,) = fetch(session, "SELECT CAST(row_to_json(affiliate) AS text) AS whole, identities FROM affiliate")
     assert all(word not in row.whole.lower() for word in ("private", "901234567", "customer-77"))
     assert all(len(hash_) == 32 for hash_ in row.identities.values())
+
+
+LE_LOI = {"line1": "12 Lê Lợi", "postal_code": "700000"}
+
+
+def pairs_of(engine: Engine, affiliate: Json) -> list[tuple[str, str]]:
+    """Kinds and hashes as the attribution reads them."""
+    with unit_of_work(engine) as session:
+        rows = fetch(
+            session, "SELECT identities FROM affiliate WHERE id = :id", {"id": ids.decode("aff", affiliate["id"])}
+        )
+    return list(identified(rows[0].identities))
+
+
+def hashed(client: TestClient, shop: Shop, kind: str, value: str) -> tuple[str, str]:
+    service = cast("Service", client.app.state.service)  # type: ignore[attr-defined] # typed as any ASGI application
+    return (kind, service.security.identity(ids.decode("mer", shop.id), kind, value))
+
+
+def test_an_affiliate_has_several_identities_of_a_kind_and_shows_the_kinds_only(
+    shop: Shop, engine: Engine, client: TestClient
+) -> None:
+    lan = plain(
+        shop,
+        email="lan@example.com",
+        country="VN",
+        identities={
+            "emails": ["lan@work.example", "LAN@example.com"],
+            "phone": "0912 345 678",
+            "phones": ["+65 9123 4567"],
+            "customer_ids": ["c-1", "c-2"],
+            "addresses": [LE_LOI, {"line1": "Office Road", "house": "9", "city": "Singapore", "country": "SG"}],
+            "payment_fingerprints": ["Xt5EWLLDS7FJjR1c"],
+        },
+    )
+
+    assert lan["identity_kinds"] == ["address", "email", "id", "payment", "phone"]
+    assert sorted(pairs_of(engine, lan)) == sorted(
+        hashed(client, shop, kind, value)
+        for kind, value in [
+            ("email", "lan@example.com"),
+            ("email", "lan@work.example"),
+            ("phone", "+84912345678"),
+            ("phone", "+6591234567"),
+            ("id", "c-1"),
+            ("id", "c-2"),
+            ("address", Address("12 LE LOI", postal_code="700 000", country="VN").text),
+            ("address", Address("9 Office Road", city="SINGAPORE", country="SG").text),
+            ("payment", "Xt5EWLLDS7FJjR1c"),
+        ]
+    )
+
+
+def test_what_is_given_of_a_kind_replaces_that_kind_and_an_empty_list_forgets_it(shop: Shop, engine: Engine) -> None:
+    lan = plain(shop, email="lan@example.com", identities={"phones": ["+84912345678", "+84912345679"]})
+    path = f"/v1/affiliates/{lan['id']}"
+
+    with_card = shop.patch(path, {"identities": {"payment_fingerprints": ["fp_1"]}}).json()
+    one_phone = shop.patch(path, {"identities": {"phone": "+84912345678"}}).json()
+    phones = [pair for pair in pairs_of(engine, lan) if pair[0] == "phone"]
+    without = shop.patch(path, {"identities": {"phones": [], "emails": [], "customer_id": None}}).json()
+
+    assert with_card["identity_kinds"] == ["email", "payment", "phone"]
+    assert one_phone["identity_kinds"] == ["email", "payment", "phone"]
+    assert len(phones) == 1
+    assert without["identity_kinds"] == ["email", "payment"]
+
+
+def test_a_new_address_of_the_profile_takes_the_place_of_the_old_one_and_leaves_others(
+    shop: Shop, engine: Engine
+) -> None:
+    lan = plain(shop, email="lan@example.com", identities={"emails": ["lan@work.example"]})
+    before = pairs_of(engine, lan)
+
+    shop.patch(f"/v1/affiliates/{lan['id']}", {"email": "lan@new.example"})
+    changed = pairs_of(engine, lan)
+    shop.patch(f"/v1/affiliates/{lan['id']}", {"email": None})
+
+    assert len(before) == len(changed) == 2
+    assert len(set(before) & set(changed)) == 1
+    assert pairs_of(engine, lan) == changed
+
+
+def test_identities_of_an_earlier_release_stay_beside_new_ones(shop: Shop, engine: Engine) -> None:
+    lan = plain(shop)
+    with unit_of_work(engine) as session:
+        execute(session, """UPDATE affiliate SET identities = '{"email": "a", "phone": "b"}'""", {})
+
+    kinds = shop.patch(f"/v1/affiliates/{lan['id']}", {"identities": {"customer_ids": ["c-1", "c-2"]}}).json()
+
+    assert kinds["identity_kinds"] == ["email", "id", "phone"]
+    assert {("email", "a"), ("phone", "b")} < set(pairs_of(engine, lan))
+    assert len(pairs_of(engine, lan)) == 4
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [
+        pytest.param({"addresses": [{"line1": "12 Lê Lợi"}]}, id="an address that would fit many houses"),
+        pytest.param({"payment_fingerprints": ["**** 4242"]}, id="a masked card"),
+        pytest.param({"phones": ["n/a"]}, id="no digits"),
+    ],
+)
+def test_what_would_fit_many_people_is_no_identity(shop: Shop, identities: Json) -> None:
+    assert plain(shop, country="VN", identities=identities)["identity_kinds"] == []
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [
+        pytest.param({"emails": ["a@x.example"] * 21}, id="too many"),
+        pytest.param({"addresses": [{"street": "Lê Lợi"}]}, id="an unknown part"),
+        pytest.param({"addresses": [{"country": "Vietnam"}]}, id="a country's name"),
+        pytest.param({"payment_fingerprints": [""]}, id="an empty one"),
+    ],
+)
+def test_identities_are_a_closed_form(shop: Shop, identities: Json) -> None:
+    assert shop.post("/v1/affiliates", {"name": "Lan", "identities": identities}).status_code == 422
 
 
 def test_a_phone_number_without_digits_is_no_identity(shop: Shop) -> None:

@@ -35,6 +35,7 @@ def test_a_koc_reads_who_it_is_and_what_it_takes_part_in(shop: Shop, lan: Json) 
 
     assert (me["id"], me["name"], me["email"], me["status"]) == (lan["id"], "Lan", "lan@example.com", "approved")
     assert (me["merchant_name"], me["time_zone"]) == ("Shop", "UTC")
+    assert me["identity_kinds"] == ["email"]
     [program] = me["programs"]
     assert program["id"] == shop.program["id"]
     assert program["allowed_domains"] == shop.program["allowed_domains"]

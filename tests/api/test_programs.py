@@ -17,7 +17,7 @@ from tests.support.shop import Json, Shop
 ALWAYS: Json = {"all": [], "any": [], "not": []}
 PLAIN: Json = {
     "name": "", "match": {"skus": [], "categories": []}, "when": ALWAYS, "plan": "open", "priority": None,
-    "component": "base", "funder": "merchant", "cap_per_line": [],
+    "component": "base", "funder": "merchant", "cap_per_line": [], "agent": None,
 }  # fmt: skip
 USD_50: list[Json] = [{"amount_minor": 5000, "currency": "USD"}]
 FULL: Json = {
@@ -58,7 +58,18 @@ FULL: Json = {
     "base": "net",
     "exclude": [{"kind": "sku", "in": ["gift-card"]}],
     "cap_per_order": USD_50,
-    "attribution": {"window_days": 7, "model": "first", "precedence": "time", "self_purchase": "allow"},
+    "attribution": {
+        "window_days": 7,
+        "windows": [{"days": 1, "content_types": ["live"], "channels": ["zalo"]}],
+        "model": "first",
+        "position": {"first": "40", "last": "40"},
+        "precedence": "time",
+        "customer_binding": "before",
+        "product_binding": "ignored",
+        "self_purchase": "allow",
+        "self_purchase_by": ["email", "phone"],
+        "reorder_days": 7,
+    },
     "settlement": {
         "kind": "rolling",
         "start": "delivered",
@@ -68,6 +79,33 @@ FULL: Json = {
     },
     "payout_minimums": [{"amount_minor": 1000, "currency": "USD"}],
     "notice_days": 0,
+    "technical_fee": None,
+    "periods": [
+        {"kind": "cap", "key": "most", "period": "day", "first_day": None, "last_day": None, "amounts": USD_50},
+        {
+            "kind": "ladder",
+            "key": "volume",
+            "period": "month",
+            "first_day": "2026-11-01",
+            "last_day": None,
+            "scale": "retroactive",
+            "steps": [
+                {"from": USD_50, "rate": "1"},
+                {"from": [{"amount_minor": 9000, "currency": "USD"}], "rate": "2.5"},
+            ],
+        },
+        {
+            "kind": "milestones",
+            "key": "tet",
+            "period": "campaign",
+            "first_day": "2027-01-01",
+            "last_day": "2027-02-15",
+            "marks": [
+                {"orders": 10, "sales": [], "pays": USD_50},
+                {"orders": None, "sales": USD_50, "pays": USD_50},
+            ],
+        },
+    ],
 }
 
 MONTHLY: Json = {
@@ -111,9 +149,15 @@ def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
 
     assert terms["attribution"] == {
         "window_days": 30,
+        "windows": [],
         "model": "last",
+        "position": {"first": "40", "last": "40"},
         "precedence": "coupon",
+        "customer_binding": "after",
+        "product_binding": "after",
         "self_purchase": "reject",
+        "self_purchase_by": ["address", "email", "id", "payment", "phone"],
+        "reorder_days": 0,
     }
     assert terms["settlement"] == {
         "kind": "rolling",
@@ -149,7 +193,9 @@ def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
         ({"settlement": MONTHLY | {"cut_off_day": 32}}, "#/terms/settlement/cut_off_day"),
         ({"settlement": {"kind": "rolling", "start": "ordered"}}, "#/terms/settlement/start"),
         ({"settlement": {"start": "paid"}}, "#/terms/settlement"),
-        ({"attribution": {"model": "linear"}}, "#/terms/attribution/model"),
+        ({"attribution": {"model": "best"}}, "#/terms/attribution/model"),
+        ({"periods": [{"kind": "cap", "key": "a", "period": "week", "amounts": USD_50}]}, "#/terms/periods/0/period"),
+        ({"periods": [{"kind": "ladder", "key": "a", "period": "day", "steps": []}]}, "#/terms/periods/0/steps"),
         ({"cap_per_order": [{"amount_minor": 1, "currency": "XXX"}]}, "#/terms/cap_per_order/0/currency"),
     ],
     ids=str,

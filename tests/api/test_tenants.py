@@ -57,6 +57,7 @@ def test_no_operation_gives_or_takes_what_is_anothers(client: TestClient, engine
         "pay",
         "pmt",
         "enr",
+        "acc",
         "key",
         "src",
         "inb",

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from service.domain.attribution import Identities
 from service.domain.commission import Assessment, Target, assess
+from service.domain.conditions import Condition
 from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.order import (
     DecisionFact,
@@ -37,8 +38,9 @@ from service.domain.order import (
     refund_fact,
 )
 from service.domain.program import AttributionTerms, ProgramVersion, Terms
-from service.domain.rules import Condition, Flat, Match, Per, Percent, Rule, rate_of
+from service.domain.rules import Flat, Match, Per, Percent, Rule
 from service.domain.settlement import RollingSettlement, Settlement
+from service.domain.written import rate_of
 
 MERCHANT = UUID(int=0xE)
 PROGRAM, OTHER_PROGRAM = UUID(int=0x11), UUID(int=0x12)

@@ -5,6 +5,19 @@ from fractions import Fraction
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from service.domain.conditions import (
+    Between,
+    CategoryIn,
+    Condition,
+    CouponIn,
+    LineAmount,
+    Measure,
+    OrderAmount,
+    Placed,
+    SkuIn,
+    TouchIn,
+)
+from service.domain.identity import IdentityKind
 from service.domain.order import (
     DecisionFact,
     DecisionKind,
@@ -25,25 +38,7 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
-from service.domain.rules import (
-    Between,
-    CategoryIn,
-    Condition,
-    CouponIn,
-    Flat,
-    LineAmount,
-    Match,
-    Measure,
-    OrderAmount,
-    Per,
-    Percent,
-    Placed,
-    Plan,
-    Rule,
-    SkuIn,
-    TouchIn,
-    When,
-)
+from service.domain.rules import Flat, Match, Per, Percent, Plan, Rule, When
 from tests.domain.builders import ANN, ANNS_LINK, BEN, BENS_LINK, NOBODY, a_click, a_coupon, day
 
 
@@ -74,7 +69,7 @@ touches = st.sampled_from([
     a_coupon("gone"),
 ])  # fmt: skip
 customers = st.dictionaries(
-    st.sampled_from(["email", "phone", "id"]), st.sampled_from(["hash-of-ann", "hash-of-cam"])
+    st.sampled_from([kind.value for kind in IdentityKind]), st.sampled_from(["hash-of-ann", "hash-of-cam"])
 ).map(lambda hashes: tuple(sorted(hashes.items())))
 snapshots = st.builds(
     OrderSnapshot,
@@ -89,6 +84,8 @@ snapshots = st.builds(
     shipping_minor=amounts,
     tax_minor=amounts,
     discount_minor=amounts,
+    country=st.sampled_from(["", "VN"]),
+    virtual_minor=st.one_of(st.just(0), amounts),
 )
 refunds = st.builds(
     RefundFact,

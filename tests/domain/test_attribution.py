@@ -211,7 +211,7 @@ def test_precedence_decides_the_kind_and_the_model_which_end_of_time(
 
 
 @pytest.mark.parametrize("precedence", Precedence)
-@pytest.mark.parametrize("model", Model)
+@pytest.mark.parametrize("model", [LAST, FIRST])
 def test_a_kind_that_is_absent_leaves_the_choice_to_the_other(precedence: Precedence, model: Model) -> None:
     shop = a_shop(precedence=precedence, model=model)
 
@@ -304,6 +304,21 @@ def test_an_owner_recorded_later_changes_no_order_placed_before() -> None:
 )
 def test_buying_from_oneself(rule: SelfPurchase, customer: tuple[tuple[str, str], ...], reason: Reason) -> None:
     assert reasons(attributed(a_coupon(), shop=a_shop(self_purchase=rule), customer=customer)) == [reason]
+
+
+@pytest.mark.parametrize(
+    ("customer", "reason"),
+    [
+        pytest.param((("address", "office"), ("email", "x")), Reason.SELF_PURCHASE, id="the second address"),
+        pytest.param((("address", "elsewhere"), ("payment", "card")), Reason.SELF_PURCHASE, id="her card"),
+        pytest.param((("address", "card"), ("payment", "home")), Reason.WON, id="each as the other kind"),
+        pytest.param((("address", "elsewhere"),), Reason.WON, id="another address"),
+    ],
+)
+def test_of_several_identities_of_a_kind_one_is_enough(customer: tuple[tuple[str, str], ...], reason: Reason) -> None:
+    known = (("address", "home"), ("address", "office"), ("payment", "card"))
+
+    assert reasons(attributed(a_coupon(), shop=shop_where(identities={ANN: known}), customer=customer)) == [reason]
 
 
 def test_an_affiliate_of_whom_nothing_is_known_is_not_the_customer() -> None:
@@ -418,7 +433,7 @@ def test_a_programme_without_terms_in_force_pays_nobody() -> None:
 
 @examples(200)
 @given(strategies.snapshots, st.sampled_from(Precedence), st.sampled_from(Model), st.randoms(use_true_random=False))
-def test_at_most_one_wins_and_how_the_shop_lists_touches_decides_nothing(
+def test_what_is_credited_makes_one_and_how_the_shop_lists_touches_decides_nothing(
     order: OrderSnapshot, precedence: Precedence, model: Model, dice: random.Random
 ) -> None:
     shop = a_shop(precedence=precedence, model=model)
@@ -428,12 +443,17 @@ def test_at_most_one_wins_and_how_the_shop_lists_touches_decides_nothing(
     outcome = attribute(told(order), shop, {})
     other: OrderSnapshot = replace(order, touches=tuple(shuffled))
 
-    assert reasons(outcome).count(Reason.WON) == (1 if outcome.affiliate_id else 0)
+    won = [candidate for candidate in outcome.candidates if candidate.reason is Reason.WON]
+    assert sum(each.weight for each in won) == sum(each.weight for each in outcome.credits) == bool(outcome.credits)
+    assert len(won) <= 1 or model in {Model.LINEAR, Model.POSITION}
+    assert {(each.affiliate_id, each.program_id) for each in won} == {
+        (each.affiliate_id, each.program_id) for each in outcome.credits
+    }
     assert [candidate.touch for candidate in outcome.candidates] == list(order.touches)
-    assert attribute(told(other), shop, {}).affiliate_id == outcome.affiliate_id
-    for candidate in outcome.candidates:
-        if candidate.reason is Reason.WON:
-            assert (candidate.affiliate_id, candidate.program_id) == (outcome.affiliate_id, outcome.program_id)
+    again = attribute(told(other), shop, {})
+    assert [(each.affiliate_id, each.weight) for each in again.credits] == [
+        (each.affiliate_id, each.weight) for each in outcome.credits
+    ]
 
 
 def test_a_candidate_says_all_an_affiliate_may_ask() -> None:

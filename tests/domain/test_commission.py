@@ -20,17 +20,18 @@ from service.domain.commission import (
     Places,
     Target,
     difference,
-    quote,
     settle_move,
     settleable,
     standing_reason,
     status_of,
 )
+from service.domain.conditions import Situation
 from service.domain.dated import Since
 from service.domain.errors import InvariantBroken
 from service.domain.order import DecisionKind, Fact, Line, Milestone, NetLine, OrderSnapshot
 from service.domain.program import ProgramVersion
-from service.domain.rules import Rule, Situation
+from service.domain.quote import quote
+from service.domain.rules import Rule
 from service.domain.settlement import Approval, RollingSettlement
 from tests.domain import strategies
 from tests.domain.builders import (
@@ -258,7 +259,7 @@ def test_the_receipt_names_everything_needed_to_recompute_it() -> None:
         "currency": "USD",
         "order": {
             "placed_at": order.placed_at.isoformat(), "ordered_minor": 2_599, "left_minor": 1_599, "touch": "coupon",
-            "coupon": "ann10",
+            "coupon": "ann10", "affiliate_id": str(ANN),
         },
         "base": "net",
         "rounding": "line_half_away_from_zero",

@@ -368,8 +368,22 @@ def test_every_optional_part_of_a_body_may_be_absent() -> None:
         (DisputeFact(day(1), "USD", 5, day(2), DisputeOutcome.LOST), DisputeFact.of_json),
         (HoldFact(day(1), "review"), HoldFact.of_json),
         (an_order(touches=[]), OrderSnapshot.of_json),
+        (replace(an_order(), country="VN", virtual_minor=500), OrderSnapshot.of_json),
         (told(a_rejection()).decisions.popitem()[1], DecisionFact.of_json),
     ]
 
     for body, of_json in bodies:
         assert of_json(json.loads(json.dumps(body.as_json()))) == body  # type: ignore[attr-defined] # every body has it
+
+
+def test_an_order_that_tells_neither_country_nor_virtual_payment_keeps_the_text_it_has_always_had() -> None:
+    told_before = {
+        *("placed_at", "currency", "lines", "cancelled", "touches", "customer", "number"),
+        *("total_minor", "shipping_minor", "tax_minor", "discount_minor"),
+    }
+
+    assert an_order().as_json().keys() == told_before
+    assert replace(an_order(), country="VN", virtual_minor=1).as_json().keys() - told_before == {
+        "country",
+        "virtual_minor",
+    }

@@ -24,8 +24,8 @@ from service.domain.program import (
     in_force,
     versions_for,
 )
-from service.domain.rules import percent_of, rate_of
 from service.domain.settlement import Approval, RollingSettlement
+from service.domain.written import percent_of, rate_of
 from tests.domain import strategies
 from tests.domain.builders import ANN, BEN, PROGRAM, a_shop, a_version, day, flat, percent, utc
 from tests.domain.strategies import examples
@@ -70,7 +70,9 @@ def test_terms_survive_their_json() -> None:
     terms = Terms(
         rules=(percent("12.5", skus=["B", "A"]), flat({"USD": 150, "VND": 20_000}, categories=["tea"]), percent("3")),
         caps_minor=(("KWD", 5_000), ("USD", 9_900)),
-        attribution=AttributionTerms(7, Model.FIRST, Precedence.LATEST, SelfPurchase.ALLOW),
+        attribution=AttributionTerms(
+            7, model=Model.FIRST, precedence=Precedence.LATEST, self_purchase=SelfPurchase.ALLOW
+        ),
         settlement=RollingSettlement(Milestone.DELIVERED, 15, Approval.MANUAL),
         payout_minimums_minor=(("VND", 200_000),),
         notice_days=45,

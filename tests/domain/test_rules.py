@@ -11,40 +11,59 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.commission import LineShare, quote
-from service.domain.errors import InvalidTerms, UnknownCurrency
-from service.domain.order import Line, NetLine, TouchKind
-from service.domain.program import Terms
-from service.domain.rules import (
+from service.domain.conditions import (
+    AffiliateIn,
     Between,
     CategoryIn,
+    ChannelIn,
     Condition,
+    ContentIn,
+    CountryIn,
     CouponIn,
-    Flat,
+    CustomerIs,
+    CustomerKind,
+    CustomerListed,
+    CustomerMonths,
+    GroupIn,
+    HourBetween,
     LineAmount,
-    Match,
     Measure,
     OrderAmount,
-    Per,
-    Percent,
     Placed,
-    Plan,
-    Rule,
     Situation,
     SkuIn,
-    Standing,
+    SubIdIn,
+    TierIn,
     TouchIn,
-    When,
-    by_funder,
+    WeekdayIn,
     condition_json,
     condition_of,
-    exact_shares,
     holds,
+)
+from service.domain.errors import InvalidTerms, UnknownCurrency
+from service.domain.marks import ContentType
+from service.domain.order import Line, NetLine, TouchKind
+from service.domain.program import Terms
+from service.domain.quote import LineShare, quote
+from service.domain.rules import (
+    Flat,
+    Match,
+    Per,
+    Percent,
+    Plan,
+    Rule,
+    Standing,
+    When,
+    by_funder,
+    exact_shares,
     rule_json,
     rule_of,
 )
+from service.domain.settlement import Weekday
 from tests.domain import strategies
 from tests.domain.builders import (
+    ANN,
+    BEN,
     PLACED,
     a_line,
     a_refund,
@@ -424,6 +443,19 @@ EVERY_CONDITION: list[Condition] = [
     Placed(until=PLACED),
     TouchIn(frozenset(TouchKind)),
     CouponIn(frozenset({"ann10"})),
+    AffiliateIn(frozenset({ANN, BEN})),
+    TierIn(frozenset({"gold"})),
+    GroupIn(frozenset({"mums", "runners"})),
+    ContentIn(frozenset(ContentType)),
+    ChannelIn(frozenset({"zalo"})),
+    SubIdIn("sub2", frozenset({"spring"})),
+    WeekdayIn(frozenset({Weekday.SAT, Weekday.SUN})),
+    HourBetween(20, 2),
+    CountryIn(frozenset({"VN", "CN"})),
+    CustomerIs(CustomerKind.NEW),
+    CustomerIs(CustomerKind.RETURNING),
+    CustomerMonths(12),
+    CustomerListed(frozenset({"staff"})),
 ]
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from service.domain.commission import CommissionReason, Places
 from service.domain.order import Fact, Milestone
-from service.domain.settlement import Approval, Outlook, RollingSettlement, Settlement, StatementSettlement, outlook
+from service.domain.settlement import (
+    Approval,
+    Outlook,
+    RollingSettlement,
+    Settlement,
+    StatementSettlement,
+    outlook,
+    together,
+)
 from service.domain.waiting import Owed, Wait, WaitCode, expected_at, waits_for
 from tests.domain.builders import a_dispute, a_hold, an_order, day, lines, reached, told, utc
 
@@ -148,3 +156,39 @@ def test_when_it_is_expected(places: Places, approved: int | None, expected: dat
 )
 def test_an_outlook_comes_back_as_it_was_kept(ahead: Outlook) -> None:
     assert Outlook.of_json(ahead.as_json()) == ahead
+
+
+def test_a_pause_that_wants_a_review_is_not_ended_by_silence() -> None:
+    terms = RollingSettlement(PAID, 14, Approval.MANUAL, auto_approve_days=20)
+
+    found = outlook(told(ORDER, reached(PAID)), terms, approved=False, reviewed=True, time_zone="UTC")
+
+    assert (found.unapproved, found.auto_approves_at, found.settles_at) == (True, None, None)
+
+
+def test_a_suspected_buyer_is_waited_for_by_name() -> None:
+    found = outlook(told(ORDER, reached(PAID)), ROLLING, approved=False, suspected=True, time_zone="UTC")
+
+    assert waits(found, HELD, now=day(15)) == [Wait(WaitCode.SELF_PURCHASE)]
+
+
+def test_what_is_of_a_period_stands_where_its_orders_stand() -> None:
+    assert waits(None, reason=CommissionReason.PERIOD_BONUS) == [Wait(WaitCode.PERIOD)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "settles", "unapproved"),
+    [
+        pytest.param([seen(ROLLING, reached(PAID)), seen(MONTHLY, reached(PAID))], PAY_DAY, False, id="the later of two"),
+        pytest.param([seen(ROLLING, reached(PAID)), seen(MONTHLY)], None, False, id="a milestone of one is missing"),
+        pytest.param([seen(ROLLING, reached(PAID)), seen(SILENCE, reached(PAID))], day(60), True, id="silence of one"),
+        pytest.param([seen(SILENCE, reached(PAID)), seen(MANUAL, reached(PAID))], None, True, id="silence of one is not enough"),
+    ],
+)  # fmt: skip
+def test_a_commission_of_several_credits_waits_for_all_of_them(
+    parts: list[Outlook], settles: datetime | None, unapproved: bool
+) -> None:
+    for order in (parts, parts[::-1]):
+        found = together(order)
+        assert (found.settles_at, found.unapproved) == (settles, unapproved)
+        assert Outlook.of_json(found.as_json()) == found

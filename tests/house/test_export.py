@@ -26,6 +26,8 @@ HARMLESS = {
     "source.previous_secret_expires_at": "a time",
     "webhook_endpoint.previous_secret_until": "a time",
     "audit.key_id": "which key, not the key",
+    "terms_acceptance.key_id": "which key, not the key",
+    "terms_acceptance.terms_hash": "of the terms in the line of their version",
     "click.ip_hash": "keyed; the address itself is not kept",
 }
 """Columns that sound like secrets and are none, and why."""

@@ -161,6 +161,7 @@ def test_the_whole_life_cycle_is_told_as_described_and_names_nobody(
     [joined] = shop.get(f"/v1/affiliates/{lan['id']}/enrollments").json()["data"]
     shop.post(f"/v1/affiliates/{lan['id']}/enrollments/{joined['id']}/end")
     shop.post(f"/v1/affiliates/{lan['id']}/suspend", {"reason_code": "fraud"})
+    shop.post(f"/v1/programs/{manual['id']}/versions", {"terms": {"rules": [{"kind": "percent", "rate": "9"}]}})
     shop.post(f"/v1/webhook-endpoints/{made['webhook_endpoint']['id']}/ping")
     shop.post(f"/v1/webhook-endpoints/{other['webhook_endpoint']['id']}/disable")
     for _ in range(2):

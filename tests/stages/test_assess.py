@@ -317,6 +317,19 @@ def test_a_person_credits_another_affiliate(books: Books) -> None:
     assert books.places(owner=bob) == (1_000, 0, 0)
 
 
+def test_an_affiliate_is_recognised_by_any_of_several_addresses(books: Books) -> None:
+    cara = books.affiliate("CARA", identities={"address": ["home", "office"], "email": "cara"})
+
+    books.tell("1001", snapshot(10_000, coupon="CARA", customer=(("address", "office"), ("email", "x"))))
+    books.tell("1002", snapshot(10_000, coupon="CARA", customer=(("address", "cara"), ("email", "home"))))
+
+    reasons = books.rows(
+        "SELECT attribution_reason FROM assessment WHERE merchant_id = :merchant_id ORDER BY placed_at, 1"
+    )
+    assert sorted(row.attribution_reason for row in reasons) == ["no_eligible_touch", "won"]
+    assert books.places(owner=cara) == (1_000, 0, 0)
+
+
 def test_an_identity_match_is_computed_once(books: Books) -> None:
     customer = (("email", "hash-of-ann"),)
     cara = books.affiliate("CARA", identities={"email": "hash-of-ann"})

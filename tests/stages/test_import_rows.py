@@ -1,17 +1,21 @@
 """From a file and its mapping to events: what is read, how it is written, and what is refused in which words."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.domain.order import JsonObject
+from service.domain.order import JsonObject, OrderSnapshot
 from service.intake import import_rows
+from service.intake.adapters import generic
+from service.intake.adapters.model import Delivery
 from service.intake.cells import Refused
 from service.intake.import_rows import InvalidImportFile, items_of, measure
 from service.intake.mapping import InvalidMapping, load_mapping, read_mapping
 from tests.support.imports import FILES, ORDER, PRESETS, a_mapping, preset, read, written
+from tests.support.webhooks import READING
 
 AT = "2026-01-01T12:00:00Z"
 
@@ -378,10 +382,55 @@ def test_shopifys_export_is_read_by_its_own_ids_and_discounts() -> None:
     first, second = read(FILES / "shopify.csv", preset("shopify"))
 
     assert (first["id"], first["number"], first["placed_at"]) == ("5551001", "#1001", "2026-01-01T05:00:00Z")
-    assert first["updated_at"] == "2026-01-02T01:59:59.999000Z"
+    assert first["updated_at"] == "2026-01-02T01:59:59.999001Z"
     assert [line["net"] for line in first["lines"]] == ["45.00", "45.00"]
     assert (first["coupon_codes"], first["cancelled"]) == (["ANN"], False)
     assert (second["cancelled"], second["lines"][0]["net"]) == (True, "10.00")
+    assert first["customer"] == {
+        "email": "buyer@example.com",
+        "phone": "0912 345 678",
+        "country": "VN",
+        "address": {
+            "line1": "1 Example Street",
+            "line2": "Room 2",
+            "postal_code": "'700000",
+            "city": "Exampleville",
+            "country": "VN",
+        },
+    }
+    assert second["customer"] == {"email": "other@example.com", "phone": "'+65 9123 4567", "country": "SG"}
+
+
+def test_our_own_csv_also_takes_what_its_mapping_leaves_out_at_first(tmp_path: Path) -> None:
+    written_out = (PRESETS / "generic.toml").read_text(encoding="utf-8")
+    whole = re.sub(r"(?m)^# (?=\w+ = |\[)", "", written_out)
+    columns = {
+        "virtual_payment": "5.00",
+        "country": "VN",
+        "payment_fingerprint": "fp_1",
+        "address_line1": "Lê Lợi",
+        "address_line2": "",
+        "address_house": "12",
+        "address_postal_code": "700000",
+        "address_city": "",
+    }
+    header, first, *_ = (FILES / "generic.csv").read_text(encoding="utf-8").splitlines()
+    file = written(tmp_path, f"{header},{','.join(columns)}\n{first},{','.join(columns.values())}\n")
+
+    order, _ = read(file, load_mapping(written(tmp_path, whole, "whole.toml")))
+
+    assert order["virtual_payment"] == "5.00"
+    assert order["customer"] == {
+        "id": "c-1",
+        "email": "buyer@example.com",
+        "country": "VN",
+        "payment_fingerprint": "fp_1",
+        "address": {"line1": "Lê Lợi", "house": "12", "postal_code": "700000"},
+    }
+    snapshot = generic.translate(Delivery("1", "", json.dumps(order).encode()), READING).facts[0].body
+    assert isinstance(snapshot, OrderSnapshot)
+    assert (snapshot.country, snapshot.virtual_minor) == ("VN", 500)
+    assert [kind for kind, _ in snapshot.customer] == ["address", "email", "id", "payment"]
 
 
 def test_tiktoks_export_is_read_with_its_refund() -> None:
@@ -389,5 +438,6 @@ def test_tiktoks_export_is_read_with_its_refund() -> None:
 
     assert order["id"] == refund["order_id"] == "576460000000000001"
     assert [line["net"] for line in order["lines"]] == ["250000", "20000"]
+    assert order["customer"] == {"country": "VN"}
     assert order["milestones"]["delivered_at"] == "2026-01-04T08:00:00Z"
     assert (refund["amount"], refund["currency"], skipped) == ("50000", "VND", "skipped")

@@ -71,7 +71,8 @@ def test_an_order_becomes_a_snapshot_with_its_own_version() -> None:
 def test_the_sender_is_told_what_was_understood() -> None:
     told = read(
         an_order(
-            customer={"id": 7, "email": "ann@example.com"},
+            customer={"id": 7, "email": "ann@example.com", "country": "vn"},
+            virtual_payment="12.00",
             click_ids=["clk_a"],
             coupon_codes=["Ann10"],
             totals={"tax": "5.25", "discount": "5.00"},
@@ -93,6 +94,8 @@ def test_the_sender_is_told_what_was_understood() -> None:
         "shipping_minor": 490,
         "discount_minor": 500,
         "total_minor": 6263,
+        "virtual_minor": 1200,
+        "country": "VN",
         "lines": [
             {"id": "1", "sku": "SERUM-30", "quantity": "2", "net_minor": 3998, "goods": True},
             {"id": "2", "sku": "MASK-5", "quantity": "1", "net_minor": 1250, "goods": True},
@@ -159,6 +162,52 @@ def test_the_buyer_is_kept_as_keyed_hashes_only() -> None:
         ("email", "email(ann@example.com)"),
         ("id", "id(9007199254740993)"),
     )
+
+
+@pytest.mark.parametrize(
+    ("customer", "address", "country"),
+    [
+        pytest.param({"country": "VN"}, None, "VN", id="a country alone"),
+        pytest.param({"address": {"country": "VN"}}, None, "VN", id="that of the address"),
+        pytest.param({"country": "SG", "address": {"country": "VN"}}, None, "SG", id="the buyer's own goes first"),
+        pytest.param(
+            {"country": "VN", "address": {"line1": "12 Lê Lợi", "city": "Huế"}},
+            "address(VN|hue|12|eillo)",
+            "VN",
+            id="an address takes the buyer's",
+        ),
+        pytest.param(
+            {"country": "SG", "address": {"line1": "12 Lê Lợi", "city": "Huế", "country": "VN"}},
+            "address(VN|hue|12|eillo)",
+            "SG",
+            id="unless it has its own",
+        ),
+        pytest.param({"address": {"line1": "12 Lê Lợi", "city": "Huế"}}, None, "", id="no country at all"),
+        pytest.param({"address": "12 Lê Lợi, Huế, VN"}, "customer.address", "", id="a text is no address"),
+        pytest.param({"country": "Vietnam"}, "customer.country", "", id="a name is no code"),
+        pytest.param({"address": {"country": 84}}, "customer.address.country", "", id="a number is no code"),
+        pytest.param({"country": "", "address": {"country": None}}, None, "", id="blank is nothing"),
+    ],
+)
+def test_country_and_address_of_the_buyer(customer: dict[str, Any], address: str | None, country: str) -> None:
+    if address is not None and address.startswith("customer"):
+        assert refusal(an_order(customer=customer)).detail.startswith(f"{address}: expected")
+        return
+
+    snapshot = snapshot_of(customer=customer)
+
+    assert (dict(snapshot.customer).get("address"), snapshot.country) == (address, country)
+
+
+def test_the_fingerprint_of_a_card_has_a_name_of_its_own() -> None:
+    customer = {"payment_fingerprint": "Xt5E", "payment": "ignored", "address": None}
+
+    assert snapshot_of(customer=customer).customer == (("payment", "payment(Xt5E)"),)
+
+
+@pytest.mark.parametrize("amount", ["-1.00", "12.345", [], "a"])
+def test_a_virtual_payment_is_an_amount(amount: object) -> None:
+    assert refusal(an_order(virtual_payment=amount)).detail.startswith("virtual_payment: ")
 
 
 def test_ids_beyond_2_to_the_53_are_exact() -> None:

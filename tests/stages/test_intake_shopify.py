@@ -181,7 +181,18 @@ def test_attributes_of_any_shape_are_no_clicks(value: object) -> None:
 
 
 def test_a_guest_is_known_by_what_the_order_says() -> None:
-    assert snapshot_of(COD).customer == (("phone", "phone(+84 912 345 678)"),)
+    assert snapshot_of(COD).customer == (
+        ("address", "address(US|00000|1|aeeeelmprsttx)"),
+        ("phone", "phone(+84 912 345 678)"),
+    )
+
+
+def test_a_phone_number_may_stand_in_an_address_only() -> None:
+    sent_to = {"country_code": "VN", "phone": "0912 345 678"}
+
+    assert snapshot_of(COD, phone=None, shipping_address=sent_to).customer[-1] == ("phone", "phone(0912 345 678)")
+    assert snapshot_of(COD, phone="", billing_address=sent_to).customer[-1] == ("phone", "phone(0912 345 678)")
+    assert snapshot_of(COD, shipping_address=sent_to).customer[-1] == ("phone", "phone(+84 912 345 678)")
 
 
 def test_taxes_inside_the_price_are_taken_off_the_line_and_rounded_once() -> None:

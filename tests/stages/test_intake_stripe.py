@@ -231,6 +231,7 @@ def test_a_paid_session_is_an_order_named_by_its_payment_intent() -> None:
             Touch(TouchKind.COUPON, "promo_1sexamplelan"),
         ),
         customer=(
+            ("address", "address(CA|x0x0x0|1|aeeeelmprsttx)"),
             ("email", "email(buyer@example.com)"),
             ("id", "id(cus_example0001)"),
             ("phone", "phone(+15550100)"),
@@ -240,6 +241,7 @@ def test_a_paid_session_is_an_order_named_by_its_payment_intent() -> None:
         shipping_minor=720,
         tax_minor=900,
         discount_minor=500,
+        country="CA",
     )
     assert "buyer@" not in json.dumps(translation.understood)
 

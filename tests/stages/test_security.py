@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.identity import normalised
 from service.infra.security import (
     CannotDecrypt,
     Security,
     check_api_key,
     hash_api_key,
     new_api_key,
-    normalised,
 )
 
 SECURITY = Security(bytes(range(32)))

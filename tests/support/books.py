@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,7 +28,8 @@ from service.domain.order import (
     refund_fact,
 )
 from service.domain.program import Terms
-from service.domain.rules import Percent, Rule, rate_of
+from service.domain.rules import Percent, Rule
+from service.domain.written import rate_of
 from service.infra.clock import utc_now
 from service.infra.db import fetch, read_session, run_unit, unit_of_work
 from service.infra.ids import new_id
@@ -117,12 +118,13 @@ class Books:
                     number=number,
                     valid_from=valid_from,
                     terms=terms.as_json(),
+                    asks_about_customers=terms.asks_about_customers,
                     recorded_at=LONG_AGO,
                 )
             )
 
     def affiliate(
-        self, coupon: str, *, affiliate_id: UUID | None = None, identities: dict[str, str] | None = None
+        self, coupon: str, *, affiliate_id: UUID | None = None, identities: Mapping[str, str | list[str]] | None = None
     ) -> UUID:
         """An approved, enrolled affiliate with a coupon."""
         who, coupon_id = affiliate_id or new_id(), new_id()
@@ -135,7 +137,7 @@ class Books:
                     name=coupon.title(),
                     status="approved",
                     tax_rule="off",
-                    identities=identities or {},
+                    identities=dict(identities or {}),
                     created_at=LONG_AGO,
                     updated_at=LONG_AGO,
                 )

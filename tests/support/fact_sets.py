@@ -15,6 +15,7 @@ from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
+from service.domain.conditions import Between, OrderAmount, TouchIn
 from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.order import (
     DecisionFact,
@@ -38,7 +39,7 @@ from service.domain.order import (
     refund_fact,
 )
 from service.domain.program import AttributionTerms, Model, Precedence, SelfPurchase
-from service.domain.rules import Between, OrderAmount, Per, Plan, TouchIn, When
+from service.domain.rules import Per, Plan, When
 from service.domain.settlement import Approval, RollingSettlement, StatementSettlement
 from tests.domain.builders import (
     ANN,

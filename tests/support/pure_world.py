@@ -262,7 +262,7 @@ class PureWorld:
     def _reading(self) -> Reading:
         return Reading(
             read_click=lambda ref: Touch(TouchKind.CLICK, ref, *self.clicks.get(ref, (None, None))),
-            identify=lambda kind, value: f"{kind}({value})",
+            identify=lambda kind, value, _: f"{kind}({value})",
         )
 
     def larger(self, body: bytes) -> bytes:

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlmodel import SQLModel
 
 from service.domain.dated import DatedInputs
+from service.domain.identity import stored
 from service.infra.db import unit_of_work
 from service.tables.parties import AffiliateApprovalRow, AffiliateRow
 from service.tables.programs import (
@@ -47,7 +48,7 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
             name=f"Affiliate {affiliate_id.int:X}",
             status="approved",
             tax_rule="off",
-            identities=dict(inputs.identities.get(affiliate_id, ())),
+            identities=stored(inputs.identities.get(affiliate_id, ())),
             created_at=LONG_AGO,
             updated_at=LONG_AGO,
         )
@@ -60,6 +61,7 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
             number=version.number,
             valid_from=version.valid_from,
             terms=version.terms.as_json(),
+            asks_about_customers=version.terms.asks_about_customers,
             recorded_at=LONG_AGO,
         )
         for versions in inputs.versions.values()

@@ -89,6 +89,9 @@ class Tenant:
         _made(shop.post("/v1/payout-runs", asked, by="finance-maker"))
         for role in ("read", "finance-checker", *self.affiliates):
             shop.key_of(role)
+        for affiliate_id in self.affiliates:
+            accepted = {"version": 1, "language": "en"}
+            _made(shop.post(f"/v1/me/programs/{program['id']}/accept", accepted, by=affiliate_id))
         return self
 
     def text(self, name: str) -> str:

@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.domain.program import Terms
-from service.domain.rules import Percent, Rule, rate_of
+from service.domain.rules import Percent, Rule
+from service.domain.written import rate_of
 from service.infra.db import run_unit, unit_of_work
 from service.infra.ids import new_id
 from service.infra.security import Security

@@ -20,7 +20,7 @@ SHOPIFY = FIXTURES / "shopify"
 
 READING = Reading(
     read_click=lambda text: Touch(TouchKind.CLICK, text),
-    identify=lambda kind, value: f"{kind}({value})" if value.strip() else "",
+    identify=lambda kind, value, _: f"{kind}({value})" if value.strip() else "",
 )
 
 

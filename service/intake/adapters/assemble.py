@@ -2,12 +2,24 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from service.domain.identity import Address, IdentityKind, country_code
 from service.domain.money import AMOUNT_MAX_MINOR
-from service.domain.order import JsonObject, Line, Milestone, OrderSnapshot, RefundFact, Touch, TouchKind, folded
+from service.domain.order import (
+    JsonObject,
+    Line,
+    Milestone,
+    OrderSnapshot,
+    RefundFact,
+    Touch,
+    TouchKind,
+    folded,
+    goods_part,
+)
 from service.intake.adapters.model import NotUnderstood, Reading
-from service.intake.adapters.parse import a_label, iso
+from service.intake.adapters.parse import TEXT_MAX, a_label, iso
 
 CLICK_PARAMETER = "koc_click"
 """The redirect appends the click id under this name; shops hand it on under the same."""
@@ -55,15 +67,58 @@ def touches(reading: Reading, click_ids: list[str], codes: list[str]) -> tuple[T
     return tuple(found + [Touch(TouchKind.COUPON, ref) for ref in coupons if ref])
 
 
-def customer(of: JsonObject, reading: Reading, where: str) -> tuple[tuple[str, str], ...]:
-    """Keyed hashes of the buyer's e-mail, id and phone, as far as they are there."""
-    known = []
-    for kind in ("email", "id", "phone"):
-        if of.get(kind) is not None:
-            hashed = reading.identify(kind, a_label(of, kind, where))
-            if hashed:
-                known.append((kind, hashed))
-    return tuple(known)
+def customer(
+    of: JsonObject, reading: Reading, where: str, *, addresses: Sequence[Address] = (), country: str = ""
+) -> tuple[tuple[str, str], ...]:
+    """Keyed hashes of how the buyer is known, by kind, as far as it is there.
+
+    of: e-mail, id, payment and phone by their kinds. addresses: where the goods go, then the bill; the first that is
+    whole counts. country: of a phone number that does not tell its own.
+    """
+    values = {kind.value: a_label(of, kind, where) for kind in IdentityKind if of.get(kind) is not None}
+    address = next((text for each in addresses if (text := each.text)), "")
+    if address:
+        values[IdentityKind.ADDRESS.value] = address
+    hashes = {kind: reading.identify(kind, value, country) for kind, value in values.items()}
+    return tuple(sorted((kind, hashed) for kind, hashed in hashes.items() if hashed))
+
+
+def an_address(
+    of: JsonObject,
+    *,
+    line1: str = "address1",
+    line2: str = "address2",
+    postal_code: str = "zip",
+    city: tuple[str, ...] = ("city",),
+    country: str = "country_code",
+) -> Address:
+    """An address under a shop's names for its parts; city: the first of them that is filled.
+
+    What is there in another shape counts as not there: no address keeps an order out.
+    """
+
+    def text(key: str) -> str:
+        value = of.get(key)
+        value = str(value) if type(value) is int else value
+        return value if type(value) is str and len(value) <= TEXT_MAX else ""
+
+    return Address(
+        line1=text(line1),
+        line2=text(line2),
+        postal_code=text(postal_code),
+        city=next((told for key in city if (told := text(key))), ""),
+        country=country_code(of.get(country)),
+    )
+
+
+def country_of(addresses: Sequence[Address]) -> str:
+    """The country of the first address that tells one."""
+    return next((each.country for each in addresses if each.country), "")
+
+
+def paid_virtually(snapshot: OrderSnapshot, gross_minor: int) -> OrderSnapshot:
+    """The order with what gift cards, points or store credit paid of it, tax and carriage among it, as their goods' part."""
+    return replace(snapshot, virtual_minor=goods_part(gross_minor, snapshot)) if gross_minor else snapshot
 
 
 def understood_order(
@@ -91,6 +146,8 @@ def understood_order(
         "shipping_minor": snapshot.shipping_minor,
         "discount_minor": snapshot.discount_minor,
         "total_minor": snapshot.total_minor,
+        "virtual_minor": snapshot.virtual_minor,
+        "country": snapshot.country or None,
         "lines": [
             {
                 "id": line.id,

@@ -6,6 +6,7 @@ Signed by Standard Webhooks. Fields we do not know are ignored, since shops add 
 from collections.abc import Callable
 from datetime import datetime
 
+from service.domain.identity import Address, IdentityKind, country_code
 from service.domain.order import (
     DisputeFact,
     DisputeOutcome,
@@ -79,6 +80,9 @@ def _order(event: JsonObject, reading: Reading) -> Translation:
     totals = an_object(event, "totals") or {}
     tax_minor = _total(totals, "tax", currency) or 0
     net_minor = sum([line.net_minor for line in lines])
+    buyer = an_object(event, "customer") or {}
+    address, country = _whereabouts(buyer)
+    virtual = event.get("virtual_payment")
     told_shipping, told_total = _total(totals, "shipping", currency), _total(totals, "total", currency)
     snapshot = OrderSnapshot(
         placed_at=a_moment(event, "placed_at"),
@@ -86,12 +90,20 @@ def _order(event: JsonObject, reading: Reading) -> Translation:
         lines=lines,
         cancelled=a_flag(event, "cancelled"),
         touches=touches(reading, _click_ids(event), codes),
-        customer=customer(an_object(event, "customer") or {}, reading, "customer."),
+        customer=customer(
+            buyer | {IdentityKind.PAYMENT: buyer.get("payment_fingerprint"), IdentityKind.ADDRESS: None},
+            reading,
+            "customer.",
+            addresses=(address,),
+            country=country,
+        ),
         number=a_label(event, "number") or order_id,
         total_minor=net_minor + tax_minor if told_total is None else told_total,
         shipping_minor=shipping_minor if told_shipping is None else told_shipping,
         tax_minor=tax_minor,
         discount_minor=_total(totals, "discount", currency) or 0,
+        country=country,
+        virtual_minor=0 if virtual is None else minor(virtual, currency, "virtual_payment"),
     )
     reached = _milestones(event)
     is_test = a_flag(event, "test")
@@ -131,6 +143,30 @@ def _lines(event: JsonObject, currency: str) -> tuple[tuple[Line, ...], int]:
             )
         )
     return lines_of(lines, "lines"), shipping_minor
+
+
+def _whereabouts(buyer: JsonObject) -> tuple[Address, str]:
+    """The buyer's address, and the country: that of the customer, else that of the address. Each counts for the other."""
+    told = an_object(buyer, "address", "customer.") or {}
+    where = "customer.address."
+    country, of_address = _country(buyer, "customer."), _country(told, where)
+    address = Address(
+        line1=a_text(told, "line1", where),
+        line2=a_text(told, "line2", where),
+        house=a_label(told, "house", where),
+        postal_code=a_label(told, "postal_code", where),
+        city=a_text(told, "city", where),
+        country=of_address or country,
+    )
+    return address, country or of_address
+
+
+def _country(of: JsonObject, where: str) -> str:
+    value = of.get("country")
+    code = country_code(value)
+    if value not in (None, "") and not code:
+        raise wrong(where + "country", "two letters, an ISO 3166-1 alpha-2 code", value)
+    return code
 
 
 def _total(totals: JsonObject, key: str, currency: str) -> int | None:

@@ -25,6 +25,7 @@ from service.domain.order import (
     refund_fact,
 )
 from service.intake.adapters.assemble import (
+    country_of,
     lines_of,
     refund_told,
     refunded_of,
@@ -48,7 +49,7 @@ from service.intake.adapters.parse import (
     rounded,
     wrong,
 )
-from service.intake.adapters.shopify_shape import click_ids, codes_of, customer_of, order_named, summed
+from service.intake.adapters.shopify_shape import addresses_of, click_ids, codes_of, customer_of, order_named, summed
 from service.intake.adapters.signed_body import SignedBody, new_secret
 
 ORDER_TOPICS = frozenset({"orders/create", "orders/updated", "orders/paid", "orders/cancelled", "orders/fulfilled"})
@@ -110,6 +111,7 @@ def _order(body: JsonObject, reading: Reading) -> Translation:
     currency = a_currency(body, "currency")
     version_at = a_moment(body, "updated_at")
     codes = codes_of(body)
+    addresses = addresses_of(body)
     lines = _lines(body, currency)
     snapshot = OrderSnapshot(
         placed_at=a_moment(body, "created_at"),
@@ -117,12 +119,13 @@ def _order(body: JsonObject, reading: Reading) -> Translation:
         lines=lines,
         cancelled=moment_or_none(body, "cancelled_at") is not None or a_text(body, "cancelled_status") == "cancelled",
         touches=touches(reading, click_ids(body), codes),
-        customer=customer_of(body, reading),
+        customer=customer_of(body, reading, addresses),
         number=a_label(body, "name") or order_id,
         total_minor=_minor_or_zero(body, "total_price", currency),
         shipping_minor=_shipping(body, currency),
         tax_minor=_minor_or_zero(body, "total_tax", currency),
         discount_minor=_minor_or_zero(body, "total_discounts", currency),
+        country=country_of(addresses),
     )
     reached = _milestones(body, version_at)
     refunds = _embedded_refunds(body, order_id, lines, currency)

@@ -46,13 +46,14 @@ class Reading:
     """What a translation has to ask of the merchant it works for.
 
     read_click: a click id → the touch it stands for, without link and time when it was not signed by us.
-    identify: (kind, value) → keyed hash of "email", "phone" or "id"; empty when nothing is left of the value.
+    identify: (kind, value, country) → keyed hash of an `IdentityKind`; empty when nothing is left of the value. country:
+    ISO alpha-2, where a phone number without its country code belongs; empty where that is not known.
     settings: the source's own, as its platform's adapter defines them; checked when they were set.
     is_test: the merchant is one for trying out, so that what a shop marks as a test counts.
     """
 
     read_click: Callable[[str], Touch]
-    identify: Callable[[str, str], str]
+    identify: Callable[[str, str, str], str]
     settings: JsonObject = field(default_factory=dict)
     is_test: bool = False
 

@@ -23,7 +23,9 @@ from service.domain.order import (
     refund_fact,
 )
 from service.intake.adapters.assemble import (
+    country_of,
     lines_of,
+    paid_virtually,
     refund_told,
     refunded_of,
     touches,
@@ -37,6 +39,7 @@ from service.intake.adapters.parse import (
     a_decimal,
     a_flag,
     a_label,
+    a_list,
     a_moment,
     a_text,
     an_id,
@@ -47,7 +50,7 @@ from service.intake.adapters.parse import (
     objects,
     wrong,
 )
-from service.intake.adapters.shopify_shape import click_ids, codes_of, customer_of, order_named, summed
+from service.intake.adapters.shopify_shape import addresses_of, click_ids, codes_of, customer_of, order_named, summed
 from service.intake.adapters.signed_body import SignedBody, new_secret
 
 ORDER_TOPICS = frozenset({"orders/create", "orders/updated", "orders/paid", "orders/cancelled", "orders/fulfilled"})
@@ -55,6 +58,8 @@ REFUND_TOPIC = "refunds/create"
 
 _PAID = frozenset({"paid", "partially_refunded", "refunded"})
 """Values of financial_status that show the whole order was paid once."""
+_VIRTUAL = frozenset({"gift_card", "shopify_store_credit"})
+"""Gateways by which no money comes in: the buyer's own gift card or credit pays."""
 _NOT_SHIPPED = frozenset({"cancelled", "error", "failure"})
 """Values of a fulfillment's status that count as if it were not there."""
 _FAILED = frozenset({"error", "failure"})
@@ -92,6 +97,7 @@ def _order(body: JsonObject, reading: Reading) -> Translation:
     placed_at = moment_or_none(body, "processed_at")
     taxes_included = a_flag(body, "taxes_included")
     codes = codes_of(body)
+    addresses = addresses_of(body)
     snapshot = OrderSnapshot(
         # processed_at is the order's own date also where an order was brought over from another system.
         placed_at=placed_at if placed_at is not None else a_moment(body, "created_at"),
@@ -99,13 +105,15 @@ def _order(body: JsonObject, reading: Reading) -> Translation:
         lines=_lines(body, currency, taxes_included=taxes_included),
         cancelled=moment_or_none(body, "cancelled_at") is not None,
         touches=touches(reading, click_ids(body), codes),
-        customer=customer_of(body, reading),
+        customer=customer_of(body, reading, addresses),
         number=a_label(body, "name") or order_id,
         total_minor=_minor_or_zero(body, "total_price", currency),
         shipping_minor=_shipping(body, currency),
         tax_minor=_minor_or_zero(body, "total_tax", currency),
         discount_minor=_minor_or_zero(body, "total_discounts", currency),
+        country=country_of(addresses),
     )
+    snapshot = paid_virtually(snapshot, _virtual(body, currency))
     reached = _milestones(body, version_at)
     refunds = _embedded_refunds(body, order_id, currency, taxes_included=taxes_included)
     is_test = a_flag(body, "test")
@@ -162,6 +170,32 @@ def _amount(of: JsonObject, key: str, where: str, *, currency: str) -> Decimal:
 
 def _minor_or_zero(of: JsonObject, key: str, currency: str) -> int:
     return 0 if of.get(key) is None else minor(of[key], currency, key, strict=False)
+
+
+def _virtual(body: JsonObject, currency: str) -> int:
+    """What gift cards and store credit paid of the total, as far as the body tells for sure.
+
+    Webhooks name the gateways only: where all of them are such, it is the whole of an order that is paid. Bodies with
+    transactions, which apps and exports add, tell amounts.
+    """
+    transactions = objects(body, "transactions")
+    if transactions:
+        paid = Decimal(0)
+        for index, one in enumerate(transactions):
+            where = f"transactions[{index}]."
+            virtual = a_text(one, "gateway", where) in _VIRTUAL and a_text(one, "kind", where) in {"sale", "capture"}
+            # In the buyer's currency an amount says nothing of the shop's.
+            if virtual and a_text(one, "status", where) == "success" and one.get("currency") in (None, currency):
+                paid += max(_amount(one, "amount", where, currency=currency), Decimal(0))
+        return minor(paid, currency, "transactions", strict=False)
+    gateways = a_list(body, "payment_gateway_names")
+    if (
+        not gateways
+        or a_text(body, "financial_status") not in _PAID
+        or not all(type(each) is str and each in _VIRTUAL for each in gateways)
+    ):
+        return 0
+    return _minor_or_zero(body, "total_price", currency)
 
 
 def _shipping(body: JsonObject, currency: str) -> int:

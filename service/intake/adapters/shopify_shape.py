@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from decimal import Decimal
 
+from service.domain.identity import Address
 from service.domain.order import JsonObject
-from service.intake.adapters.assemble import CLICK_PARAMETER, clicks_in, customer
+from service.intake.adapters.assemble import CLICK_PARAMETER, an_address, clicks_in, country_of, customer
 from service.intake.adapters.model import NotUnderstood, Reading
 from service.intake.adapters.parse import TOUCHES_MAX, URL_MAX, a_text, an_id, an_object, objects
 
@@ -35,11 +36,22 @@ def codes_of(body: JsonObject) -> list[str]:
     return [a_text(one, "code", f"discount_codes[{index}].") for index, one in enumerate(codes)]
 
 
-def customer_of(body: JsonObject, reading: Reading) -> tuple[tuple[str, str], ...]:
-    """The account's identities; a guest's are on the order itself."""
+def addresses_of(body: JsonObject) -> tuple[Address, ...]:
+    """Where the goods go, then the bill. A shop in Viet Nam often fills a province in place of a city."""
+    found = [body.get(name) for name in ("shipping_address", "billing_address")]
+    return tuple(an_address(each, city=("city", "province")) for each in found if type(each) is dict)
+
+
+def customer_of(body: JsonObject, reading: Reading, addresses: tuple[Address, ...]) -> tuple[tuple[str, str], ...]:
+    """The account's identities; a guest's are on the order itself, or in the address of the goods or the bill."""
     account = an_object(body, "customer") or {}
     known = {"id": account.get("id")} | {kind: account.get(kind) or body.get(kind) for kind in ("email", "phone")}
-    return customer(known, reading, "customer.")
+    if not known["phone"]:
+        phones = [
+            of.get("phone") for of in (body.get("shipping_address"), body.get("billing_address")) if type(of) is dict
+        ]
+        known["phone"] = next((phone for phone in phones if type(phone) in {str, int} and phone), None)
+    return customer(known, reading, "customer.", addresses=addresses, country=country_of(addresses))
 
 
 def summed(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from service.domain.identity import Address
 from service.domain.money import AMOUNT_MAX_MINOR, EXPONENTS
 from service.domain.order import (
     DisputeFact,
@@ -33,9 +34,18 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
-from service.intake.adapters.assemble import CLICK_PARAMETER, customer, lines_of, touches, understood_order
+from service.intake.adapters.assemble import (
+    CLICK_PARAMETER,
+    an_address,
+    country_of,
+    customer,
+    lines_of,
+    touches,
+    understood_order,
+)
 from service.intake.adapters.model import Adapter, BadSignature, Delivery, NotUnderstood, Reading, Translation
 from service.intake.adapters.parse import (
+    TEXT_MAX,
     TOUCHES_MAX,
     a_count,
     a_flag,
@@ -251,6 +261,7 @@ def _snapshot(event: _Event, order_id: str, reading: Reading) -> tuple[OrderSnap
     if min(goods_minor, tax_minor, shipping_minor - shipping_tax_minor) < 0:
         raise NotUnderstood("negative_amount", f"{_OBJECT}amount_total: tax and carriage are more than there is.")
     codes = _codes(session)
+    addresses = _addresses(session)
     snapshot = OrderSnapshot(
         # When the buyer came to the checkout. Stripe tells it since 2022, and no event of a session tells another.
         placed_at=event.at if session.get("created") is None else a_second(session, "created", _OBJECT),
@@ -258,12 +269,13 @@ def _snapshot(event: _Event, order_id: str, reading: Reading) -> tuple[OrderSnap
         lines=_lines(session, currency, goods_minor, shipping_minor - shipping_tax_minor),
         cancelled=event.kind == NEVER_PAID,
         touches=touches(reading, _click_ids(session), codes),
-        customer=_customer(session, reading),
+        customer=_customer(session, reading, addresses),
         number=order_id,
         total_minor=total_minor,
         shipping_minor=shipping_minor,
         tax_minor=tax_minor,
         discount_minor=_minor_or_zero(details, "amount_discount", currency, within),
+        country=country_of(addresses),
     )
     return snapshot, codes
 
@@ -316,14 +328,54 @@ def _codes(session: JsonObject) -> list[str]:
     return [code for code in codes if code]
 
 
-def _customer(session: JsonObject, reading: Reading) -> tuple[tuple[str, str], ...]:
+def _inside(of: object, *path: str) -> JsonObject:
+    """An object inside an object; empty where one of them is not there, or is only named."""
+    for key in path:
+        of = of.get(key) if type(of) is dict else None
+    return of if type(of) is dict else {}
+
+
+def _addresses(session: JsonObject) -> tuple[Address, ...]:
+    """Where the goods go, under the names it has had since 2025, since 2022 and before; then the bill."""
+    paths = (("collected_information", "shipping_details"), ("shipping_details",), ("shipping",), ("customer_details",))
+    return tuple(
+        an_address(
+            _inside(session, *path, "address"),
+            line1="line1",
+            line2="line2",
+            postal_code="postal_code",
+            country="country",
+        )
+        for path in paths
+    )
+
+
+def _fingerprint(session: JsonObject) -> str | None:
+    """That of the card or account that paid, where the payment is shown whole. Stripe's own events only name it."""
+    intent = _inside(session, "payment_intent")
+    charges = _inside(intent, "charges").get("data")
+    last = charges[-1] if type(charges) is list and charges else None
+    for method in (
+        _inside(intent, "latest_charge", "payment_method_details"),
+        _inside(last, "payment_method_details"),
+        _inside(intent, "payment_method"),
+    ):
+        kind = method.get("type")
+        fingerprint = _inside(method, kind).get("fingerprint") if type(kind) is str else None
+        if type(fingerprint) is str and len(fingerprint) <= TEXT_MAX:
+            return fingerprint
+    return None
+
+
+def _customer(session: JsonObject, reading: Reading, addresses: tuple[Address, ...]) -> tuple[tuple[str, str], ...]:
     details = an_object(session, "customer_details", _OBJECT) or {}
     known = {
         "email": details.get("email") or session.get("customer_email"),
         "id": _id_of(session, "customer") or None,
+        "payment": _fingerprint(session),
         "phone": details.get("phone"),
     }
-    return customer(known, reading, _OBJECT + "customer_details.")
+    return customer(known, reading, _OBJECT + "customer_details.", addresses=addresses, country=country_of(addresses))
 
 
 def _charge(event: _Event, reading: Reading) -> Translation:  # noqa: ARG001 - a reader like the others

@@ -8,12 +8,13 @@ instead. Source: woocommerce.github.io/woocommerce-rest-api-docs, and class-wc-w
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from html import unescape
 from typing import Any
 
+from service.domain.identity import Address
 from service.domain.money import spread
 from service.domain.order import (
     Fact,
@@ -28,9 +29,12 @@ from service.domain.order import (
 )
 from service.intake.adapters.assemble import (
     CLICK_PARAMETER,
+    an_address,
     clicks_in,
+    country_of,
     customer,
     lines_of,
+    paid_virtually,
     refund_told,
     refunded_of,
     touches,
@@ -212,21 +216,27 @@ def _order(body: JsonObject, reading: Reading, settings: Settings) -> Translatio
     codes = [unescape(a_label(one, "code", "coupon_lines[].")) for one in bought]
     if len(codes) > TOUCHES_MAX:
         raise NotUnderstood("too_many", f"coupon_lines: {len(codes)} codes; at most {TOUCHES_MAX} are read.")
+    lines, put_back_minor = _lines(body, currency, settings)
+    addresses = _addresses(body)
     snapshot = OrderSnapshot(
         placed_at=_moment(body, "date_created_gmt"),
         currency=currency,
-        lines=_lines(body, currency, settings),
+        lines=lines,
         # A shop that sets the status without booking a refund gives back all of it.
         cancelled=CANCELLED in shown or (_status(body) == "refunded" and not refunds),
         touches=touches(reading, _click_ids(body), codes),
-        customer=_customer(body, reading),
+        customer=_customer(body, reading, addresses),
         number=_label(body, "number") or order_id,
         total_minor=_minor_or_zero(body, "total", currency),
         shipping_minor=_minor_or_zero(body, "shipping_total", currency),
         # That of the goods alone, so that it says what of money given back for no line is goods.
         tax_minor=rounded(_sum_of_lines(body, "total_tax"), currency, "line_items"),
         discount_minor=_minor_or_zero(body, "discount_total", currency),
+        country=country_of(addresses),
     )
+    snapshot = paid_virtually(snapshot, _paid_besides(body, currency, settings))
+    if put_back_minor:
+        snapshot = replace(snapshot, virtual_minor=snapshot.virtual_minor + put_back_minor)
     reached = _milestones(body, settings, shown, version_at)
     understood = understood_order(
         order_id,
@@ -288,8 +298,11 @@ def _milestones(
 # Lines
 
 
-def _lines(body: JsonObject, currency: str, settings: Settings) -> tuple[Line, ...]:
-    """Lines as ordered: what a gift card paid put back, what was taken off the whole order spread over the goods."""
+def _lines(body: JsonObject, currency: str, settings: Settings) -> tuple[tuple[Line, ...], int]:
+    """Lines as ordered: what a gift card paid put back, what was taken off the whole order spread over the goods.
+
+    Returns them with how much was put back.
+    """
     if body.get("line_items") is None:
         raise wrong("line_items", "a list of lines")
     lines: list[Line] = []
@@ -315,13 +328,14 @@ def _lines(body: JsonObject, currency: str, settings: Settings) -> tuple[Line, .
                 goods=not any(key.startswith(_GIFT_CARDS_SOLD) for key, _ in _meta(one)),
             )
         )
-    lines = _raised(lines, gaps, _paid_by_coupon(body, currency, settings))
+    put_back_minor = min(_paid_by_coupon(body, currency, settings), sum(gaps))
+    lines = _raised(lines, gaps, put_back_minor)
     for where, one in _entries(body, "fee_lines"):
         total = _exact(one, "total", where) or Decimal(0)
         if total < 0 and not _is_payment(one, settings):
             discount -= total
     lines = _lowered(lines, rounded(discount, currency, "fee_lines"))
-    return lines_of(_one_each(lines), "line_items")
+    return lines_of(_one_each(lines), "line_items"), put_back_minor
 
 
 def _pays(coupon: JsonObject, settings: Settings) -> bool:
@@ -346,9 +360,27 @@ def _is_payment(fee: JsonObject, settings: Settings) -> bool:
     return type(name) is str and any(each in unescape(name).casefold() for each in settings.gift_card_fee_names)
 
 
+def _paid_besides(body: JsonObject, currency: str, settings: Settings) -> int:
+    """What gift cards paid of the whole order without a coupon: by a negative fee, or told in a list of their own.
+
+    The list is that of WooCommerce's own Gift Cards, which lower nothing but the total. Other plugins leave no amount in
+    the body, or one that may also stand in a coupon.
+    """
+    paid = Decimal(0)
+    for where, one in _entries(body, "fee_lines"):
+        total = _exact(one, "total", where) or Decimal(0)
+        if total < 0 and _is_payment(one, settings):
+            paid -= total + min(_exact(one, "total_tax", where) or Decimal(0), Decimal(0))
+    cards = body.get("gift_cards")
+    for index, one in enumerate(cards if type(cards) is list else ()):
+        if type(one) is dict:
+            paid += max(_exact(one, "amount", f"gift_cards[{index}].") or Decimal(0), Decimal(0))
+    return rounded(paid, currency, "gift_cards")
+
+
 def _raised(lines: list[Line], gaps: list[int], paid_minor: int) -> list[Line]:
-    """Lines with what a gift card paid of them, as far as coupons lowered them at all."""
-    shares = spread(min(paid_minor, sum(gaps)), gaps)
+    """Lines with what a gift card paid of them, at most by what coupons lowered them."""
+    shares = spread(paid_minor, gaps)
     return [_with_net(line, line.net_minor + share) for line, share in zip(lines, shares, strict=True)]
 
 
@@ -605,12 +637,22 @@ def _click_ids(body: JsonObject) -> list[str]:
     return found
 
 
-def _customer(body: JsonObject, reading: Reading) -> tuple[tuple[str, str], ...]:
+def _addresses(body: JsonObject) -> tuple[Address, ...]:
+    """Where the goods go, then the bill; what is sent nowhere has the second only."""
+    return tuple(
+        an_address(_part(body, part), line1="address_1", line2="address_2", postal_code="postcode", country="country")
+        for part in ("shipping", "billing")
+    )
+
+
+def _customer(body: JsonObject, reading: Reading, addresses: tuple[Address, ...]) -> tuple[tuple[str, str], ...]:
     billing = _part(body, "billing")
     known: JsonObject = {kind: _label(billing, kind, "billing.") or None for kind in ("email", "phone")}
+    if known["phone"] is None:
+        known["phone"] = _label(_part(body, "shipping"), "phone", "shipping.") or None
     if _label(body, "customer_id") not in {"", "0"}:
         known["id"] = body["customer_id"]
-    return customer(known, reading, "billing.")
+    return customer(known, reading, "billing.", addresses=addresses, country=country_of(addresses))
 
 
 ADAPTER = Adapter(SIGNED.verify, translate, new_secret, check_settings=check_settings, is_ping=is_ping)

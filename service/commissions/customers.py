@@ -1,0 +1,230 @@
+"""Orders that have to wait for each other: those of one customer, where a merchant's terms look at other orders."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlmodel import Session
+
+from service.commissions.facts import OrderKey
+from service.domain.attribution import Attribution, Reason, attribute
+from service.domain.customer import History, PlacedOrder, customer_key, histories
+from service.domain.dated import DatedInputs
+from service.domain.ledger import MerchantTime
+from service.domain.order import OrderFacts, TouchKind
+from service.infra.db import execute, fetch
+
+_Scope = tuple[UUID, str]
+
+
+@dataclass(slots=True)
+class Customers:
+    """What the orders of a batch may know of their customers' other orders; of those that may know nothing, nothing.
+
+    changed: orders outside the batch whose answer may have changed.
+    """
+
+    histories: dict[OrderKey, History] = field(default_factory=dict)
+    changed: list[OrderKey] = field(default_factory=list)
+
+
+def look_around(
+    session: Session,
+    known: Mapping[OrderKey, OrderFacts],
+    before: Mapping[OrderKey, str | None],
+    identities: Mapping[OrderKey, Mapping[str, bool]],
+    inputs: Mapping[UUID, DatedInputs],
+) -> Customers:
+    """Lock the customers of a batch's orders, after the orders themselves, and read their other orders.
+
+    before: whose order it was, as it was last assessed. identities: stored matches. Only for merchants whose terms ask.
+    """
+    owners = {order: _owner(order, facts) for order, facts in known.items()}
+    scopes = {scope for scope in owners.values() if scope is not None}
+    scopes |= {(merchant_id, customer) for (merchant_id, _), customer in before.items() if customer is not None}
+    asking = _asking(session, {merchant_id for merchant_id, _ in scopes})
+    scopes = {scope for scope in scopes if scope[0] in asking}
+    found = Customers()
+    if not scopes:
+        return found
+    _lock(session, scopes)
+    stored = _stored(session, scopes)
+    names = _names(session, [order for order, scope in owners.items() if scope in scopes])
+    present: dict[_Scope, dict[UUID, PlacedOrder]] = {
+        scope: {each.order_id: each for each in orders if (scope[0], each.order_id) not in known}
+        for scope, orders in stored.items()
+    }
+    for order, scope in owners.items():
+        if scope in scopes and scope is not None:
+            placed = _placed(order, names[order], known[order], inputs[order[0]], identities.get(order, {}))
+            present.setdefault(scope, {})[order[1]] = placed
+    for scope in scopes:
+        merchant_id = scope[0]
+        was = histories(stored.get(scope, ()))
+        now = histories(list(present.get(scope, {}).values()))
+        for order_id, history in now.items():
+            if (merchant_id, order_id) in known:
+                found.histories[merchant_id, order_id] = history
+            elif was.get(order_id) != history:
+                found.changed.append((merchant_id, order_id))
+    return found
+
+
+def histories_of(session: Session, orders: Collection[OrderKey]) -> dict[OrderKey, History]:
+    """What assessed orders know of their customers' other orders, as it stands; without a lock, for whoever looks on."""
+    rows = fetch(
+        session,
+        """
+        SELECT assessment.merchant_id, assessment.order_id, customer
+        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[])) AS asked (merchant_id, order_id)
+        JOIN assessment ON assessment.merchant_id = asked.merchant_id AND assessment.order_id = asked.order_id
+        WHERE customer IS NOT NULL
+        """,
+        {"merchant_ids": [each for each, _ in orders], "order_ids": [each for _, each in orders]},
+    )
+    asking = _asking(session, {row.merchant_id for row in rows})
+    scopes = {(row.merchant_id, row.customer) for row in rows if row.merchant_id in asking}
+    if not scopes:
+        return {}
+    found = {scope: histories(placed) for scope, placed in _stored(session, scopes).items()}
+    return {
+        (row.merchant_id, row.order_id): found[row.merchant_id, row.customer][row.order_id]
+        for row in rows
+        if row.merchant_id in asking
+    }
+
+
+def have_assessed_again(session: Session, orders: Sequence[OrderKey], when: Mapping[UUID, MerchantTime]) -> None:
+    """Leave word that orders have to be assessed again; in the unit of work that changed their answer."""
+    if not orders:
+        return
+    wanted = sorted(orders)
+    execute(
+        session,
+        """
+        INSERT INTO reassess (merchant_id, order_id, created_at)
+        SELECT * FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[]), CAST(:moments AS timestamptz[]))
+        ON CONFLICT DO NOTHING
+        """,
+        {
+            "merchant_ids": [each for each, _ in wanted],
+            "order_ids": [each for _, each in wanted],
+            "moments": [when[each].now for each, _ in wanted],
+        },
+    )
+
+
+def _owner(order: OrderKey, facts: OrderFacts) -> _Scope | None:
+    customer = None if facts.snapshot is None else customer_key(facts.snapshot.customer)
+    return None if customer is None else (order[0], customer)
+
+
+def _asking(session: Session, merchants: set[UUID]) -> set[UUID]:
+    """Merchants of whose terms any, in force or to come, look at other orders.
+
+    Terms begin at least five minutes after they are recorded, so no unit of work that did not see them yet is still
+    under way when an order they hold for arrives.
+    """
+    if not merchants:
+        return set()
+    rows = fetch(
+        session,
+        """
+        SELECT DISTINCT merchant_id FROM program_version
+        WHERE merchant_id = ANY(CAST(:merchant_ids AS uuid[])) AND asks_about_customers
+        """,
+        {"merchant_ids": sorted(merchants)},
+    )
+    return {row.merchant_id for row in rows}
+
+
+def _lock(session: Session, scopes: set[_Scope]) -> None:
+    wanted = sorted(scopes)
+    execute(
+        session,
+        """
+        INSERT INTO customer_scope AS known (merchant_id, customer, version)
+        SELECT merchant_id, customer, 1
+        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:customers AS text[])) AS asked (merchant_id, customer)
+        ORDER BY merchant_id, customer COLLATE "C"
+        ON CONFLICT (merchant_id, customer) DO UPDATE SET version = known.version + 1
+        """,
+        {"merchant_ids": [each for each, _ in wanted], "customers": [each for _, each in wanted]},
+    )
+
+
+def _stored(session: Session, scopes: set[_Scope]) -> dict[_Scope, list[PlacedOrder]]:
+    """The customers' orders as they were last assessed: what the last holder of each lock committed."""
+    wanted = sorted(scopes)
+    rows = fetch(
+        session,
+        """
+        SELECT assessment.merchant_id, assessment.customer, assessment.order_id, assessment.placed_at, cancelled,
+               affiliate_id, program_id, attribution_reason, touch, orders.source_id, orders.external_id,
+               CASE WHEN cancelled THEN fact.payload END AS payload
+        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:customers AS text[])) AS asked (merchant_id, customer)
+        JOIN assessment ON assessment.merchant_id = asked.merchant_id AND assessment.customer = asked.customer
+        JOIN orders ON orders.merchant_id = assessment.merchant_id AND orders.id = assessment.order_id
+        LEFT JOIN fact ON fact.merchant_id = assessment.merchant_id AND fact.order_id = assessment.order_id
+                      AND fact.kind = 'order' AND fact.key = '' AND cancelled
+        """,
+        {"merchant_ids": [each for each, _ in wanted], "customers": [each for _, each in wanted]},
+    )
+    found: dict[_Scope, list[PlacedOrder]] = defaultdict(list)
+    for row in rows:
+        # Whoever was credited for an order placed again is not credited for what is placed again after that.
+        own = row.attribution_reason == Reason.DECIDED or row.touch != TouchKind.REORDER
+        skus = (
+            frozenset(line[1] for line in row.payload["lines"] if line[5] and line[1]) if row.payload else frozenset()
+        )
+        found[row.merchant_id, row.customer].append(
+            PlacedOrder(
+                row.order_id,
+                (str(row.source_id), row.external_id),
+                row.placed_at,
+                row.cancelled,
+                skus if row.cancelled else frozenset(),
+                row.affiliate_id if row.cancelled and own else None,
+                row.program_id if row.cancelled and own else None,
+            )
+        )
+    return found
+
+
+def _names(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, tuple[str, str]]:
+    rows = fetch(
+        session,
+        """
+        SELECT orders.merchant_id, orders.id, source_id, external_id
+        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:order_ids AS uuid[])) AS asked (merchant_id, id)
+        JOIN orders ON orders.merchant_id = asked.merchant_id AND orders.id = asked.id
+        """,
+        {"merchant_ids": [each for each, _ in orders], "order_ids": [each for _, each in orders]},
+    )
+    return {(row.merchant_id, row.id): (str(row.source_id), row.external_id) for row in rows}
+
+
+def _placed(
+    order: OrderKey,
+    name: tuple[str, str],
+    facts: OrderFacts,
+    inputs: DatedInputs,
+    identities: Mapping[str, bool],
+) -> PlacedOrder:
+    snapshot = facts.snapshot
+    assert snapshot is not None
+    if not snapshot.cancelled:
+        return PlacedOrder(order[1], name, snapshot.placed_at, cancelled=False)
+    # By its own touches or by a person, not by another order that it places again.
+    found: Attribution = attribute(facts, inputs, identities)
+    skus = frozenset(line.sku for line in snapshot.lines if line.goods and line.sku)
+    return PlacedOrder(
+        order[1],
+        name,
+        snapshot.placed_at,
+        cancelled=True,
+        skus=skus,
+        affiliate_id=found.affiliate_id,
+        program_id=found.program_id,
+    )
