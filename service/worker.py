@@ -21,6 +21,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.commissions.advance import give_due
 from service.commissions.reassess import reassess_due
 from service.commissions.settle import settle_due
 from service.domain.errors import InvariantBroken, Unavailable
@@ -288,6 +289,7 @@ def _do(worker: Worker, job: Job) -> datetime | None:
     if job.kind == SETTLE:
         reassess_due(worker.engine, job.merchant_id)
         settle_due(worker.engine, merchant_id=job.merchant_id)
+        give_due(worker.engine, merchant_id=job.merchant_id)
         return now + SETTLE_EVERY
     if job.kind == CHAIN:
         return _chain(worker, job, now)

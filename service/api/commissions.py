@@ -1,6 +1,7 @@
 """Commissions: what affiliates earn and where it stands, with receipts, and what people decide about them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from service.api.views import (
     ReasonCode,
     View,
 )
+from service.api.waiting import StatementDaysView, Waiting, WaitView
 from service.commissions.assess import load_intervals
 from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
 from service.domain.errors import Invalid, ServiceError
@@ -120,12 +122,18 @@ class CommissionView(View):
     approved: MoneyView | None
     """The most that may be settled; null where no approval is demanded."""
     settles_at: Moment | None
-    """When what is pending becomes payable; null while something is missing: reason_code says what."""
+    """The order's clock: when nothing is missing any more by it. Null while something is: reason_code says what."""
+    expected_at: Moment | None
+    """When what is pending becomes payable if nothing changes; null where that is not known, or nothing is pending."""
+    statement: StatementDaysView | None
+    """The statement it is on; null without one, or before it is known which."""
+    waits_for: list[WaitView]
+    """All that its parts wait for, in the order in which they move on."""
     created_at: Moment
     updated_at: Moment
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Self:
+    def of(cls, row: Row[Any], waiting: Waiting) -> Self:
         return cls(
             id=row.id,
             order_id=row.order_id,
@@ -144,6 +152,9 @@ class CommissionView(View):
             if row.approved_minor is None
             else MoneyView(amount_minor=row.approved_minor, currency=row.currency),
             settles_at=row.settles_at,
+            expected_at=waiting.expected_at(row),
+            statement=waiting.statement(row),
+            waits_for=waiting.waits(row),
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
@@ -223,7 +234,7 @@ def select_commissions(
         SELECT commission.id, commission.order_id, commission.payee_id, commission.program_id,
                commission.program_version, commission.currency, commission.target_minor, commission.pending_minor,
                commission.held_minor, commission.settled_minor, commission.approved_minor, commission.settles_at,
-               commission.reason_code, commission.created_at, commission.updated_at,
+               commission.reason_code, commission.outlook, commission.created_at, commission.updated_at,
                coalesce(orders.external_id, '') AS external_id, coalesce(assessment.number, '') AS number,
                coalesce(assessment.placed_at, commission.placed_at) AS placed_at, commission.period_id,
                rule_period.rule AS period_rule, rule_period.begins_on, rule_period.ends_on,
@@ -305,13 +316,14 @@ def list_commissions(
         conditions.append(_AT_FIRST_SIGHT[status])
     parameters = {"merchant_id": caller.merchant_id, **{name: value for name, (_, value) in given.items()}}
     rows = commission_page(session, paging, conditions, parameters)
-    return page(rows, paging, key=lambda row: (row.id,), view=CommissionView.of)
+    waiting = Waiting(session, caller.merchant_id, rows, now=caller.now)
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: CommissionView.of(row, waiting))
 
 
 @router.get("/v1/commissions/{commission_id}")
 def get_commission(commission_id: CommissionId, caller: Reader, session: ReadSession) -> CommissionView:
     """Return one commission."""
-    return CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    return _view(session, caller, commission_id)
 
 
 @router.get("/v1/commissions/{commission_id}/receipt")
@@ -320,7 +332,7 @@ def get_commission_receipt(
 ) -> ReceiptView:
     """Explain a commission to the last minor unit: terms, lines, rounding, and every difference booked."""
     row = find_commission(session, caller.merchant_id, commission_id)
-    return receipt_of(session, caller.merchant_id, row, Speech(language))
+    return receipt_of(session, caller.merchant_id, row, Speech(language), now=caller.now)
 
 
 @router.post("/v1/commissions/bulk")
@@ -338,9 +350,9 @@ def decide_commissions(asked: CommissionBulk, caller: Admin, session: WriteSessi
         )
         for _, item in given
     ]
-    before = _views(session, caller.merchant_id, decisions)
+    before = _views(session, caller, decisions)
     answers = desk.decide(session, Person(caller.merchant_id, caller.key_id, caller.now), decisions)
-    after = _views(session, caller.merchant_id, decisions)
+    after = _views(session, caller, decisions)
     for (place, item), answer in zip(given, answers, strict=True):
         if isinstance(answer, ServiceError):
             batch.refuse(place, answer)
@@ -422,8 +434,8 @@ def find_commission(
     return rows[0]
 
 
-def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speech) -> ReceiptView:
-    """row: of select_commissions."""
+def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speech, *, now: datetime) -> ReceiptView:
+    """row: of select_commissions. now: by the merchant's clock."""
     [told] = fetch(
         session,
         """
@@ -437,7 +449,7 @@ def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speec
         {"merchant_id": merchant_id, "id": row.id},
     )
     return ReceiptView(
-        commission=CommissionView.of(row),
+        commission=CommissionView.of(row, Waiting(session, merchant_id, [row], now=now)),
         receipt=shown(told.receipt),
         terms=None if told.terms is None else TermsDocument.of(told.terms),
         words=receipts.sentences(told.receipt, speech)
@@ -483,18 +495,25 @@ def _decided(
     session: Session, caller: Caller, commission_id: UUID, decide: Callable[[Person], Recorded]
 ) -> CommissionView:
     """Return the commission as it is after a decision, which has been booked in this unit of work."""
-    before = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    before = _view(session, caller, commission_id)
     decide(Person(caller.merchant_id, caller.key_id, caller.now))
-    after = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    after = _view(session, caller, commission_id)
     _note(session, caller, before, after)
     return after
 
 
-def _views(session: Session, merchant_id: UUID, decisions: Sequence[Decision]) -> dict[UUID, CommissionView]:
+def _view(session: Session, caller: Caller, commission_id: UUID) -> CommissionView:
+    row = find_commission(session, caller.merchant_id, commission_id)
+    return CommissionView.of(row, Waiting(session, caller.merchant_id, [row], now=caller.now))
+
+
+def _views(session: Session, caller: Caller, decisions: Sequence[Decision]) -> dict[UUID, CommissionView]:
     """Maps id to how the commission stands that a decision is about; what the merchant does not have is absent."""
     conditions = ["commission.merchant_id = :merchant_id", "commission.id = ANY(CAST(:ids AS uuid[]))"]
-    parameters = {"merchant_id": merchant_id, "ids": [each.commission_id for each in decisions]}
-    return {row.id: CommissionView.of(row) for row in select_commissions(session, conditions, parameters)}
+    parameters = {"merchant_id": caller.merchant_id, "ids": [each.commission_id for each in decisions]}
+    rows = select_commissions(session, conditions, parameters)
+    waiting = Waiting(session, caller.merchant_id, rows, now=caller.now)
+    return {row.id: CommissionView.of(row, waiting) for row in rows}
 
 
 def _note(session: Session, caller: Caller, before: CommissionView, after: CommissionView) -> None:

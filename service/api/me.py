@@ -40,6 +40,7 @@ from service.api.views import (
     ProgramId,
     View,
 )
+from service.api.waiting import StatementDaysView, Waiting, WaitView
 from service.api.words import SectionView, enrolled_since, sections_of
 from service.domain.commission import CommissionReason, CommissionStatus
 from service.domain.errors import Missing
@@ -167,6 +168,8 @@ class EarningsView(View):
     in_payout: MoneyView
     """On its way."""
     paid: MoneyView
+    advance: MoneyView
+    """Paid in advance, while the shop was late: below zero by what is still to be set against what you earn next."""
     withheld: MoneyView
     """Tax and fees taken from payouts."""
     lifetime: MoneyView
@@ -184,6 +187,7 @@ class EarningsView(View):
             "payable": row.payable_minor + row.carried_minor,
             "in_payout": row.reserved_minor + row.in_transit_minor,
             "paid": row.paid_minor,
+            "advance": row.advance_minor,
             "withheld": row.withheld_minor,
         }
         return cls(
@@ -199,6 +203,37 @@ class EarningsView(View):
 class EarningsList(View):
     data: list[EarningsView]
     """One for each currency."""
+
+
+class CalendarDayView(View):
+    day: date
+    amount: MoneyView
+    """What becomes payable on that day if nothing changes; on the first day also what is overdue."""
+
+
+class NotKnownView(View):
+    """What is earned and has no day yet, by why."""
+
+    reason_code: CommissionReason
+    amount: MoneyView
+
+
+class CalendarView(View):
+    """Everything pending and held in one currency: days, later and unknown add up to it."""
+
+    currency: str
+    days: list[CalendarDayView]
+    """Days on which something is expected, the next one first."""
+    later: MoneyView
+    """What is expected after the last day that was asked for."""
+    unknown: list[NotKnownView]
+    """What waits for somebody: nobody can say until when."""
+
+
+class CalendarList(View):
+    time_zone: str
+    data: list[CalendarView]
+    """One for each currency in which anything is pending or held."""
 
 
 class DayView(View):
@@ -239,7 +274,11 @@ class MyCommissionView(View):
     """What it comes to by all that is known."""
     places: PlacesView
     expected_at: Moment | None
-    """When what is pending becomes payable; null while something is missing, or when nothing is pending."""
+    """When what is pending becomes payable if nothing changes; null where that is not known, or nothing is pending."""
+    statement: StatementDaysView | None
+    """The statement it is on; null without one, or before it is known which."""
+    waits_for: list[WaitView]
+    """All that its parts wait for, in the order in which they move on."""
     created_at: Moment
     receipt_url: str
     """How it was computed, line by line."""
@@ -247,7 +286,7 @@ class MyCommissionView(View):
     """Which touches the order carried and why each counted or did not; null for a period."""
 
     @classmethod
-    def of(cls, row: Row[Any], *, speech: Speech) -> Self:
+    def of(cls, row: Row[Any], waiting: Waiting, *, speech: Speech) -> Self:
         public_id = ids.encode("com", row.id)
         return cls(
             id=row.id,
@@ -262,7 +301,9 @@ class MyCommissionView(View):
             reason_words=reasons.commission(CommissionReason(row.reason_code), speech),
             target=MoneyView(amount_minor=row.target_minor, currency=row.currency),
             places=PlacesView.of(row),
-            expected_at=row.settles_at if row.pending_minor else None,
+            expected_at=waiting.expected_at(row),
+            statement=waiting.statement(row),
+            waits_for=waiting.waits(row),
             created_at=row.created_at,
             receipt_url=f"/v1/me/commissions/{public_id}/receipt",
             attribution_url=None
@@ -319,7 +360,8 @@ class MyStatementLineView(View):
 
     at: Moment
     kind: str
-    """settle, reduce, freeze, or given_back for an earlier payout that gave its money back."""
+    """settle, reduce, freeze; advance, and advance_repaid for what was set against one; or given_back for an earlier payout
+    that gave its money back."""
     amount: MoneyView
     """With its sign."""
     commission_id: CommissionId | None
@@ -492,6 +534,70 @@ def get_my_earnings(caller: AffiliateCaller, session: ReadSession) -> EarningsLi
     return EarningsList(data=[EarningsView.of(row, by_currency.get(row.currency)) for row in rows])
 
 
+@router.get("/v1/me/calendar")
+def get_my_calendar(
+    caller: AffiliateCaller,
+    session: ReadSession,
+    days: Annotated[int, WRITTEN_INTEGER, Query(ge=1, le=DAYS_MAX, description="How many days, today included.")] = 90,
+) -> CalendarList:
+    """Return what becomes payable on which day, by the merchant's time zone, and what nobody can say a day for."""
+    today = booking_day(caller.now, caller.merchant.time_zone)
+    rows = fetch(
+        session,
+        """
+        WITH waiting AS (
+            SELECT currency, reason_code, pending_minor + held_minor AS amount_minor,
+                   greatest(CAST(settles_at AT TIME ZONE :time_zone AS date), CAST(:today AS date)) AS day,
+                   CASE WHEN settles_at IS NULL THEN 0
+                        ELSE least(pending_minor, greatest(coalesce(approved_minor - settled_minor, pending_minor), 0))
+                   END AS due_minor
+            FROM commission
+            WHERE merchant_id = :merchant_id AND payee_id = :affiliate_id AND pending_minor + held_minor > 0
+        )
+        SELECT currency, CASE WHEN day <= :last THEN day END AS day, CAST(NULL AS text) AS reason_code,
+               CAST(sum(due_minor) AS bigint) AS amount_minor
+        FROM waiting WHERE due_minor > 0
+        GROUP BY 1, 2
+        UNION ALL
+        SELECT currency, NULL, reason_code, CAST(sum(amount_minor - due_minor) AS bigint)
+        FROM waiting WHERE amount_minor > due_minor
+        GROUP BY 1, 3
+        ORDER BY 1, 2, 3
+        """,
+        {
+            **_mine(caller),
+            "time_zone": caller.merchant.time_zone,
+            "today": today,
+            "last": today + timedelta(days=days - 1),
+        },
+    )
+    return CalendarList(
+        time_zone=caller.merchant.time_zone,
+        data=[
+            _calendar(currency, [row for row in rows if row.currency == currency])
+            for currency in sorted({row.currency for row in rows})
+        ],
+    )
+
+
+def _calendar(currency: str, rows: Sequence[Row[Any]]) -> CalendarView:
+    """rows: of one currency: with a day, with a reason, and with neither for what comes later."""
+
+    def money(amount_minor: int) -> MoneyView:
+        return MoneyView(amount_minor=amount_minor, currency=currency)
+
+    return CalendarView(
+        currency=currency,
+        days=[CalendarDayView(day=row.day, amount=money(row.amount_minor)) for row in rows if row.day is not None],
+        later=money(sum(row.amount_minor for row in rows if row.day is None and row.reason_code is None)),
+        unknown=[
+            NotKnownView(reason_code=CommissionReason(row.reason_code), amount=money(row.amount_minor))
+            for row in rows
+            if row.reason_code is not None
+        ],
+    )
+
+
 @router.get("/v1/me/series")
 def get_my_series(
     caller: AffiliateCaller,
@@ -551,7 +657,9 @@ def list_my_commissions(
         conditions.append("commission.order_id = :order_id")
         parameters["order_id"] = order_id
     rows = commission_page(session, paging, conditions, parameters)
-    return page(rows, paging, key=lambda row: (row.id,), view=partial(MyCommissionView.of, speech=Speech(language)))
+    waiting = Waiting(session, caller.merchant_id, rows, now=caller.now)
+    view = partial(MyCommissionView.of, waiting=waiting, speech=Speech(language))
+    return page(rows, paging, key=lambda row: (row.id,), view=view)
 
 
 @router.get("/v1/me/commissions/{commission_id}/receipt")
@@ -560,7 +668,7 @@ def get_my_commission_receipt(
 ) -> ReceiptView:
     """Explain one of your commissions: terms, lines, rounding, and every difference booked."""
     row = find_commission(session, caller.merchant_id, commission_id, affiliate_id=caller.affiliate_id)
-    return receipt_of(session, caller.merchant_id, row, Speech(language))
+    return receipt_of(session, caller.merchant_id, row, Speech(language), now=caller.now)
 
 
 @router.get("/v1/me/payouts")

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from service.api.conditions import Amounts
 from service.api.dated import start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.etags import IfMatch
@@ -310,11 +311,16 @@ class PresetView(View):
     like: str
     """Whose habit it is. Check that programme's own rules: this is a starting point, no claim about it."""
     settlement: SettlementDocument
+    payout_minimums: Amounts
+    """The smallest balance that is paid out, by currency; empty where that is not part of the habit."""
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
-        terms = Terms(rules=(), settlement=preset.settlement).as_json()
-        return cls.model_validate({"name": preset.name, "like": preset.like, "settlement": terms["settlement"]})
+        terms = Terms(
+            rules=(), settlement=preset.settlement, payout_minimums_minor=preset.payout_minimums_minor
+        ).as_json()
+        parts = {name: terms[name] for name in ("settlement", "payout_minimums")}
+        return cls.model_validate({"name": preset.name, "like": preset.like, **parts})
 
 
 class PresetList(View):

@@ -88,6 +88,7 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     scopes.ReassessRow: "work that waits",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
+    money.AdvanceRow: "append-only",
     money.PostingRow: "append-only",
     money.BalanceRow: "the sum of postings",
     money.DaySlotRow: "counts postings",

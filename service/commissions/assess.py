@@ -384,21 +384,23 @@ def _store_commissions(
         """
         INSERT INTO commission (merchant_id, id, order_id, payee_id, currency, program_id, program_version,
                                 target_minor, pending_minor, held_minor, settled_minor, approved_minor, settles_at,
-                                reason_code, entry_seq, receipt, placed_at, volume_minor, periods, created_at,
-                                updated_at)
+                                reason_code, entry_seq, receipt, outlook, advance_at, placed_at, volume_minor, periods,
+                                created_at, updated_at)
         SELECT merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-               CAST(receipt AS jsonb), placed_at, volume_minor, CAST(periods AS jsonb), at, at
+               CAST(receipt AS jsonb), CAST(outlook AS jsonb), advance_at, placed_at, volume_minor,
+               CAST(periods AS jsonb), at, at
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:order_ids AS uuid[]),
                     CAST(:payee_ids AS uuid[]), CAST(:currencies AS text[]), CAST(:program_ids AS uuid[]),
                     CAST(:program_versions AS integer[]), CAST(:targets AS bigint[]), CAST(:pending AS bigint[]),
                     CAST(:held AS bigint[]), CAST(:settled AS bigint[]), CAST(:approved AS bigint[]),
                     CAST(:settle AS timestamptz[]), CAST(:reasons AS text[]), CAST(:entry_seqs AS bigint[]),
-                    CAST(:receipts AS text[]), CAST(:placed AS timestamptz[]), CAST(:volumes AS bigint[]),
-                    CAST(:periods AS text[]), CAST(:moments AS timestamptz[]))
+                    CAST(:receipts AS text[]), CAST(:outlooks AS text[]), CAST(:advances AS timestamptz[]),
+                    CAST(:placed AS timestamptz[]), CAST(:volumes AS bigint[]), CAST(:periods AS text[]),
+                    CAST(:moments AS timestamptz[]))
              AS made (merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                       pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-                      receipt, placed_at, volume_minor, periods, at)
+                      receipt, outlook, advance_at, placed_at, volume_minor, periods, at)
         ON CONFLICT (merchant_id, order_id, payee_id, currency) DO UPDATE
         SET program_id = coalesce(excluded.program_id, commission.program_id),
             program_version = coalesce(excluded.program_version, commission.program_version),
@@ -406,6 +408,7 @@ def _store_commissions(
             held_minor = excluded.held_minor, settled_minor = excluded.settled_minor,
             approved_minor = excluded.approved_minor, settles_at = excluded.settles_at,
             reason_code = excluded.reason_code, entry_seq = excluded.entry_seq, receipt = excluded.receipt,
+            outlook = excluded.outlook, advance_at = excluded.advance_at,
             placed_at = coalesce(excluded.placed_at, commission.placed_at), volume_minor = excluded.volume_minor,
             periods = excluded.periods, updated_at = excluded.updated_at
         """,
@@ -426,6 +429,11 @@ def _store_commissions(
             "reasons": [standing_reason(target, commission.places).value for commission, target in targets],
             "entry_seqs": [commission.entry_seq for commission, _ in targets],
             "receipts": [json.dumps(target.receipt, separators=(",", ":")) for _, target in targets],
+            "outlooks": [
+                None if target.outlook is None else json.dumps(target.outlook.as_json(), separators=(",", ":"))
+                for _, target in targets
+            ],
+            "advances": [target.outlook and target.outlook.advance_at for _, target in targets],
             "placed": [snapshot.placed_at if snapshot else None for snapshot in snapshots],
             "volumes": [commission.volume_minor for commission, _ in targets],
             "periods": [json.dumps(commission.periods) for commission, _ in targets],

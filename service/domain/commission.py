@@ -18,7 +18,7 @@ from service.domain.money import round_half_away
 from service.domain.order import DecisionKind, NetLine, OrderFacts, OrderSnapshot, TouchKind, cash_lines, net_lines
 from service.domain.program import Base, versions_for
 from service.domain.quote import quote
-from service.domain.settlement import Approval, FrozenReason, StatementSettlement, frozen_reason, settles_at
+from service.domain.settlement import FrozenReason, Outlook, StatementSettlement, frozen_reason, outlook, together
 from service.domain.shares import Claim, Division, divide
 
 JsonObject = dict[str, Any]
@@ -76,6 +76,7 @@ class Target:
     target_minor: zero or more. approved_minor: the most that may be settled; None while nobody has approved and nobody
     has to.
     settles_at: when it may become payable; None while a milestone or a demanded approval is missing.
+    outlook: what it waits for until then; None where nothing is earned.
     receipt: how target_minor came about; recomputes exactly.
     volume_minor: net goods that it pays the affiliate for; 0 for other payees, and where nothing is earned.
     is_affiliate: whether the payee brought the order, so that it counts in the affiliate's periods.
@@ -89,6 +90,7 @@ class Target:
     program_version: int | None = None
     approved_minor: int | None = None
     settles_at: datetime | None = None
+    outlook: Outlook | None = None
     receipt: JsonObject = field(default_factory=dict)
     volume_minor: int = 0
     is_affiliate: bool = False
@@ -207,7 +209,7 @@ def _targets(
     """One target for each payee: of one who has parts of several credits, all together."""
     by_payee: dict[UUID, list[tuple[Division, _Standing]]] = {}
     for division in divisions:
-        standing = _standing(facts, inputs, division)
+        standing = _standing(facts, inputs, division, frozen)
         for payee_id in division.by_payee():
             by_payee.setdefault(payee_id, []).append((division, standing))
     return [_target(facts, payee_id, found, frozen) for payee_id, found in by_payee.items()]
@@ -222,20 +224,27 @@ class _Standing:
 
     voided: CommissionReason | None
     approved: Fraction | None
-    settles_at: datetime | None
+    ahead: Outlook
     is_statement: bool
 
 
-def _standing(facts: OrderFacts, inputs: DatedInputs, division: Division) -> _Standing:
+def _standing(facts: OrderFacts, inputs: DatedInputs, division: Division, frozen: FrozenReason | None) -> _Standing:
     snapshot, credit = facts.snapshot, division.claim.credit
     assert snapshot is not None
     verdict = facts.decisions.get(f"verdict:{credit.affiliate_id}")
     settlement = division.claim.best.version.terms.settlement
     pause = None if credit.program_id is None else as_of(inputs.pauses.get(credit.program_id, ()), snapshot.placed_at)
     effect = PauseEffect.NONE if pause is None else pause.effect
-    demanded = settlement.approval is Approval.MANUAL or effect is PauseEffect.REVIEW
     # An approval names an amount of one currency, and says nothing about another.
     given = verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == snapshot.currency
+    ahead = outlook(
+        facts,
+        settlement,
+        approved=given,
+        reviewed=effect is PauseEffect.REVIEW,
+        suspected=frozen is FrozenReason.SELF_PURCHASE,
+        time_zone=inputs.time_zone,
+    )
     voided = None
     if verdict is not None and verdict.kind is DecisionKind.REJECT:
         voided = CommissionReason.REJECTED
@@ -247,14 +256,10 @@ def _standing(facts: OrderFacts, inputs: DatedInputs, division: Division) -> _St
     if given and verdict is not None and verdict.amount_minor is not None:
         own = division.by_payee()[credit.affiliate_id]
         approved = Fraction(verdict.amount_minor, own) if own else None
-    elif demanded:
+    elif ahead.unapproved and ahead.auto_approves_at is None:
+        # Silence that is going to count as approval sets no limit; until then it is settles_at that keeps the money back.
         approved = Fraction(0)
-    return _Standing(
-        voided,
-        approved,
-        settles_at(facts, settlement, approved=given or not demanded, time_zone=inputs.time_zone),
-        isinstance(settlement, StatementSettlement),
-    )
+    return _Standing(voided, approved, ahead, isinstance(settlement, StatementSettlement))
 
 
 def _target(
@@ -278,8 +283,7 @@ def _target(
         approved_minor = sum(amount if limit is None else limit for limit, amount in zip(limits, amounts, strict=True))
     if verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == facts.snapshot.currency:
         approved_minor = verdict.amount_minor
-    moments = [standing.settles_at for _, standing in found]
-    payable_from = None if None in moments else max(at for at in moments if at is not None)
+    ahead = together([standing.ahead for _, standing in found])
     lead, _ = found[0]
     return Target(
         payee_id=payee_id,
@@ -291,12 +295,13 @@ def _target(
             target_minor=target_minor,
             frozen=frozen,
             approved_minor=approved_minor,
-            payable_from=payable_from,
+            ahead=ahead,
         ),
         program_id=lead.claim.credit.program_id,
         program_version=lead.claim.best.version.number,
         approved_minor=approved_minor,
-        settles_at=payable_from,
+        settles_at=ahead.settles_at,
+        outlook=ahead if target_minor else None,
         receipt=receipts[0] if len(receipts) == 1 else {"credits": receipts, "target_minor": target_minor},
         volume_minor=_volume(own) if target_minor else 0,
         is_affiliate=bool(own),
@@ -331,7 +336,7 @@ def _reason(
     target_minor: int,
     frozen: FrozenReason | None,
     approved_minor: int | None,
-    payable_from: datetime | None,
+    ahead: Outlook,
 ) -> CommissionReason:
     """The first reason that is true, in the order a reader would ask."""
     if rejected:
@@ -346,9 +351,9 @@ def _reason(
         return CommissionReason.REFUNDED if refunded else CommissionReason.NO_RULE
     if frozen is not None:
         return CommissionReason(frozen.value)
-    if approved_minor == 0:
+    if approved_minor == 0 or ahead.unapproved:
         return CommissionReason.AWAITING_APPROVAL
-    if payable_from is None:
+    if ahead.missing is not None:
         return CommissionReason.AWAITING_MILESTONE
     if approved_minor is not None and approved_minor < target_minor:
         return CommissionReason.ABOVE_APPROVAL
@@ -514,7 +519,10 @@ def status_of(
     if places.held_minor:
         return CommissionStatus.HELD
     if places.pending_minor:
-        waiting = approved_minor is not None and approved_minor <= places.settled_minor
+        # Before silence counts as approval nothing limits what may be settled, and yet a person is waited for.
+        waiting = reason is CommissionReason.AWAITING_APPROVAL or (
+            approved_minor is not None and approved_minor <= places.settled_minor
+        )
         return CommissionStatus.PENDING if waiting else CommissionStatus.APPROVED
     if places.settled_minor - in_item_minor - paid_minor:
         return CommissionStatus.PAYABLE

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from service.domain.errors import Conflict
 from service.domain.money import AMOUNT_MAX_MINOR
 from service.domain.program import AttributionTerms, Model, Precedence, ProgramVersion, Terms, versions_for
 from service.domain.rules import Flat, Per, Percent, Rule
-from service.domain.settlement import Approval, Settlement
+from service.domain.settlement import Approval, Settlement, StatementSettlement
 from service.domain.written import Amounts, rate_of
 
 JsonObject = dict[str, Any]
@@ -175,8 +176,26 @@ def _attribution_no_worse(old: AttributionTerms, new: AttributionTerms) -> bool:
 
 
 def _settlement_no_worse(old: Settlement, new: Settlement) -> bool:
-    same = replace(new, hold_days=old.hold_days, approval=old.approval) == old
-    return same and new.hold_days <= old.hold_days and new.approval in {old.approval, Approval.AUTOMATIC}
+    same = _calendar(old) == _calendar(new) and new.hold_days <= old.hold_days
+    if not same or new.approval is Approval.AUTOMATIC:
+        return same
+    if old.approval is Approval.AUTOMATIC:
+        return False
+    silence = old.auto_approve_days is None or (
+        new.auto_approve_days is not None and new.auto_approve_days <= old.auto_approve_days
+    )
+    return silence and _advance(new) >= _advance(old)
+
+
+def _calendar(settlement: Settlement) -> Settlement:
+    """A settlement without what only says how long it takes and who approves it."""
+    plain = replace(settlement, hold_days=0, approval=Approval.MANUAL, auto_approve_days=None)
+    return replace(plain, advance=None) if isinstance(plain, StatementSettlement) else plain
+
+
+def _advance(settlement: Settlement) -> Fraction:
+    advance = settlement.advance if isinstance(settlement, StatementSettlement) else None
+    return Fraction(0) if advance is None else advance
 
 
 # What changed, in the written form of terms.

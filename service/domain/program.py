@@ -276,6 +276,7 @@ def _settlement_json(settlement: Settlement) -> JsonObject:
         "start": settlement.start.value,
         "hold_days": settlement.hold_days,
         "approval": settlement.approval.value,
+        **_if_any("auto_approve_days", settlement.auto_approve_days),
     }
     match settlement:
         case RollingSettlement():
@@ -290,16 +291,25 @@ def _settlement_json(settlement: Settlement) -> JsonObject:
                 "roll": settlement.roll.value,
                 "off_days": [day.name.lower() for day in sorted(settlement.off_days)],
                 "holidays": [day.isoformat() for day in sorted(settlement.holidays)],
+                **_if_any("audit_days", settlement.audit_days),
+                **_if_any("objection_days", settlement.objection_days),
+                **_if_any("advance", settlement.advance and {"rate": percent_of(settlement.advance)}),
             }
         case _:
             assert_never(settlement)
 
 
+def _if_any(name: str, value: object) -> JsonObject:
+    """Terms that do not use a part that came later read as they did before it came."""
+    return {} if value is None else {name: value}
+
+
 def _settlement_of(stored: JsonObject) -> Settlement:
     start, hold_days, approval = Milestone(stored["start"]), stored["hold_days"], Approval(stored["approval"])
+    auto_approve_days, advance = stored.get("auto_approve_days"), stored.get("advance")
     match stored["kind"]:
         case "rolling":
-            return RollingSettlement(start, hold_days, approval)
+            return RollingSettlement(start, hold_days, approval, auto_approve_days)
         case "statement":
             return StatementSettlement(
                 start,
@@ -311,6 +321,10 @@ def _settlement_of(stored: JsonObject) -> Settlement:
                 off_days=frozenset(Weekday[day.upper()] for day in stored["off_days"]),
                 holidays=frozenset(date.fromisoformat(day) for day in stored["holidays"]),
                 approval=approval,
+                auto_approve_days=auto_approve_days,
+                audit_days=stored.get("audit_days"),
+                objection_days=stored.get("objection_days"),
+                advance=rate_of(advance["rate"]) if advance else None,
             )
         case other:
             raise InvalidTerms(f"{other!r} is not a kind of settlement; use rolling or statement.")

@@ -30,6 +30,8 @@ class RebuiltCode(StrEnum):
     """An amount stands in another place than settle dates, freezes and what had left by then explain."""
     PERIOD = "rebuilt-period"
     """What a ladder, a mark or a cap comes to, or the sums it goes by, is not what comes out again."""
+    ADVANCE = "rebuilt-advance"
+    """An advance was netted that nobody had been given, or cannot be booked."""
     PAYOUT = "rebuilt-payout"
     """A payout's money cannot have gone the way its attempts and the rail's words say."""
     BALANCE = "rebuilt-balance"

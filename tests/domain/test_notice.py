@@ -539,3 +539,25 @@ def test_a_day_of_notice_is_24_hours() -> None:
     versions = [since(1, "2026-01-01", "15", notice_days=1), TWELVE]
 
     assert reaches_at(versions, enrolled_at=OLD_HAND, number=2) - TWELVE.valid_from == timedelta(days=1)
+
+
+LATE = StatementSettlement(Milestone.PAID, 0, 31, 1, 18, approval=Approval.MANUAL)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "no_cut"),
+    [
+        pytest.param(LATE, replace(LATE, auto_approve_days=30), True, id="silence will do"),
+        pytest.param(replace(LATE, auto_approve_days=30), replace(LATE, auto_approve_days=20), True, id="sooner"),
+        pytest.param(replace(LATE, auto_approve_days=30), LATE, False, id="silence will not do any more"),
+        pytest.param(replace(LATE, approval=Approval.AUTOMATIC), replace(LATE, auto_approve_days=1), False, id="a person now"),
+        pytest.param(replace(LATE, auto_approve_days=30), replace(LATE, approval=Approval.AUTOMATIC), True, id="nobody now"),
+        pytest.param(LATE, replace(LATE, advance=Fraction(1, 2)), True, id="an advance"),
+        pytest.param(replace(LATE, advance=Fraction(1, 2)), replace(LATE, advance=Fraction(1, 3)), False, id="a smaller one"),
+        pytest.param(LATE, replace(LATE, objection_days=5), False, id="other days to object: let people look"),
+    ],
+)  # fmt: skip
+def test_when_a_settlement_is_no_worse(old: StatementSettlement, new: StatementSettlement, no_cut: bool) -> None:
+    rules = (percent("10"),)
+
+    assert is_surely_no_cut(old=Terms(rules=rules, settlement=old), new=Terms(rules=rules, settlement=new)) is no_cut

@@ -114,7 +114,15 @@ def _shop(*, before: bool) -> DatedInputs:
             percent("12.5"),
             number=1,
             program=OTHER_PROGRAM,
-            settlement=StatementSettlement(Milestone.FULFILLED, 0, cut_off_day=15, months_after=1, pay_day=20),
+            settlement=StatementSettlement(
+                Milestone.FULFILLED,
+                0,
+                cut_off_day=15,
+                months_after=1,
+                pay_day=20,
+                approval=Approval.MANUAL,
+                auto_approve_days=90,
+            ),
             attribution=AttributionTerms(
                 model=Model.FIRST, precedence=Precedence.LATEST, self_purchase=SelfPurchase.ALLOW
             ),

@@ -567,6 +567,27 @@ _SAME_MONTH = Words("the same month", "cùng tháng", "当月")
 _NEXT_MONTH = Words("the next month", "tháng kế tiếp", "次月")
 _LATER_MONTH = Words("the month {months} months later", "tháng thứ {months} sau đó", "之后第{months}个月的")
 _HOLIDAYS = Words("one of these holidays: {days}", "một trong các ngày nghỉ: {days}", "以下节假日：{days}")
+_AUDITED = Words(
+    "The shop checks a statement within {days} of its date.",
+    "Cửa hàng kiểm tra kỳ đối soát trong vòng {days} kể từ ngày chốt kỳ.",
+    "商家在账单截止日后{days}内核对。",
+)
+_OBJECTIONS = Words(
+    "You may object to a statement within {days} of its date.",
+    "Bạn có thể khiếu nại về kỳ đối soát trong vòng {days} kể từ ngày chốt kỳ.",
+    "您可在账单截止日后{days}内提出异议。",
+)
+_ADVANCED = Words(
+    "Of what still waits for approval on its pay day, {rate} is paid in advance and set against what is settled later.",
+    "Với khoản còn chờ duyệt vào ngày chi trả, {rate} được tạm ứng và trừ vào khoản đối soát sau đó.",
+    "结算日仍待批准的佣金，先预付{rate}，从之后结算的佣金中扣回。",
+)
+_SILENCE = Words(
+    "If nobody has decided within {days} of the order, that counts as approval; what is disputed or held stays so.",
+    "Nếu trong vòng {days} kể từ khi đặt hàng chưa có quyết định nào, hoa hồng được coi là đã duyệt; khoản đang tranh chấp "
+    "hoặc tạm giữ vẫn giữ nguyên.",
+    "下单后{days}内无人处理的，视为已批准；有争议或被冻结的不变。",
+)
 _FOR_EXAMPLE = Words(
     "For example, what becomes final on {day} is payable on {pay_day}.",
     "Ví dụ, khoản được chốt vào ngày {day} sẽ được chi trả vào ngày {pay_day}.",
@@ -594,6 +615,10 @@ def _settlement(terms: Terms, speech: Speech) -> Iterator[str]:
         case _:
             assert_never(settlement)
     yield speech.say(APPROVALS[settlement.approval])
+    if settlement.auto_approve_days is not None:
+        yield speech.say(_SILENCE, days=speech.days(settlement.auto_approve_days))
+    if isinstance(settlement, StatementSettlement) and settlement.advance is not None:
+        yield speech.say(_ADVANCED, rate=speech.percent(settlement.advance))
 
 
 def _rolling(settlement: RollingSettlement, speech: Speech) -> Iterator[str]:
@@ -622,6 +647,10 @@ def _statement(settlement: StatementSettlement, speech: Speech) -> Iterator[str]
         off.append(speech.say(_HOLIDAYS, days=days))
     if off:
         yield speech.say(ROLLS[settlement.roll], off=speech.either(off))
+    if settlement.audit_days is not None:
+        yield speech.say(_AUDITED, days=speech.days(settlement.audit_days))
+    if settlement.objection_days is not None:
+        yield speech.say(_OBJECTIONS, days=speech.days(settlement.objection_days))
     if speech.names.now is not None:
         pays_at = settlement.pays_at(speech.names.now, ZoneInfo(speech.names.time_zone))
         yield speech.say(_FOR_EXAMPLE, day=speech.day_of(speech.names.now), pay_day=speech.day_of(pays_at))
