@@ -57,6 +57,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     programs.EnrollmentRow: Shown("aff", "affiliate_id"),
     programs.TermsAcceptanceRow: Shown("aff", "affiliate_id"),
     programs.LinkRow: Shown("lnk", "id", masked=frozenset({"sub_ids"})),
+    programs.BudgetRow: Shown("bud", "id", left_out=frozenset({"updated_at"})),
     programs.LinkOwnerRow: Shown("lnk", "link_id"),
     programs.CouponRow: Shown("cpn", "id"),
     programs.CouponOwnerRow: Shown("cpn", "coupon_id"),

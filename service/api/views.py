@@ -76,6 +76,9 @@ ProgramId = Annotated[
 AcceptanceId = Annotated[
     UUID, BeforeValidator(_parser("acc")), PlainSerializer(_printer("acc")), WithJsonSchema(_schema("acc"))
 ]
+BudgetId = Annotated[
+    UUID, BeforeValidator(_parser("bud")), PlainSerializer(_printer("bud")), WithJsonSchema(_schema("bud"))
+]
 LinkId = Annotated[
     UUID, BeforeValidator(_parser("lnk")), PlainSerializer(_printer("lnk")), WithJsonSchema(_schema("lnk"))
 ]

@@ -6,7 +6,9 @@ from typing import Any
 from service.api.term_changes import ChangeView
 from service.api.views import (
     AffiliateId,
+    BudgetId,
     CommissionId,
+    Day,
     EnrollmentId,
     InboxId,
     Moment,
@@ -18,6 +20,7 @@ from service.api.views import (
     View,
     WebhookEndpointId,
 )
+from service.domain.budget import AtLimit
 from service.domain.delivery import DisabledReason
 from service.domain.events import EventType
 
@@ -37,15 +40,24 @@ class OrderUnattributedData(View):
     reason_code: str
 
 
+class CommissionPeriod(View):
+    """The period of a rule that a commission is for."""
+
+    rule: str
+    begins_on: Day
+
+
 class CommissionData(View):
     """How a commission stands after the change; amounts in minor units of the currency."""
 
     commission_id: CommissionId
-    order_id: OrderId
+    order_id: OrderId | None
+    """Null where it is for a period."""
+    period: CommissionPeriod | None = None
     affiliate_id: AffiliateId
     currency: str
     target_minor: int
-    """What the affiliate earns on the order."""
+    """What the affiliate earns on the order, or for the period; below zero where a cap takes back."""
     pending_minor: int
     held_minor: int
     settled_minor: int
@@ -166,6 +178,27 @@ class ProgramVersionPublishedData(View):
     """Where the changes can be read, however long; null where it follows none."""
 
 
+class BudgetData(View):
+    """How a budget stands; amounts in minor units of the currency."""
+
+    budget_id: BudgetId
+    program_id: ProgramId
+    currency: str
+    limit_minor: int
+    used_minor: int
+    at_limit: AtLimit
+
+
+class BudgetReachedData(BudgetData):
+    paused_from: Moment | None
+    """Null: the budget only tells, or the programme was paused already."""
+
+
+class BudgetReopenedData(BudgetData):
+    runs_from: Moment | None
+    """Null: something else keeps it paused, or nothing did."""
+
+
 class InboxParkedData(View):
     inbox_id: InboxId
     source_id: SourceId
@@ -215,6 +248,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.AFFILIATE_ENROLLED: AffiliateEnrollmentData,
     EventType.AFFILIATE_UNENROLLED: AffiliateEnrollmentData,
     EventType.PROGRAM_VERSION_PUBLISHED: ProgramVersionPublishedData,
+    EventType.BUDGET_NEAR: BudgetData,
+    EventType.BUDGET_REACHED: BudgetReachedData,
+    EventType.BUDGET_REOPENED: BudgetReopenedData,
     EventType.INBOX_PARKED: InboxParkedData,
     EventType.WEBHOOK_ENDPOINT_DISABLED: WebhookEndpointDisabledData,
     EventType.WEBHOOK_ENDPOINT_PING: WebhookEndpointPingData,

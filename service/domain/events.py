@@ -68,6 +68,10 @@ class EventType(StrEnum):
         "A programme has new terms, from valid_from on; what is other than before is told.",
     )
 
+    BUDGET_NEAR = "budget.near", "Most of a budget is taken."
+    BUDGET_REACHED = "budget.reached", "All of a budget is taken; its programme is paused from paused_from on."
+    BUDGET_REOPENED = "budget.reopened", "A budget that was taken was raised; its programme runs from runs_from on."
+
     INBOX_PARKED = "inbox.parked", "A delivery of a shop was kept and not understood: somebody has to look."
 
     WEBHOOK_ENDPOINT_DISABLED = (
