@@ -1,13 +1,21 @@
 """What every payee should have earned from one order, from all facts known so far, with the receipt that explains it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, assert_never
 from uuid import UUID
 
+from service.domain.adjustment import (
+    adjustments,
+    counts,
+    is_rejected,
+    line_of,
+    receipt_without_rules,
+    with_adjustments,
+)
 from service.domain.attribution import Attribution, Identities, attribute
 from service.domain.dated import DatedInputs
 from service.domain.errors import InvariantBroken
@@ -55,6 +63,8 @@ class CommissionReason(StrEnum):
     IN_HOLD_PERIOD = "in_hold_period"
     AWAITING_STATEMENT = "awaiting_statement"
     """The pay day of its statement is waited for."""
+    ADJUSTED = "adjusted_by_merchant"
+    """The rules give nothing: a person's adjustment, such as a bonus, is all there is. Or one took all the rules give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +131,111 @@ def assess(
         )
         if target is not None:
             earned[(target.payee_id, target.currency)] = target
+    earned |= adjusted(facts, inputs, earned, frozen)
     for payee_id, currency in known:
         if (payee_id, currency) not in earned:
             reason = _why_nothing(facts, attribution, payee_id=payee_id, currency=currency)
             earned[(payee_id, currency)] = Target(payee_id, currency, 0, reason)
     targets = tuple(sorted(earned.values(), key=lambda target: (target.payee_id.int, target.currency)))
     return Assessment(attribution, targets, frozen, sum(line.net_minor for line in lines))
+
+
+_Earned = Mapping[tuple[UUID, str], Target]
+
+
+def adjusted(
+    facts: OrderFacts, inputs: DatedInputs, earned: _Earned, frozen: FrozenReason | None
+) -> dict[tuple[UUID, str], Target]:
+    """The targets that people's adjustments change or make. earned: what the rules give.
+
+    On an order the clock and a demanded approval stay the order's. What the rules give nothing for, because there is no
+    order (a bonus), or it is cancelled, or the payee was rejected before, waits for neither: a person decided it.
+    """
+    found = {}
+    for (payee_id, currency), given in adjustments(facts).items():
+        rule = earned.get((payee_id, currency))
+        standing = [each for each in given if counts(facts, each)]
+        nothing = CommissionReason.REJECTED if is_rejected(facts, payee_id) else CommissionReason.ADJUSTED
+        target = rule or Target(payee_id, currency, 0, nothing)
+        # Of adjustments that all fell to a rejection nothing is left but their place in the receipt.
+        if standing:
+            target = _adjusted(facts, inputs, earned, target, standing, frozen)
+        before = receipt_without_rules(currency) if rule is None else rule.receipt
+        lines = [line_of(each, counting=each in standing) for each in given]
+        found[payee_id, currency] = replace(target, receipt=with_adjustments(before, lines))
+    return found
+
+
+def _adjusted(
+    facts: OrderFacts,
+    inputs: DatedInputs,
+    earned: _Earned,
+    target: Target,
+    standing: Sequence[DecisionFact],
+    frozen: FrozenReason | None,
+) -> Target:
+    """A target with the adjustments that count added. It stops at 0: what was earned can be taken, no debt be made."""
+    change = sum(each.amount_minor for each in standing if each.amount_minor is not None)
+    amount_minor = max(0, target.target_minor + change)
+    approved_minor, payable_from = target.approved_minor, target.settles_at
+    alone = facts.snapshot is None or facts.snapshot.cancelled or is_rejected(facts, target.payee_id)
+    if alone or (target.payee_id, target.currency) not in earned:
+        verdict = facts.decisions.get(f"verdict:{target.payee_id}")
+        approves = verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == target.currency
+        approved_minor = verdict.amount_minor if verdict is not None and approves else None
+        # Where nobody's terms speak there is no clock to keep to.
+        decided_at = max(each.decided_at for each in standing)
+        payable_from = decided_at if alone or not earned else _clock(facts, inputs, earned)
+    reason = _adjusted_reason(
+        target.reason,
+        rules_minor=target.target_minor,
+        target_minor=amount_minor,
+        frozen=frozen,
+        approved_minor=approved_minor,
+        payable_from=payable_from,
+    )
+    return replace(
+        target, target_minor=amount_minor, approved_minor=approved_minor, settles_at=payable_from, reason=reason
+    )
+
+
+def _clock(facts: OrderFacts, inputs: DatedInputs, earned: _Earned) -> datetime | None:
+    """When what others earn on the order may become payable, approved or not: the latest of them; None if one waits."""
+    clocks = [
+        settles_at(facts, version.terms.settlement, approved=True, time_zone=inputs.time_zone)
+        for target in earned.values()
+        if target.program_id is not None
+        for version in inputs.versions.get(target.program_id, ())
+        if version.number == target.program_version
+    ]
+    reached = [each for each in clocks if each is not None]
+    return max(reached) if len(reached) == len(clocks) else None
+
+
+_CLOCK_REASONS = frozenset({CommissionReason.IN_HOLD_PERIOD, CommissionReason.AWAITING_STATEMENT})
+
+
+def _adjusted_reason(
+    before: CommissionReason,
+    *,
+    rules_minor: int,
+    target_minor: int,
+    frozen: FrozenReason | None,
+    approved_minor: int | None,
+    payable_from: datetime | None,
+) -> CommissionReason:
+    """As `_reason`, of an adjusted target. before: why it stood where the rules put it."""
+    if target_minor == 0:
+        return before if rules_minor == 0 else CommissionReason.ADJUSTED
+    if frozen is not None:
+        return CommissionReason(frozen.value)
+    if approved_minor == 0:
+        return CommissionReason.AWAITING_APPROVAL
+    if payable_from is None:
+        return CommissionReason.AWAITING_MILESTONE
+    if approved_minor is not None and approved_minor < target_minor:
+        return CommissionReason.ABOVE_APPROVAL
+    return before if before in _CLOCK_REASONS else CommissionReason.ADJUSTED
 
 
 def _why_nothing(facts: OrderFacts, attribution: Attribution, *, payee_id: UUID, currency: str) -> CommissionReason:

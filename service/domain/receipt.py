@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from service.domain.adjustment import receipt_without_rules, with_adjustments
 from service.domain.commission import quote
 from service.domain.order import Line, NetLine, TouchKind
 from service.domain.program import ProgramVersion, Terms
@@ -51,8 +52,16 @@ def differences(receipt: JsonObject, terms: Terms) -> list[Difference]:
     again = quoted.receipt(
         considered=[quoted], voided=receipt["voided"], payable=0 if receipt["voided"] else quoted.total_minor
     )
+    if "adjustments" in receipt:
+        again = with_adjustments(again, receipt["adjustments"])
     computed = again | {"versions_considered": receipt["versions_considered"]}
     return [*_compared(receipt, computed), *_chosen(receipt, quoted.total_minor)]
+
+
+def differences_without_rules(receipt: JsonObject) -> list[Difference]:
+    """As `differences`, of a receipt that holds adjustments alone: of a bonus, or of an order that is somebody else's."""
+    computed = with_adjustments(receipt_without_rules(receipt["currency"]), receipt["adjustments"])
+    return list(_compared(receipt, computed))
 
 
 def _chosen(receipt: JsonObject, total_minor: int) -> Iterator[Difference]:
