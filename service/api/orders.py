@@ -15,16 +15,15 @@ from service.api import trail
 from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, Paging, page
+from service.api.reasons import Because, one_of_reasons
 from service.api.views import (
     WRITTEN_FLAG,
     AffiliateId,
-    Body,
     LinkId,
     Moment,
     MoneyView,
     OrderId,
     ProgramId,
-    ReasonCode,
     SourceId,
     Text,
     View,
@@ -34,8 +33,9 @@ from service.domain.attribution import Reason
 from service.domain.commission import EntryKind, Place
 from service.domain.errors import Conflict
 from service.domain.money import Money
-from service.domain.order import FactKind, TouchKind
+from service.domain.order import DecisionKind, FactKind, TouchKind
 from service.domain.payout import Interval, holder
+from service.domain.review import ATTRIBUTE_REASONS
 from service.domain.settlement import FrozenReason
 from service.infra import ids
 from service.infra.db import fetch
@@ -63,6 +63,8 @@ class OrderStatus(StrEnum):
 
     WAITING = "waiting"
     """Only events about it have come, not the order itself."""
+    BONUS = "bonus"
+    """No order at all: it stands for a bonus. Lists have it only where this status is asked for."""
     CANCELLED = "cancelled"
     FROZEN = "frozen"
     """Nothing moves: frozen_reason says why."""
@@ -70,8 +72,10 @@ class OrderStatus(StrEnum):
     UNATTRIBUTED = "unattributed"
 
 
-_STATUS = """
-CASE WHEN assessment.placed_at IS NULL THEN 'waiting' WHEN assessment.cancelled THEN 'cancelled'
+_IS_BONUS = "orders.source_id IN (SELECT id FROM source WHERE source.merchant_id = :merchant_id AND platform = 'desk')"
+_STATUS = f"""
+CASE WHEN {_IS_BONUS} THEN 'bonus'
+     WHEN assessment.placed_at IS NULL THEN 'waiting' WHEN assessment.cancelled THEN 'cancelled'
      WHEN assessment.frozen_reason IS NOT NULL THEN 'frozen' WHEN assessment.affiliate_id IS NULL THEN 'unattributed'
      ELSE 'attributed' END
 """
@@ -220,11 +224,14 @@ def list_orders(
     }
     asked |= {name: (condition, value) for name, condition, value in created.conditions("orders.created_at")}
     given = {name: each for name, each in asked.items() if each[1] is not None}
+    conditions = ["orders.merchant_id = :merchant_id", *(condition for condition, _ in given.values())]
+    if status is not OrderStatus.BONUS:
+        conditions.append(f"NOT {_IS_BONUS}")
     rows = fetch(
         session,
         f"""
         {_ORDER}
-        WHERE {" AND ".join(["orders.merchant_id = :merchant_id", *(condition for condition, _ in given.values())])}
+        WHERE {" AND ".join(conditions)}
         ORDER BY orders.id DESC
         LIMIT :limit
         """,
@@ -304,10 +311,10 @@ def get_order_attribution(order_id: OrderId, caller: ReaderOrAffiliate, session:
     )
 
 
-class AttributionDecision(Body):
+class AttributionDecision(Because):
     affiliate_id: AffiliateId | None
     """Who brought the order; null: nobody did."""
-    reason_code: ReasonCode
+    reason_code: one_of_reasons(ATTRIBUTE_REASONS)  # type: ignore[valid-type] # made of our list
 
 
 @router.post("/v1/orders/{order_id}/attribution")
@@ -317,7 +324,15 @@ def decide_order_attribution(
     """Say who brought an order, whatever touches it carries. The terms stay those of the time it was placed."""
     person = Person(caller.merchant_id, caller.key_id, caller.now)
     before = get_order_attribution(order_id, caller, session)
-    desk.attribute(session, person, order_id, affiliate_id=asked.affiliate_id, reason_code=asked.reason_code)
+    desk.attribute(
+        session,
+        person,
+        order_id,
+        affiliate_id=asked.affiliate_id,
+        reason_code=asked.reason_code,
+        note=asked.note,
+        evidence=tuple(asked.evidence),
+    )
     after = get_order_attribution(order_id, caller, session)
     shown = {"affiliate_id", "program_id", "program_version", "reason_code"}
     trail.note(
@@ -328,7 +343,7 @@ def decide_order_attribution(
         before=before.model_dump(mode="json", include=shown),
         after={
             **after.model_dump(mode="json", include=shown),
-            "decided": asked.model_dump(mode="json"),
+            "decided": asked.model_dump(mode="json", include={"affiliate_id", "reason_code"}),
         },
     )
     return after
@@ -555,12 +570,13 @@ def _fact_text(kind: FactKind, key: str, payload: Mapping[str, Any], *, conflict
         case FactKind.CANCELLATION:
             return "The whole order was cancelled."
         case FactKind.DECISION:
-            up_to = (
-                f" up to {Money(payload['amount_minor'], payload['currency'])}"
+            word = "by" if payload["kind"] == DecisionKind.ADJUST else "up to"
+            amount = (
+                f" {word} {Money(payload['amount_minor'], payload['currency'])}"
                 if payload["amount_minor"] is not None
                 else ""
             )
-            return f"{payload['decided_by']} decided: {payload['kind']}{up_to} ({payload['reason_code']})."
+            return f"{payload['decided_by']} decided: {payload['kind']}{amount} ({payload['reason_code']})."
 
 
 def _entries(session: Session, scope: Mapping[str, object]) -> Sequence[Row[Any]]:

@@ -1,11 +1,12 @@
 """Receipts computed again, and terms tried on an order that nobody has placed."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field, Strict
+from pydantic import Discriminator, Field, Strict, Tag, model_validator
+from pydantic_core import PydanticCustomError
 from sqlmodel import Session
 
 from service.api.deps import Reader, ReaderOrAffiliate, WriteSession
@@ -17,7 +18,7 @@ from service.domain.errors import Invalid, Missing
 from service.domain.money import AMOUNT_MAX_MINOR, exponent
 from service.domain.order import Line, NetLine, TouchKind, folded
 from service.domain.program import ProgramVersion, Terms
-from service.domain.receipt import differences
+from service.domain.receipt import differences, differences_without_rules
 from service.domain.rules import Situation
 from service.intake.adapters.parse import LINES_MAX
 
@@ -25,6 +26,7 @@ router = APIRouter(tags=["receipts"])
 
 PREVIEW_LINES_MAX = 200
 DIFFERENCES_SHOWN = 100
+ADJUSTMENTS_MAX = 1000
 
 Minor = Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
 Word = Annotated[str, Strict(), Field(max_length=500)]
@@ -89,6 +91,28 @@ class ReceiptVersion(Body):
     total_minor: Minor
 
 
+class ReceiptAdjustment(Body):
+    id: Word
+    amount_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
+    reason_code: Word
+    decided_at: Word
+    counts: Annotated[bool, Strict()]
+    """False: a later rejection took it."""
+
+
+Adjustments = Annotated[list[ReceiptAdjustment], Field(max_length=ADJUSTMENTS_MAX)]
+
+
+class AdjustmentReceipt(Body):
+    """A receipt without terms: of a bonus, or of an order that is somebody else's."""
+
+    currency: Code
+    rules_minor: Minor
+    adjustments: Annotated[Adjustments, Field(min_length=1)]
+    target_minor: Minor
+    borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
+
+
 class ReceiptDocument(Body):
     """What `GET /v1/commissions/{id}/receipt` shows as `receipt`."""
 
@@ -102,15 +126,34 @@ class ReceiptDocument(Body):
     sum_of_lines_minor: Minor
     cap_minor: Minor | None
     voided: Annotated[bool, Strict()]
+    rules_minor: Minor | None = None
+    """What the rules give, where people adjusted it."""
+    adjustments: Adjustments | None = None
     target_minor: Minor
     borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
+
+    @model_validator(mode="after")
+    def _adjusted_or_not(self) -> Self:
+        if (self.rules_minor is None) is not (self.adjustments is None):
+            raise PydanticCustomError("adjustments", "A receipt has both rules_minor and adjustments, or neither")
+        return self
+
+
+def _shape_of(given: object) -> str:
+    has_lines = "lines" in given if isinstance(given, dict) else isinstance(given, ReceiptDocument)
+    has_adjustments = "adjustments" in given if isinstance(given, dict) else isinstance(given, AdjustmentReceipt)
+    return "adjustments_alone" if has_adjustments and not has_lines else "of_rules"
 
 
 class ReceiptToVerify(Body):
     """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`."""
 
-    receipt: ReceiptDocument
-    terms: TermsDocument
+    receipt: Annotated[
+        Annotated[ReceiptDocument, Tag("of_rules")] | Annotated[AdjustmentReceipt, Tag("adjustments_alone")],
+        Discriminator(_shape_of),
+    ]
+    terms: TermsDocument | None = None
+    """Null only with a receipt of adjustments alone, as that of a bonus."""
 
 
 class DifferenceView(View):
@@ -131,10 +174,15 @@ class VerdictView(View):
 def verify_receipt(asked: ReceiptToVerify, caller: ReaderOrAffiliate, session: WriteSession) -> VerdictView:
     """Compute a receipt again from its own lines, order and terms, and say where it differs. Nothing is looked up."""
     del caller, session
-    receipt = asked.receipt.model_dump(mode="json")
-    receipt["order"]["placed_at"] = asked.receipt.order.placed_at.isoformat()
+    receipt = asked.receipt.model_dump(mode="json", exclude_unset=True)
     try:
-        found = differences(receipt, asked.terms.terms())
+        if isinstance(asked.receipt, AdjustmentReceipt):
+            found = differences_without_rules(receipt)
+        elif asked.terms is None:
+            raise CannotRecompute("A receipt of rules is computed again with their terms.")
+        else:
+            receipt["order"]["placed_at"] = asked.receipt.order.placed_at.isoformat()
+            found = differences(receipt, asked.terms.terms())
     except (ArithmeticError, IndexError) as error:
         raise CannotRecompute("Its lines cannot be computed with these terms.") from error
     return VerdictView(

@@ -52,7 +52,7 @@ def differences(receipt: JsonObject, terms: Terms) -> list[Difference]:
     again = quoted.receipt(
         considered=[quoted], voided=receipt["voided"], payable=0 if receipt["voided"] else quoted.total_minor
     )
-    if "adjustments" in receipt:
+    if receipt.get("adjustments") is not None:
         again = with_adjustments(again, receipt["adjustments"])
     computed = again | {"versions_considered": receipt["versions_considered"]}
     return [*_compared(receipt, computed), *_chosen(receipt, quoted.total_minor)]
