@@ -280,9 +280,7 @@ def get_order(order_id: OrderId, caller: Reader, session: ReadSession) -> OrderV
 def get_order_attribution(order_id: OrderId, caller: ReaderOrAffiliate, session: ReadSession) -> AttributionView:
     """Explain who brought an order: every touch it carried and why each won or lost. An affiliate sees its own touches."""
     row = _order(session, caller.merchant_id, order_id)
-    stored = row.candidates or []
-    starts = _later_starts(session, caller.merchant_id, stored, row.placed_at)
-    candidates = [_candidate(each, holds_from) for each, holds_from in zip(stored, starts, strict=True)]
+    candidates = candidate_views(session, caller.merchant_id, row.candidates or [], row.placed_at)
     if caller.affiliate_id is not None:
         candidates = [each for each in candidates if each.affiliate_id == caller.affiliate_id]
         if not candidates and row.affiliate_id != caller.affiliate_id:
@@ -396,6 +394,14 @@ def _missing(order_id: UUID) -> UnknownOrder:
 
 def _may_see(caller: Caller, affiliate_id: UUID | None) -> bool:
     return caller.affiliate_id in {None, affiliate_id}
+
+
+def candidate_views(
+    session: Session, merchant_id: UUID, stored: Sequence[Mapping[str, Any]], placed_at: datetime | None
+) -> list[CandidateView]:
+    """Candidates as stored with an assessment, each with the later start that would have let it win."""
+    starts = _later_starts(session, merchant_id, stored, placed_at)
+    return [_candidate(each, holds_from) for each, holds_from in zip(stored, starts, strict=True)]
 
 
 def _later_starts(

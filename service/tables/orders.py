@@ -132,6 +132,8 @@ class AssessmentRow(SQLModel, table=True):
         belongs_to("orders", "order_id"),
         Index("assessment_placed_ix", "merchant_id", "placed_at", "order_id"),
         Index("assessment_affiliate_ix", "merchant_id", "affiliate_id", "placed_at"),
+        # Of a claim the number is all that is known of its order.
+        Index("assessment_number_ix", "merchant_id", "number", postgresql_where=text("number <> ''")),
     )
 
     merchant_id: UUID = key()
