@@ -4,7 +4,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
 
@@ -169,7 +169,7 @@ class ClaimDecide(Because):
     """What you tell the KOC. Needed with the reason `other`."""
     evidence: Evidence = Field(default_factory=list)
     """Addresses (https) of what it rests on, ten at most; shown to the KOC."""
-    attribute: bool = False
+    attribute: Annotated[bool, Strict()] = False
     """Accepting: credit the claimant with the order, by the terms of the time it was placed."""
     amount: MoneyBody | None = None
     """Accepting: add this to what the claimant earns on the order; a bonus where no such order has come."""

@@ -240,6 +240,20 @@ def a_credit(payee: UUID | None, *, on: int = 4) -> Fact:
     return a_decision(DecisionKind.ATTRIBUTE, payee=payee, on=on, currency="")
 
 
+def an_adjustment(
+    amount: int,
+    *,
+    id: str = "a1",  # noqa: A002 # the fact's own word
+    payee: UUID = ANN,
+    on: int = 4,
+    currency: str = "USD",
+) -> Fact:
+    """A person adds to what somebody earns; below zero takes from it."""
+    return decision_fact(
+        DecisionFact(DecisionKind.ADJUST, day(on), "key_desk", "goodwill", payee, currency, amount, id=id)
+    )
+
+
 # What follows
 
 
