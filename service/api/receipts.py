@@ -152,7 +152,7 @@ class ReceiptToVerify(Body):
         Annotated[ReceiptDocument, Tag("of_rules")] | Annotated[AdjustmentReceipt, Tag("adjustments_alone")],
         Discriminator(_shape_of),
     ]
-    terms: TermsDocument | None = None
+    terms: TermsDocument | None
     """Null only with a receipt of adjustments alone, as that of a bonus."""
 
 

@@ -435,8 +435,11 @@ def _store_commissions(
                       pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
                       receipt, at)
         ON CONFLICT (merchant_id, order_id, payee_id, currency) DO UPDATE
-        SET program_id = coalesce(excluded.program_id, commission.program_id),
-            program_version = coalesce(excluded.program_version, commission.program_version),
+        -- What earns nothing any more shows the programme by which it once did. Whom people gave something shows none.
+        SET program_id = CASE WHEN excluded.receipt = CAST('{}' AS jsonb)
+                              THEN commission.program_id ELSE excluded.program_id END,
+            program_version = CASE WHEN excluded.receipt = CAST('{}' AS jsonb)
+                                   THEN commission.program_version ELSE excluded.program_version END,
             target_minor = excluded.target_minor, pending_minor = excluded.pending_minor,
             held_minor = excluded.held_minor, settled_minor = excluded.settled_minor,
             approved_minor = excluded.approved_minor, settles_at = excluded.settles_at,

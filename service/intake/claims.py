@@ -140,9 +140,10 @@ def open_claim(session: Session, merchant_id: UUID, claimed: Claimed, *, now: da
     order_id = claimed.order_id
     if order_id is None:
         order_id = find_orders(session, merchant_id, [claimed.order_number]).get(claimed.order_number)
-    elif not _is_order(session, merchant_id, order_id):
-        raise UnknownOrder(f"There is no order {encode('ord', order_id)} here.")
     order = _order(session, merchant_id, claimed.affiliate_id, order_id)
+    if claimed.order_id is not None and not order.concerns_claimant:
+        # An id is given to those whom the order concerns; whoever has another one learns nothing by it.
+        raise UnknownOrder(f"There is no order {encode('ord', claimed.order_id)} of yours.")
     if not all(may_still_object(commission, now) for commission in order.commissions):
         raise ObjectionOver("The statement with this order was open to objections until objection_until.")
     settled = settles_itself(claimed.kind, order.code)
@@ -277,11 +278,10 @@ def answer(session: Session, row: ClaimRow, signer: ClickSigner, *, now: datetim
     if order_id is None:
         order_id = find_orders(session, row.merchant_id, [row.order_number]).get(row.order_number)
     order = _order(session, row.merchant_id, row.affiliate_id, order_id)
-    concerns_them = bool(order.own_candidates) or order.code is AnswerCode.CREDITED_TO_YOU
     return Answer(
         order.code,
-        order_id if concerns_them else None,
-        order.placed_at if concerns_them else None,
+        order_id if order.concerns_claimant else None,
+        order.placed_at if order.concerns_claimant else None,
         order.commission_ids,
         order.own_candidates,
         _touch(session, row, order, signer, now=now),
@@ -334,6 +334,10 @@ class _Order:
     @property
     def commission_ids(self) -> tuple[UUID, ...]:
         return tuple(row.id for row in self.commissions)
+
+    @property
+    def concerns_claimant(self) -> bool:
+        return bool(self.own_candidates or self.commissions) or self.code is AnswerCode.CREDITED_TO_YOU
 
     @property
     def is_here(self) -> bool:
@@ -410,11 +414,6 @@ def _touch(session: Session, row: ClaimRow, order: _Order, signer: ClickSigner, 
     carried = any(each["kind"] == kind and each["ref"] == ref for each in order.own_candidates)
     # What others brought is nobody else's business: not even whether it was there.
     return TouchFound(kind, yours, carried if yours and order.placed_at is not None else None)
-
-
-def _is_order(session: Session, merchant_id: UUID, order_id: UUID) -> bool:
-    asked = {"merchant_id": merchant_id, "id": order_id}
-    return bool(fetch(session, "SELECT FROM orders WHERE merchant_id = :merchant_id AND id = :id", asked))
 
 
 def _subject(order_id: UUID | None, number: str) -> str:

@@ -196,7 +196,7 @@ def test_receipts_of_adjusted_orders_and_of_bonuses_are_computed_again(shop: Sho
         [difference] = shop.post("/v1/receipts/verify", forged).json()["differences"]
         assert difference["pointer"] == "/target_minor"
     rules = shop.get(f"/v1/commissions/{commission['id']}/receipt").json()["receipt"]
-    assert shop.post("/v1/receipts/verify", {"receipt": rules}).json()["code"] == "invalid-receipt"
+    assert shop.post("/v1/receipts/verify", {"receipt": rules, "terms": None}).json()["code"] == "invalid-receipt"
     broken = shop.post("/v1/receipts/verify", {"receipt": {"currency": "USD", "adjustments": []}})
     assert broken.json()["errors"][0]["pointer"].startswith("#/receipt/")
 

@@ -122,6 +122,17 @@ def test_whoever_has_nothing_to_do_with_an_order_learns_no_more_than_that(shop: 
     assert minh["status"] == "approved"
 
 
+def test_an_orders_id_is_taken_only_from_those_whom_the_order_concerns(shop: Shop, lan: Json, minh: Json) -> None:
+    shop.an_order("1001", coupon_codes=["MINH"])
+    order_id = shop.get("/v1/orders/by-external-id/1001").json()["id"]
+    asked = {"kind": "wrong_amount", "order_id": order_id}
+
+    own, others = (shop.post("/v1/me/claims", asked, by=who["id"]) for who in (minh, lan))
+
+    assert (own.status_code, own.json()["answer"]["order_id"]) == (201, order_id)
+    assert (others.status_code, others.json()["code"]) == (404, "unknown-order")
+
+
 def test_a_click_id_that_is_not_ours_is_nobodys(shop: Shop, lan: Json) -> None:
     made = claim(shop, lan, click_id="clk_made_up")
 
