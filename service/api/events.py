@@ -46,7 +46,8 @@ def list_events(
     paging: Paging,
     type: Annotated[Text | None, Query(description="Events of this type, or such as commission.*.")] = None,  # noqa: A002 - the API's word
     subject: Annotated[
-        Text | None, Query(description="Events about this: com_…, ord_…, run_…, pay_…, aff_…, prg_…, bud_…, inb_… or whk_….")
+        Text | None,
+        Query(description="Events about this: com_…, ord_…, run_…, pay_…, aff_…, prg_…, bud_…, inb_… or whk_…."),
     ] = None,
     created: Created,
 ) -> Page[EventView]:

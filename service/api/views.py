@@ -118,6 +118,9 @@ WebhookEndpointId = Annotated[
 WebhookDeliveryId = Annotated[
     UUID, BeforeValidator(_parser("whd")), PlainSerializer(_printer("whd")), WithJsonSchema(_schema("whd"))
 ]
+ClaimId = Annotated[
+    UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
+]
 AuditId = Annotated[
     UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
 ]
@@ -299,4 +302,11 @@ class MoneyBody(Body):
     """An amount of zero or more in minor units of its currency."""
 
     amount_minor: Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
+    currency: Currency
+
+
+class SignedMoneyBody(Body):
+    """An amount in minor units of its currency; it may lie below zero."""
+
+    amount_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
     currency: Currency

@@ -7,6 +7,7 @@ from service.api.term_changes import ChangeView
 from service.api.views import (
     AffiliateId,
     BudgetId,
+    ClaimId,
     CommissionId,
     Day,
     EnrollmentId,
@@ -21,6 +22,7 @@ from service.api.views import (
     WebhookEndpointId,
 )
 from service.domain.budget import AtLimit
+from service.domain.claim import ClaimKind, ClaimOutcome
 from service.domain.delivery import DisabledReason
 from service.domain.events import EventType
 
@@ -91,6 +93,23 @@ class CommissionPaidData(View):
     """What was sent."""
     statement_path: str
     """Where each commission that is covered is listed."""
+
+
+class ClaimData(View):
+    claim_id: ClaimId
+    affiliate_id: AffiliateId
+    kind: ClaimKind
+    order_id: OrderId | None
+    """Null while no such order has come."""
+    decide_by: Moment
+    """When somebody should have decided."""
+
+
+class ClaimDecidedData(ClaimData):
+    outcome: ClaimOutcome
+    reason_code: str
+    commission_id: CommissionId | None
+    """What an accepted claim earns; null of a rejected one."""
 
 
 class PayoutRunData(View):
@@ -226,6 +245,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.COMMISSION_REJECTED: CommissionData,
     EventType.COMMISSION_PAYABLE: CommissionPayableData,
     EventType.COMMISSION_PAID: CommissionPaidData,
+    EventType.CLAIM_OPENED: ClaimData,
+    EventType.CLAIM_DECIDED: ClaimDecidedData,
+    EventType.CLAIM_OVERDUE: ClaimData,
     EventType.PAYOUT_RUN_CREATED: PayoutRunItemsData,
     EventType.PAYOUT_RUN_SUBMITTED: PayoutRunSubmittedData,
     EventType.PAYOUT_RUN_APPROVED: PayoutRunItemsData,
