@@ -197,7 +197,9 @@ def test_receipts_of_adjusted_orders_and_of_bonuses_are_computed_again(shop: Sho
         assert difference["pointer"] == "/target_minor"
     rules = shop.get(f"/v1/commissions/{commission['id']}/receipt").json()["receipt"]
     assert shop.post("/v1/receipts/verify", {"receipt": rules, "terms": None}).json()["code"] == "invalid-receipt"
-    broken = shop.post("/v1/receipts/verify", {"receipt": {"currency": "USD", "adjustments": []}})
+    broken = shop.post(
+        "/v1/receipts/verify", {"receipt": {"kind": "adjustments", "currency": "USD", "adjustments": []}}
+    )
     assert broken.json()["errors"][0]["pointer"].startswith("#/receipt/")
 
 
