@@ -12,7 +12,9 @@ from service.domain.order import Fact
 from service.domain.program import Terms
 from service.domain.rules import Percent, Rule, When
 from service.domain.written import rate_of
-from tests.support.books import Books, at, paid, snapshot, ten_percent
+from service.infra.db import unit_of_work
+from service.tables.bindings import ProductBindingRow
+from tests.support.books import LONG_AGO, Books, at, paid, snapshot, ten_percent
 from tests.support.races import wrong_with
 
 MAI, LAN = (("email", "hash-of-mai"),), (("email", "hash-of-lan"),)
@@ -188,4 +190,32 @@ def test_what_was_carried_over_once_is_not_carried_over_again(engine: Engine) ->
     books.tell("C", *an_order(12, coupon=None))
 
     assert books.rows("SELECT FROM commission JOIN orders ON orders.id = order_id WHERE external_id = 'C'") == []
+    assert wrong_with(engine, books.merchant_id) == []
+
+
+@pytest.mark.parametrize("together_in_a_batch", [True, False])
+def test_a_bound_product_is_carried_over_by_nobody_however_orders_arrive(
+    engine: Engine, together_in_a_batch: bool
+) -> None:
+    books = Books.opened(engine, REORDERS)
+    ben = books.affiliate("BEN")
+    with unit_of_work(engine) as session:
+        session.add(
+            ProductBindingRow(
+                merchant_id=books.merchant_id, sku="SKU-1", affiliate_id=ben, program_id=books.program_id,
+                valid_from=LONG_AGO, recorded_at=LONG_AGO,
+            )
+        )  # fmt: skip
+    books.tell("A", *an_order(1, cancelled=True))
+    # Placed again and cancelled again; without Ann's coupon the product would be Ben's.
+    told = [
+        books.delivery("B", *an_order(2, coupon=None, cancelled=True)),
+        books.delivery("C", *an_order(3, coupon=None)),
+    ]
+
+    for batch in [told] if together_in_a_batch else [[each] for each in told]:
+        books.receive(*batch)
+    reassess(books)
+
+    assert amounts(books, "C") == [1_000]
     assert wrong_with(engine, books.merchant_id) == []
