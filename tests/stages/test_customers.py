@@ -1,6 +1,7 @@
 """Orders of one customer that have to know of each other, on PostgreSQL: first orders, later ones, those placed again."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import permutations
 
 import pytest
@@ -15,7 +16,7 @@ from service.domain.written import rate_of
 from service.infra.db import unit_of_work
 from service.tables.bindings import ProductBindingRow
 from tests.support.books import LONG_AGO, Books, at, paid, snapshot, ten_percent
-from tests.support.races import wrong_with
+from tests.support.races import together, wrong_with
 
 MAI, LAN = (("email", "hash-of-mai"),), (("email", "hash-of-lan"),)
 
@@ -218,4 +219,40 @@ def test_a_bound_product_is_carried_over_by_nobody_however_orders_arrive(
     reassess(books)
 
     assert amounts(books, "C") == [1_000]
+    assert wrong_with(engine, books.merchant_id) == []
+
+
+# Many at once
+
+
+def test_of_two_first_orders_told_at_once_exactly_one_earns(engine: Engine) -> None:
+    books = Books.opened(engine, FIRST_ONLY)
+    for number in range(6):
+        customer = (("email", f"hash-{number}"),)
+
+        together(
+            *[
+                partial(books.tell, f"{number}-{name}", *an_order(day, customer=customer))
+                for name, day in (("A", 1), ("B", 2))
+            ]
+        )
+
+    together(partial(reassess, books), partial(reassess, books))
+
+    for number in range(6):
+        assert amounts(books, f"{number}-A", f"{number}-B") == [1_000, 0]
+    assert (waiting(books), wrong_with(engine, books.merchant_id)) == (0, [])
+
+
+def test_eight_who_assess_again_at_once_leave_the_books_right(engine: Engine) -> None:
+    books = Books.opened(engine, FIRST_ONLY)
+    for number in range(20):
+        customer = (("email", f"hash-{number}"),)
+        books.tell(f"{number}-B", *an_order(2, customer=customer))
+        books.tell(f"{number}-A", *an_order(1, customer=customer))
+
+    together(*[partial(reassess, books)] * 8)
+
+    assert waiting(books) == 0
+    assert books.places() == (20_000, 0, 0)
     assert wrong_with(engine, books.merchant_id) == []
