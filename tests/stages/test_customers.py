@@ -256,3 +256,25 @@ def test_eight_who_assess_again_at_once_leave_the_books_right(engine: Engine) ->
     assert waiting(books) == 0
     assert books.places() == (20_000, 0, 0)
     assert wrong_with(engine, books.merchant_id) == []
+
+
+def test_telling_and_assessing_again_never_meet_in_a_circle(engine: Engine) -> None:
+    books = Books.opened(engine, FIRST_ONLY)
+    for order, day in (("A", 1), ("B", 2), ("C", 3)):
+        books.tell(order, *an_order(day))
+
+    def tell(first: int) -> None:
+        for version in range(first, 40, 3):
+            books.tell("A", *an_order(1, cancelled=version % 2 == 0, version=version))
+
+    def assess_again() -> None:
+        for _ in range(30):
+            reassess(books)
+
+    together(*[partial(tell, first) for first in (2, 3, 4)], *[assess_again] * 3)
+    reassess(books)
+
+    [known] = books.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    assert known.deadlocks == 0
+    assert amounts(books, "A", "B", "C") == [1_000, 0, 0]
+    assert (waiting(books), wrong_with(engine, books.merchant_id)) == (0, [])
