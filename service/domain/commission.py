@@ -1,6 +1,6 @@
 """What every payee should have earned from one order, from all facts known so far, with the receipt that explains it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -133,9 +133,10 @@ def assess(
         claims = _claims(facts.snapshot, inputs, lines, attribution.credits, history)
         for target in _targets(facts, inputs, divide(claims), frozen):
             earned[target.payee_id, target.currency] = target
+    sharing = {payee_id for payee_id, _ in earned} | {credit.affiliate_id for credit in attribution.credits}
     for payee_id, currency in known:
         if (payee_id, currency) not in earned:
-            reason = _why_nothing(facts, attribution, payee_id=payee_id, currency=currency)
+            reason = _why_nothing(facts, sharing, payee_id=payee_id, currency=currency)
             earned[(payee_id, currency)] = Target(payee_id, currency, 0, reason)
     targets = tuple(sorted(earned.values(), key=lambda target: (target.payee_id.int, target.currency)))
     return Assessment(attribution, targets, frozen, sum(line.net_minor for line in lines))
@@ -148,8 +149,9 @@ def _suspected(facts: OrderFacts, attribution: Attribution) -> FrozenReason | No
     return FrozenReason.SELF_PURCHASE if unseen else None
 
 
-def _why_nothing(facts: OrderFacts, attribution: Attribution, *, payee_id: UUID, currency: str) -> CommissionReason:
-    if facts.snapshot is None or all(credit.affiliate_id != payee_id for credit in attribution.credits):
+def _why_nothing(facts: OrderFacts, sharing: Collection[UUID], *, payee_id: UUID, currency: str) -> CommissionReason:
+    """sharing: whom the order is credited to, and who has a part of that."""
+    if facts.snapshot is None or payee_id not in sharing:
         return CommissionReason.NOT_ATTRIBUTED
     return CommissionReason.NO_TERMS if facts.snapshot.currency == currency else CommissionReason.CURRENCY_CHANGED
 
