@@ -286,7 +286,12 @@ def _target(
     if verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == facts.snapshot.currency:
         approved_minor = verdict.amount_minor
     ahead = together([standing.ahead for _, standing in found])
-    lead, _ = found[0]
+    paying = [
+        division
+        for division, standing in found
+        if division.claim.credit.affiliate_id == payee_id and standing.voided is None
+    ]
+    lead = [*paying, *own, found[0][0]][0]
     return Target(
         payee_id=payee_id,
         currency=facts.snapshot.currency,
@@ -305,7 +310,7 @@ def _target(
         settles_at=ahead.settles_at,
         outlook=ahead if target_minor else None,
         receipt=receipts[0] if len(receipts) == 1 else {"credits": receipts, "target_minor": target_minor},
-        volume_minor=_volume(own) if target_minor else 0,
+        volume_minor=_volume(paying) if target_minor else 0,
         is_affiliate=bool(own),
     )
 

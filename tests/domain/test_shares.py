@@ -1,9 +1,8 @@
 """How a commission is divided: agencies, agents, the technical fee, several credits; to the last minor unit."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
@@ -14,19 +13,20 @@ from hypothesis import strategies as st
 
 from service.domain.attribution import Credit
 from service.domain.commission import Assessment, CommissionReason
-from service.domain.conditions import AffiliateIn, Situation
-from service.domain.dated import DatedInputs, Membership, Since
+from service.domain.conditions import Situation
+from service.domain.dated import DatedInputs, Membership, Owner, Pause, PauseEffect, Since, Traceable
 from service.domain.order import Fact, Line, NetLine, OrderSnapshot
-from service.domain.program import AttributionTerms, Model, Precedence, ProgramVersion, TechnicalFee, Terms
+from service.domain.program import AttributionTerms, Model, Precedence, ProgramVersion, TechnicalFee
 from service.domain.quote import quote
 from service.domain.receipt import differences
-from service.domain.rules import Agent, Percent, Plan, Rule, When
-from service.domain.shares import Cell, Claim, Division, Role, divide
+from service.domain.rules import Agent, Plan, Rule
+from service.domain.shares import Cell, Claim, Division, divide
 from service.domain.written import rate_of
 from tests.domain import strategies
 from tests.domain.builders import (
     ANN,
     BEN,
+    OTHER_LINK,
     OTHER_PROGRAM,
     PLACED,
     PROGRAM,
@@ -42,7 +42,6 @@ from tests.domain.builders import (
     an_order,
     assessed,
     day,
-    flat,
     lines,
     percent,
     utc,
@@ -317,6 +316,21 @@ def test_the_same_agency_of_both_has_one_commission_with_both_receipts() -> None
     assert by_payee(outcome) == {ANN: 350, BEN: 250, STAR: 150 + 250}
     [star] = [each for each in outcome.targets if each.payee_id == STAR]
     assert [each["target_minor"] for each in star.receipt["credits"]] == [150, 250]
+
+
+@pytest.mark.parametrize("stopped", [PROGRAM, OTHER_PROGRAM])
+def test_of_two_programmes_the_one_that_pays_has_the_sales(stopped: UUID) -> None:
+    linear = AttributionTerms(model=Model.LINEAR, precedence=Precedence.LATEST)
+    shop = a_shop(a_version(attribution=linear))
+    shop.versions[OTHER_PROGRAM] = (a_version(program=OTHER_PROGRAM, attribution=linear),)
+    shop.enrollments[OTHER_PROGRAM, ANN] = (Since(day(-90), holds=True),)
+    shop.links[OTHER_LINK] = Traceable(OTHER_LINK, OTHER_PROGRAM, (Owner(day(-90), ANN),))
+    shop.pauses[stopped] = (Pause(day(-1), PauseEffect.STOP),)
+
+    [target] = assessed(an_order(touches=[a_click(), a_click(OTHER_LINK, ref="clk_2")]), shop=shop).targets
+
+    assert (target.target_minor, target.volume_minor) == (500, 5_000)
+    assert target.program_id == ({PROGRAM, OTHER_PROGRAM} - {stopped}).pop()
 
 
 # What holds for all of them
