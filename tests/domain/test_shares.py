@@ -339,7 +339,7 @@ rates = st.sampled_from(["0", "1", "2.5", "9.1", "10", "33.333333", "50", "70", 
 memberships = st.none() | st.builds(
     lambda share, fee: Membership(day(-50), STAR, rate_of(share), rate_of(fee)), rates, rates
 )
-agents = st.none() | st.builds(lambda payee, fee: an_agent(payee, fee), st.sampled_from([AGENT_A, STAR]), rates)
+agents = st.none() | st.builds(an_agent, st.sampled_from([AGENT_A, STAR]), rates)
 ordered_lines = st.lists(st.integers(0, 5_000), min_size=1, max_size=4).map(lambda nets: lines(*nets))
 weights = st.sampled_from([(1,), (1, 1), (2, 1, 2), (1, 1, 1)]).map(
     lambda parts: [Fraction(part, sum(parts)) for part in parts]
@@ -462,6 +462,17 @@ def test_a_refund_raises_no_line_and_no_payees_amount_by_more_than_a_unit_a_line
 
     for cells, left in zip(cells_by_line(then), cells_by_line(now), strict=True):
         assert sum(minor for _, minor, _ in left) <= sum(minor for _, minor, _ in cells)
+        assert all(minor <= before + 1 for (_, before, _), (_, minor, _) in zip(cells, left, strict=True))
     assert sum(division.commission_minor for division in now) <= sum(division.commission_minor for division in then)
     if all(net.net_minor == 0 for net in back):
         assert set(totals(now).values()) <= {0}
+
+
+def test_of_three_who_share_a_line_one_may_gain_the_unit_that_another_loses_by_a_refund() -> None:
+    # The price of shares that add up to the rounded line (largest remainder), wherever three or more divide it.
+    shop = on_the_roster(a_shop(a_technical_fee(a_version(percent("20")))), "30")
+
+    whole, less = (assessed(an_order(a_line(28)), *back, shop=shop) for back in ([], [a_refund(1)]))
+
+    assert by_payee(whole) == {ANN: 4, STAR: 2, PLATFORM: 0}
+    assert by_payee(less) == {ANN: 3, STAR: 1, PLATFORM: 1}
