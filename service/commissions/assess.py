@@ -72,6 +72,7 @@ def assess_orders(
         {order: state.identities for order, state in before.items()},
         inputs,
     )
+    stored_inputs.load_credited(session, customers.histories, inputs)
     results: dict[OrderKey, Assessment] = {}
     targets: list[tuple[Commission, Target]] = []
     for update in sorted(updates, key=lambda each: each.key):

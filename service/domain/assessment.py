@@ -1,6 +1,6 @@
 """What every payee should have earned from one order, from all facts known so far, with the receipt that explains it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -60,9 +60,10 @@ def assess(
         for target in _targets(facts, inputs, divide(claims), frozen):
             earned[target.payee_id, target.currency] = target
     earned |= adjusted(facts, earned, frozen)
+    sharing = {payee_id for payee_id, _ in earned} | {credit.affiliate_id for credit in attribution.credits}
     for payee_id, currency in known:
         if (payee_id, currency) not in earned:
-            reason = _why_nothing(facts, attribution, payee_id=payee_id, currency=currency)
+            reason = _why_nothing(facts, sharing, payee_id=payee_id, currency=currency)
             earned[(payee_id, currency)] = Target(payee_id, currency, 0, reason)
     targets = tuple(sorted(earned.values(), key=lambda target: (target.payee_id.int, target.currency)))
     return Assessment(attribution, targets, frozen, sum(line.net_minor for line in lines))
@@ -75,8 +76,9 @@ def _suspected(facts: OrderFacts, attribution: Attribution) -> FrozenReason | No
     return FrozenReason.SELF_PURCHASE if unseen else None
 
 
-def _why_nothing(facts: OrderFacts, attribution: Attribution, *, payee_id: UUID, currency: str) -> CommissionReason:
-    if facts.snapshot is None or all(credit.affiliate_id != payee_id for credit in attribution.credits):
+def _why_nothing(facts: OrderFacts, sharing: Collection[UUID], *, payee_id: UUID, currency: str) -> CommissionReason:
+    """sharing: whom the order is credited to, and who has a part of that."""
+    if facts.snapshot is None or payee_id not in sharing:
         return CommissionReason.NOT_ATTRIBUTED
     return CommissionReason.NO_TERMS if facts.snapshot.currency == currency else CommissionReason.CURRENCY_CHANGED
 
@@ -211,7 +213,12 @@ def _target(
     if verdict is not None and verdict.kind is DecisionKind.APPROVE and verdict.currency == facts.snapshot.currency:
         approved_minor = verdict.amount_minor
     ahead = together([standing.ahead for _, standing in found])
-    lead, _ = found[0]
+    paying = [
+        division
+        for division, standing in found
+        if division.claim.credit.affiliate_id == payee_id and standing.voided is None
+    ]
+    lead = [*paying, *own, found[0][0]][0]
     return Target(
         payee_id=payee_id,
         currency=facts.snapshot.currency,
@@ -230,7 +237,7 @@ def _target(
         settles_at=ahead.settles_at,
         outlook=ahead,
         receipt=receipts[0] if len(receipts) == 1 else _together(receipts),
-        volume_minor=_volume(own) if target_minor else 0,
+        volume_minor=_volume(paying) if target_minor else 0,
         is_affiliate=bool(own),
     )
 

@@ -85,8 +85,10 @@ def _orders(session: Session, merchant_id: UUID, *, after: UUID, stride: int) ->
 
 def _compare(session: Session, merchant_id: UUID, orders: Sequence[Row[Any]]) -> list[Finding]:
     known = stored_facts.load(session, [(merchant_id, order.id) for order in orders])
-    inputs = stored_inputs.load(session, known).get(merchant_id)
+    loaded = stored_inputs.load(session, known)
     histories = histories_of(session, known)
+    stored_inputs.load_credited(session, histories, loaded)
+    inputs = loaded.get(merchant_id)
     commissions: dict[UUID, dict[tuple[UUID, str], Row[Any]]] = defaultdict(dict)
     for row in fetch(
         session,
