@@ -79,9 +79,9 @@ def test_a_period_shows_its_sums_its_rules_and_its_receipt_holds(shop: Shop) -> 
     assert shop.get("/v1/periods", affiliate_id=lan["id"]).json()["data"] == list(periods.values())
     assert told["receipt"]["kind"] == "period"
     assert told["receipt"]["gives"] == {"pending_minor": 40, "held_minor": 0, "settled_minor": 0}
-    said = {"receipt": told["receipt"]}
+    said = {"receipt": told["receipt"], "terms": None}
     assert shop.post("/v1/receipts/verify", said).json() == {"holds": True, "differences": []}
-    forged = {"receipt": {**told["receipt"], "target_minor": 41}}
+    forged = {**said, "receipt": {**told["receipt"], "target_minor": 41}}
     [difference] = shop.post("/v1/receipts/verify", forged).json()["differences"]
     assert (difference["pointer"], difference["said"], difference["computed"]) == ("/target_minor", 41, 40)
 
