@@ -207,6 +207,11 @@ COMMISSION: Final[Mapping[CommissionReason, Words]] = {
         "Khoản thưởng cho các đơn của một kỳ; được đối soát cùng với các đơn đó.",
         "一个周期内订单的奖励，随订单一起结算。",
     ),
+    CommissionReason.ADJUSTED: Words(
+        "The shop gave or corrected this amount itself; the receipt says by how much and why.",
+        "Cửa hàng tự cộng hoặc điều chỉnh số tiền này; biên nhận cho biết bao nhiêu và vì sao.",
+        "这笔金额由商家奖励或调整，明细中写明金额和原因。",
+    ),
     CommissionReason.PERIOD_CAP: Words(
         "What the orders of a period earn above its cap is taken back here; it stands as they do.",
         "Phần hoa hồng vượt mức tối đa của kỳ được trừ tại đây; đi theo các đơn của kỳ.",
