@@ -240,7 +240,7 @@ def test_a_commission_without_a_receipt_says_why_it_is_nothing(shop: Shop, lan: 
     hoa = shop.an_affiliate("Hoa")
     order = shop.an_order("first", coupon_codes=["LAN"])
     path = f"/v1/orders/{order['order_id']}/attribution"
-    assert shop.post(path, {"affiliate_id": hoa["id"], "reason_code": "chat"}).is_success
+    assert shop.post(path, {"affiliate_id": hoa["id"], "reason_code": "wrong_affiliate"}).is_success
     [mine] = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
 
     told = shop.get(mine["receipt_url"], by=lan["id"]).json()
@@ -281,7 +281,7 @@ def test_a_decision_is_told_from_each_side(shop: Shop, lan: Json) -> None:
 
     decided = shop.client.post(
         path,
-        json={"affiliate_id": minh["id"], "reason_code": "chat"},
+        json={"affiliate_id": minh["id"], "reason_code": "wrong_affiliate"},
         headers={**shop.key_of("admin"), "Accept-Language": "zh"},
     )
 
