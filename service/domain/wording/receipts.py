@@ -162,8 +162,8 @@ _DIVIDED = Words(
 ROLES: Final[Mapping[Role, Words]] = {
     Role.AFFILIATE: Words("the KOC", "KOC", "达人"),
     Role.AGENCY: Words("the agency", "đại lý", "机构"),
-    Role.AGENCY_FEE: Words("the agency, on top", "đại lý, phần trả thêm", "机构另得服务费"),
-    Role.AGENT_FEE: Words("the service fee, on top", "phí dịch vụ, phần trả thêm", "团长服务费（另付）"),
+    Role.AGENCY_FEE: Words("the agency's fee on top", "phí trả thêm cho đại lý", "机构服务费（另付）"),
+    Role.AGENT_FEE: Words("the service fee on top", "phí dịch vụ trả thêm", "团长服务费（另付）"),
     Role.TECHNICAL_FEE: Words("the technical fee", "phí kỹ thuật", "技术服务费"),
 }
 _FEE_OUT_OF = Words("{fee} out of that ({whose})", "{fee} trích từ đó ({whose})", "从中扣除的{fee}（{whose}）")
@@ -187,7 +187,11 @@ _NO_FEE = Words(
     "Phí dịch vụ của quy tắc {rule} không được trả cho dòng hàng này vì KOC thuộc đại lý khác.",
     "达人已有其他所属机构，该行不支付规则{rule}的服务费。",
 )
-_PART_IS = Words("The part of {who} is {amount}.", "Phần của {who} là {amount}.", "{who}的部分：{amount}。")
+_PART_IS = Words(
+    "What counts here is {amount}, for {who}.",
+    "Khoản được tính ở đây là {amount}, cho {who}.",
+    "此处计{amount}，用于{who}。",
+)
 
 # Of a period.
 
