@@ -13,7 +13,8 @@ from service.commissions import facts as stored_facts
 from service.commissions import inputs as stored_inputs
 from service.commissions.customers import histories_of
 from service.commissions.periods import rules_of, sums_of
-from service.domain.commission import Assessment, Places, Target, assess, standing_reason
+from service.domain.assessment import Assessment, assess
+from service.domain.commission import Places, Target, standing_reason
 from service.domain.order import OrderFacts
 from service.domain.periods import gives, period_rule_of
 from service.infra import ids

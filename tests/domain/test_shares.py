@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.assessment import Assessment
 from service.domain.attribution import Credit
-from service.domain.commission import Assessment, CommissionReason
+from service.domain.commission import CommissionReason
 from service.domain.conditions import Situation
 from service.domain.dated import DatedInputs, Membership, Owner, Pause, PauseEffect, Since, Traceable
 from service.domain.order import Fact, Line, NetLine, OrderSnapshot
