@@ -142,7 +142,7 @@ def test_a_day_of_a_cap_never_pays_more_than_it(engine: Engine) -> None:
     assert wrong_with(engine, books.merchant_id) == []
 
 
-def test_what_settles_first_uses_up_a_cap_first(engine: Engine) -> None:
+def test_s3_what_settles_first_uses_up_a_cap_first_and_no_place_falls_below_zero(engine: Engine) -> None:
     books = Books.opened(engine, terms(DAILY_CAP))
     books.tell("disputed", *order(10_000, 1), dispute("d1", opened=2))
     books.tell("paid", *order(12_000, 1))
