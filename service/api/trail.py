@@ -17,7 +17,19 @@ from sqlmodel import Session, SQLModel
 
 from service.infra import ids
 from service.infra.db import execute
-from service.tables import answers, audit, bindings, money, orders, parties, payouts, programs, scopes, webhooks
+from service.tables import (
+    answers,
+    audit,
+    bindings,
+    money,
+    orders,
+    parties,
+    payouts,
+    programs,
+    scopes,
+    simulations,
+    webhooks,
+)
 
 NOBODYS = UUID(int=0)
 """Stands for the merchant where there is none: keys of operators."""
@@ -68,6 +80,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
         "whk", "id", left_out=frozenset({"failures", "failing_since", "rests_until", "updated_at"})
     ),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
+    simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -86,6 +99,10 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     scopes.RulePeriodRow: "summed from commissions",
     scopes.CustomerScopeRow: "a lock",
     scopes.ReassessRow: "work that waits",
+    simulations.SimulationSumRow: "the worker's sums; no money hangs on them",
+    simulations.SimulationPeriodRow: "the worker's sums; no money hangs on them",
+    simulations.SimulationPartRow: "a file that was only tried; that it was sent is noted",
+    simulations.SimulationOrderRow: "read from a file that was only tried",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.PostingRow: "append-only",

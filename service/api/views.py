@@ -115,6 +115,9 @@ WebhookEndpointId = Annotated[
 WebhookDeliveryId = Annotated[
     UUID, BeforeValidator(_parser("whd")), PlainSerializer(_printer("whd")), WithJsonSchema(_schema("whd"))
 ]
+SimulationId = Annotated[
+    UUID, BeforeValidator(_parser("sim")), PlainSerializer(_printer("sim")), WithJsonSchema(_schema("sim"))
+]
 AuditId = Annotated[
     UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
 ]
