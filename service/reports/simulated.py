@@ -62,9 +62,9 @@ def totals(session: Session, merchant_id: UUID, simulation_ids: Sequence[UUID]) 
 
 
 _NARROWED = {
-    Ranking.WINNERS: ("AND then_minor > now_minor", "currency, then_minor - now_minor DESC, key"),
-    Ranking.LOSERS: ("AND then_minor < now_minor", "currency, now_minor - then_minor DESC, key"),
-    Ranking.KEY: ("", "currency, key"),
+    Ranking.WINNERS: ("AND then_minor > now_minor", 'currency, then_minor - now_minor DESC, key COLLATE "C"'),
+    Ranking.LOSERS: ("AND then_minor < now_minor", 'currency, now_minor - then_minor DESC, key COLLATE "C"'),
+    Ranking.KEY: ("", 'currency, key COLLATE "C"'),
 }
 
 
@@ -84,7 +84,7 @@ def ranked(
     rows = fetch(
         session,
         f"""
-        SELECT some.*, affiliate.name, affiliate.kind
+        SELECT found.*, affiliate.name, affiliate.kind
         FROM (
             SELECT merchant_id, key, currency, now_minor, then_minor, now_orders, then_orders,
                    row_number() OVER (ORDER BY {order}) AS place
@@ -92,9 +92,9 @@ def ranked(
             WHERE merchant_id = :merchant_id AND simulation_id = :id AND dimension = :dimension
               AND (CAST(:currency AS text) IS NULL OR currency = :currency) {condition}
             ORDER BY {order} OFFSET :skip LIMIT :limit
-        ) AS some
-        LEFT JOIN affiliate ON affiliate.merchant_id = some.merchant_id AND affiliate.id =
-            CASE WHEN :dimension = 'affiliate' THEN CAST(some.key AS uuid) END
+        ) AS found
+        LEFT JOIN affiliate ON affiliate.merchant_id = found.merchant_id AND affiliate.id =
+            CASE WHEN :dimension = 'affiliate' THEN CAST(found.key AS uuid) END
         ORDER BY place
         """,  # noqa: S608 - put together from our own constants
         {
