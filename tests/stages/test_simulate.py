@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -470,6 +471,10 @@ def asked(trial: Trial) -> Trial:
     return trial
 
 
+def hours_from_now(hours: int) -> datetime:
+    return utc_now() + timedelta(hours=hours)
+
+
 def jobs(books: Books) -> list[Any]:
     return list(books.rows("SELECT * FROM job WHERE merchant_id = :merchant_id AND kind = 'simulate'"))
 
@@ -510,7 +515,7 @@ def test_one_that_fails_again_and_again_is_given_up(
 
     monkeypatch.setattr(simulate, "advance", breaks)
     for hours in range(8):
-        run_pass(replace(worker, clock=lambda hours=hours: utc_now() + timedelta(hours=hours)))
+        run_pass(replace(worker, clock=partial(hours_from_now, hours)))
 
     assert (trial.row.state, trial.row.error_code) == ("failed", "internal-error")
     assert jobs(books) == []
