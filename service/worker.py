@@ -1,4 +1,4 @@
-"""The worker: settles, chains postings, delivers events, executes payout runs, compares them with their rail, simulates.
+"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates.
 
 One job at a time; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
@@ -22,6 +22,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.commissions import simulations
+from service.commissions.advance import give_due
+from service.commissions.budgets import watch_budgets
 from service.commissions.reassess import reassess_due
 from service.commissions.settle import settle_due
 from service.commissions.simulations import SIMULATE
@@ -34,6 +36,7 @@ from service.infra.kept_answers import OPERATORS, forget
 from service.infra.outgoing import Caller
 from service.infra.security import Security
 from service.infra.settings import Settings
+from service.intake.claims import TOLD_MAX, tell_overdue
 from service.intake.try_file import read_orders
 from service.ledger.chain import chain
 from service.outbox import deliver
@@ -60,7 +63,9 @@ SIMULATE_TRIES = 6
 """So often a turn of a simulation may end in an error, one after the other, before it counts as failed."""
 FORGET = "forget"
 FORGET_EVERY = timedelta(hours=1)
-EVERY_MERCHANT = (SETTLE, CHAIN, DELIVER, FORGET)
+CLAIMS = "claims"
+CLAIMS_EVERY = timedelta(minutes=10)
+EVERY_MERCHANT = (SETTLE, CHAIN, DELIVER, FORGET, CLAIMS)
 """Kinds of jobs that each merchant has one of, for ever."""
 RECONCILE_EVERY = timedelta(days=1)
 RECONCILE_FOR = timedelta(days=90)
@@ -296,6 +301,8 @@ def _do(worker: Worker, job: Job) -> datetime | None:
     if job.kind == SETTLE:
         reassess_due(worker.engine, job.merchant_id)
         settle_due(worker.engine, merchant_id=job.merchant_id)
+        give_due(worker.engine, merchant_id=job.merchant_id)
+        watch_budgets(worker.engine, job.merchant_id)
         return now + SETTLE_EVERY
     if job.kind == CHAIN:
         return _chain(worker, job, now)
@@ -303,6 +310,9 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _deliver(worker, job, now)
     if job.kind == FORGET:
         return _forget(worker, job, now)
+    if job.kind == CLAIMS:
+        told = run_unit(worker.engine, partial(tell_overdue, merchant_id=job.merchant_id, now=now))
+        return now if told == TOLD_MAX else now + CLAIMS_EVERY
     if job.kind == EXECUTE:
         return _execute(worker, job, UUID(job.subject), now)
     if job.kind == RECONCILE:

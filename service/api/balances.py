@@ -33,6 +33,8 @@ class BalanceView(View):
     paid: MoneyView
     carried: MoneyView
     """Deductions done, still to be sent: remainders, and what a rail gave back."""
+    advance: MoneyView
+    """Lent before an approval came: below zero by what is still to be netted from what is settled next."""
     withheld: MoneyView
     """Tax and fees taken from accepted payouts."""
     payable_version: int
@@ -53,7 +55,7 @@ class BalanceView(View):
         )
 
 
-PLACES = ("pending", "held", "payable", "reserved", "in_transit", "paid", "carried", "withheld")
+PLACES = ("pending", "held", "payable", "reserved", "in_transit", "paid", "carried", "advance", "withheld")
 
 STANDS = """
 SELECT balance.owner_id, balance.currency,
@@ -64,6 +66,7 @@ SELECT balance.owner_id, balance.currency,
        coalesce(max(amount_minor) FILTER (WHERE kind = 'in_transit'), 0) AS in_transit_minor,
        coalesce(max(amount_minor) FILTER (WHERE kind = 'paid'), 0) AS paid_minor,
        coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor,
        coalesce(max(version) FILTER (WHERE kind = 'payable'), 0) AS payable_version,
        (SELECT coalesce(sum(tax_minor + fee_minor), 0) FROM payout_item AS item
         WHERE item.merchant_id = balance.merchant_id AND item.payee_id = balance.owner_id

@@ -1,6 +1,7 @@
 """Commissions: what affiliates earn and where it stands, with receipts, and what people decide about them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.language import AskedLanguage
 from service.api.paging import Page, PageQuery, Paging, page
+from service.api.reasons import Because, one_of_reasons
 from service.api.receipts import shown
 from service.api.terms import TermsDocument
 from service.api.views import (
@@ -23,6 +25,7 @@ from service.api.views import (
     Body,
     CommissionId,
     Day,
+    ExternalId,
     Moment,
     MoneyBody,
     MoneyView,
@@ -30,19 +33,28 @@ from service.api.views import (
     PayoutId,
     PostingId,
     ProgramId,
-    ReasonCode,
+    SignedMoneyBody,
     View,
 )
+from service.api.waiting import StatementDaysView, Waiting, WaitView
 from service.commissions.assess import load_intervals
 from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
 from service.domain.errors import Invalid, ServiceError
 from service.domain.payout import holder
+from service.domain.review import (
+    ADJUST_REASONS,
+    APPROVE_REASONS,
+    HOLD_REASONS,
+    REJECT_REASONS,
+    RELEASE_REASONS,
+    ReviewReason,
+)
 from service.domain.wording import reasons, receipts
 from service.domain.wording.figures import Speech
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
-from service.intake.desk import Decision, Person, UnknownCommission, Verb
+from service.intake.desk import REASONS, Adjustment, Decision, Person, UnknownCommission, Verb
 from service.intake.record import Recorded
 from service.reports.places import PAYABLE_MINOR, STANDING, STATUS
 
@@ -106,6 +118,7 @@ class CommissionView(View):
     """What it is for, where that is no order. It stands where the period's orders stand."""
     placed_at: Moment | None
     """When the order was placed, or the period began."""
+    """When the order was placed; null of a bonus, which has none."""
     affiliate_id: AffiliateId
     program_id: ProgramId | None
     program_version: int | None
@@ -120,12 +133,18 @@ class CommissionView(View):
     approved: MoneyView | None
     """The most that may be settled; null where no approval is demanded."""
     settles_at: Moment | None
-    """When what is pending becomes payable; null while something is missing: reason_code says what."""
+    """The order's clock: when nothing is missing any more by it. Null while something is: reason_code says what."""
+    expected_at: Moment | None
+    """When what is pending becomes payable if nothing changes; null where that is not known, or nothing is pending."""
+    statement: StatementDaysView | None
+    """The statement it is on; null without one, or before it is known which."""
+    waits_for: list[WaitView]
+    """All that its parts wait for, in the order in which they move on."""
     created_at: Moment
     updated_at: Moment
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Self:
+    def of(cls, row: Row[Any], waiting: Waiting) -> Self:
         return cls(
             id=row.id,
             order_id=row.order_id,
@@ -144,6 +163,9 @@ class CommissionView(View):
             if row.approved_minor is None
             else MoneyView(amount_minor=row.approved_minor, currency=row.currency),
             settles_at=row.settles_at,
+            expected_at=waiting.expected_at(row),
+            statement=waiting.statement(row),
+            waits_for=waiting.waits(row),
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
@@ -171,8 +193,9 @@ class ReceiptView(View):
     commission: CommissionView
     receipt: dict[str, Any]
     """Version, what rules could ask of the order, lines with each component's rule, rate and exact share and the rules it
-    beat, rounding, cap, who bears it, and the versions considered. Empty where nothing is earned. With `terms` it can be
-    computed again: `POST /v1/receipts/verify`."""
+    beat, rounding, cap, who bears it, and the versions considered. What people added stands in `adjustments`, beside what the
+    rules give (`rules_minor`). Empty where nothing is earned. With `terms` it can be computed again:
+    `POST /v1/receipts/verify`."""
     terms: TermsDocument | None
     """The programme's terms of that version."""
     words: list[str]
@@ -181,31 +204,63 @@ class ReceiptView(View):
     """Every difference booked, oldest first."""
 
 
-class CommissionApprove(Body):
+class CommissionApprove(Because):
     amount: MoneyBody | None = None
     """The most that may be settled, in the commission's currency; left out, what it comes to now. More than that waits."""
-    reason_code: ReasonCode = "approved"
+    reason_code: one_of_reasons(APPROVE_REASONS) = ReviewReason.APPROVED  # type: ignore[valid-type] # made of our list
 
 
-class CommissionDecision(Body):
-    reason_code: ReasonCode
+class CommissionReject(Because):
+    reason_code: one_of_reasons(REJECT_REASONS)  # type: ignore[valid-type] # made of our list
 
 
-class CommissionRelease(Body):
-    reason_code: ReasonCode = "checked"
+class CommissionHold(Because):
+    reason_code: one_of_reasons(HOLD_REASONS)  # type: ignore[valid-type] # made of our list
 
 
-class BulkDecision(Body):
-    commission_id: CommissionId
-    decision: Verb
-    reason_code: ReasonCode
-    amount: MoneyBody | None = None
-    """Of an approval: the most that may be settled, in the commission's currency; left out, what it comes to now."""
+class CommissionRelease(Because):
+    reason_code: one_of_reasons(RELEASE_REASONS) = ReviewReason.CHECKED  # type: ignore[valid-type] # made of our list
+
+
+class CommissionCreate(Because):
+    affiliate_id: AffiliateId
+    amount: SignedMoneyBody
+    """What is added. Below zero: what is taken, only with an order_id; a commission stops at zero."""
+    order_id: OrderId | None = None
+    """Whose commission is set right; left out, the amount is a bonus, which stands alone."""
+    reason_code: one_of_reasons(ADJUST_REASONS)  # type: ignore[valid-type] # made of our list
+    external_id: ExternalId | None = None
+    """Your own id of it: sent again, nothing is added a second time. Unique on its order, and among bonuses."""
 
     @model_validator(mode="after")
-    def _amount_of_an_approval(self) -> Self:
-        if self.amount is not None and self.decision is not Verb.APPROVE:
-            raise PydanticCustomError("amount", "Only an approval has an amount")
+    def _is_something(self) -> Self:
+        if self.amount.amount_minor == 0 or (self.amount.amount_minor < 0 and self.order_id is None):
+            raise PydanticCustomError("amount", "Must be above zero; with an order_id it may lie below zero")
+        return self
+
+
+class BulkDecision(Because):
+    commission_id: CommissionId
+    decision: Verb
+    reason_code: ReviewReason
+    """One of those that the decision takes in a request of its own."""
+    amount: SignedMoneyBody | None = None
+    """In the commission's currency. Of an approval: the most that may be settled; left out, what it comes to now. Of an
+    adjustment: what is added, or below zero taken."""
+
+    @model_validator(mode="after")
+    def _fits_its_decision(self) -> Self:
+        if self.reason_code not in REASONS[self.decision]:
+            listed = ", ".join(REASONS[self.decision])
+            raise PydanticCustomError("reason", "The reason must be one of {listed}", {"listed": listed})
+        given = None if self.amount is None else self.amount.amount_minor
+        if self.decision is Verb.ADJUST:
+            if not given:
+                raise PydanticCustomError("amount", "An adjustment needs an amount that is not zero")
+        elif given is not None and self.decision is not Verb.APPROVE:
+            raise PydanticCustomError("amount", "Only an approval or an adjustment has an amount")
+        elif given is not None and given < 0:
+            raise PydanticCustomError("amount", "An approval is of zero or more")
         return self
 
 
@@ -223,7 +278,7 @@ def select_commissions(
         SELECT commission.id, commission.order_id, commission.payee_id, commission.program_id,
                commission.program_version, commission.currency, commission.target_minor, commission.pending_minor,
                commission.held_minor, commission.settled_minor, commission.approved_minor, commission.settles_at,
-               commission.reason_code, commission.created_at, commission.updated_at,
+               commission.reason_code, commission.outlook, commission.created_at, commission.updated_at,
                coalesce(orders.external_id, '') AS external_id, coalesce(assessment.number, '') AS number,
                coalesce(assessment.placed_at, commission.placed_at) AS placed_at, commission.period_id,
                rule_period.rule AS period_rule, rule_period.begins_on, rule_period.ends_on,
@@ -305,13 +360,14 @@ def list_commissions(
         conditions.append(_AT_FIRST_SIGHT[status])
     parameters = {"merchant_id": caller.merchant_id, **{name: value for name, (_, value) in given.items()}}
     rows = commission_page(session, paging, conditions, parameters)
-    return page(rows, paging, key=lambda row: (row.id,), view=CommissionView.of)
+    waiting = Waiting(session, caller.merchant_id, rows, now=caller.now)
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: CommissionView.of(row, waiting))
 
 
 @router.get("/v1/commissions/{commission_id}")
 def get_commission(commission_id: CommissionId, caller: Reader, session: ReadSession) -> CommissionView:
     """Return one commission."""
-    return CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    return _view(session, caller, commission_id)
 
 
 @router.get("/v1/commissions/{commission_id}/receipt")
@@ -320,7 +376,44 @@ def get_commission_receipt(
 ) -> ReceiptView:
     """Explain a commission to the last minor unit: terms, lines, rounding, and every difference booked."""
     row = find_commission(session, caller.merchant_id, commission_id)
-    return receipt_of(session, caller.merchant_id, row, Speech(language))
+    return receipt_of(session, caller.merchant_id, row, Speech(language), now=caller.now)
+
+
+@router.post("/v1/commissions", status_code=201)
+def create_commission(asked: CommissionCreate, caller: Admin, session: WriteSession) -> CommissionView:
+    """Add to what an affiliate earns on an order, take from it, or give a bonus without an order.
+
+    On an order it is payable when the order's commission is; a bonus at once. A later rejection takes it back. Sent again
+    under the same external_id it changes nothing; with another affiliate or amount it is refused (409).
+    """
+    person = Person(caller.merchant_id, caller.key_id, caller.now)
+    adjusted = desk.adjust(
+        session,
+        person,
+        Adjustment(
+            asked.affiliate_id,
+            asked.amount.amount_minor,
+            asked.amount.currency,
+            asked.reason_code,
+            order_id=asked.order_id,
+            external_id=asked.external_id,
+            note=asked.note,
+            evidence=tuple(asked.evidence),
+        ),
+    )
+    row = find_commission(session, caller.merchant_id, adjusted.commission_id)
+    after = CommissionView.of(row, Waiting(session, caller.merchant_id, [row], now=caller.now))
+    if not adjusted.repeated:
+        given = asked.model_dump(mode="json", include={"amount", "reason_code", "order_id"})
+        shown = after.model_dump(mode="json", include=_SHOWN)
+        trail.note(
+            session,
+            merchant_id=caller.merchant_id,
+            kind="commission",
+            subject=ids.encode("com", after.id),
+            after={**shown, "adjustment": {"id": adjusted.adjustment_id, **given}},
+        )
+    return after
 
 
 @router.post("/v1/commissions/bulk")
@@ -335,12 +428,14 @@ def decide_commissions(asked: CommissionBulk, caller: Admin, session: WriteSessi
             item.reason_code,
             amount_minor=None if item.amount is None else item.amount.amount_minor,
             currency=None if item.amount is None else item.amount.currency,
+            note=item.note,
+            evidence=tuple(item.evidence),
         )
         for _, item in given
     ]
-    before = _views(session, caller.merchant_id, decisions)
+    before = _views(session, caller, decisions)
     answers = desk.decide(session, Person(caller.merchant_id, caller.key_id, caller.now), decisions)
-    after = _views(session, caller.merchant_id, decisions)
+    after = _views(session, caller, decisions)
     for (place, item), answer in zip(given, answers, strict=True):
         if isinstance(answer, ServiceError):
             batch.refuse(place, answer)
@@ -363,34 +458,34 @@ def approve_commission(
         amount_minor = asked.amount.amount_minor
 
     def decide(person: Person) -> Recorded:
-        return desk.approve(session, person, commission_id, amount_minor=amount_minor, reason_code=asked.reason_code)
+        return desk.approve(session, person, commission_id, amount_minor=amount_minor, **_because(asked))
 
     return _decided(session, caller, commission_id, decide)
 
 
 @router.post("/v1/commissions/{commission_id}/reject")
 def reject_commission(
-    commission_id: CommissionId, asked: CommissionDecision, caller: Admin, session: WriteSession
+    commission_id: CommissionId, asked: CommissionReject, caller: Admin, session: WriteSession
 ) -> CommissionView:
     """Pay nothing for it, whatever the shop still says of the order. A later approval takes it back."""
     return _decided(
         session,
         caller,
         commission_id,
-        lambda person: desk.reject(session, person, commission_id, reason_code=asked.reason_code),
+        lambda person: desk.reject(session, person, commission_id, **_because(asked)),
     )
 
 
 @router.post("/v1/commissions/{commission_id}/hold")
 def hold_commission(
-    commission_id: CommissionId, asked: CommissionDecision, caller: Admin, session: WriteSession
+    commission_id: CommissionId, asked: CommissionHold, caller: Admin, session: WriteSession
 ) -> CommissionView:
     """Freeze the commission's order, money in a payout that was not handed to a rail included, until it is released."""
     return _decided(
         session,
         caller,
         commission_id,
-        lambda person: desk.hold(session, person, commission_id, reason_code=asked.reason_code),
+        lambda person: desk.hold(session, person, commission_id, **_because(asked)),
     )
 
 
@@ -403,7 +498,7 @@ def release_commission(
         session,
         caller,
         commission_id,
-        lambda person: desk.release(session, person, commission_id, reason_code=asked.reason_code),
+        lambda person: desk.release(session, person, commission_id, **_because(asked)),
     )
 
 
@@ -422,8 +517,8 @@ def find_commission(
     return rows[0]
 
 
-def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speech) -> ReceiptView:
-    """row: of select_commissions."""
+def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speech, *, now: datetime) -> ReceiptView:
+    """row: of select_commissions. now: by the merchant's clock."""
     [told] = fetch(
         session,
         """
@@ -437,7 +532,7 @@ def receipt_of(session: Session, merchant_id: UUID, row: Row[Any], speech: Speec
         {"merchant_id": merchant_id, "id": row.id},
     )
     return ReceiptView(
-        commission=CommissionView.of(row),
+        commission=CommissionView.of(row, Waiting(session, merchant_id, [row], now=now)),
         receipt=shown(told.receipt),
         terms=None if told.terms is None else TermsDocument.of(told.terms),
         words=receipts.sentences(told.receipt, speech)
@@ -479,31 +574,45 @@ def _entries(session: Session, merchant_id: UUID, row: Row[Any]) -> list[EntryVi
     ]
 
 
+def _because(asked: CommissionApprove | CommissionReject | CommissionHold | CommissionRelease) -> dict[str, Any]:
+    return {"reason_code": asked.reason_code, "note": asked.note, "evidence": tuple(asked.evidence)}
+
+
 def _decided(
     session: Session, caller: Caller, commission_id: UUID, decide: Callable[[Person], Recorded]
 ) -> CommissionView:
     """Return the commission as it is after a decision, which has been booked in this unit of work."""
-    before = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    before = _view(session, caller, commission_id)
     decide(Person(caller.merchant_id, caller.key_id, caller.now))
-    after = CommissionView.of(find_commission(session, caller.merchant_id, commission_id))
+    after = _view(session, caller, commission_id)
     _note(session, caller, before, after)
     return after
 
 
-def _views(session: Session, merchant_id: UUID, decisions: Sequence[Decision]) -> dict[UUID, CommissionView]:
+def _view(session: Session, caller: Caller, commission_id: UUID) -> CommissionView:
+    row = find_commission(session, caller.merchant_id, commission_id)
+    return CommissionView.of(row, Waiting(session, caller.merchant_id, [row], now=caller.now))
+
+
+def _views(session: Session, caller: Caller, decisions: Sequence[Decision]) -> dict[UUID, CommissionView]:
     """Maps id to how the commission stands that a decision is about; what the merchant does not have is absent."""
     conditions = ["commission.merchant_id = :merchant_id", "commission.id = ANY(CAST(:ids AS uuid[]))"]
-    parameters = {"merchant_id": merchant_id, "ids": [each.commission_id for each in decisions]}
-    return {row.id: CommissionView.of(row) for row in select_commissions(session, conditions, parameters)}
+    parameters = {"merchant_id": caller.merchant_id, "ids": [each.commission_id for each in decisions]}
+    rows = select_commissions(session, conditions, parameters)
+    waiting = Waiting(session, caller.merchant_id, rows, now=caller.now)
+    return {row.id: CommissionView.of(row, waiting) for row in rows}
+
+
+_SHOWN = {"status", "reason_code", "target", "places", "approved", "settles_at"}
+"""Of a commission in the audit trail."""
 
 
 def _note(session: Session, caller: Caller, before: CommissionView, after: CommissionView) -> None:
-    shown = {"status", "reason_code", "target", "places", "approved", "settles_at"}
     trail.note(
         session,
         merchant_id=caller.merchant_id,
         kind="commission",
         subject=ids.encode("com", after.id),
-        before=before.model_dump(mode="json", include=shown),
-        after=after.model_dump(mode="json", include=shown),
+        before=before.model_dump(mode="json", include=_SHOWN),
+        after=after.model_dump(mode="json", include=_SHOWN),
     )

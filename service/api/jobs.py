@@ -4,6 +4,8 @@ from fastapi import APIRouter
 
 from service.api.deps import FinanceMaker, OwnUnits
 from service.api.views import View
+from service.commissions.advance import give_due
+from service.commissions.budgets import watch_budgets
 from service.commissions.reassess import reassess_due
 from service.commissions.settle import settle_due
 
@@ -15,11 +17,19 @@ class SettledView(View):
 
     settled: int
     """Commissions of which something became payable."""
+    advanced: int
+    """Advances given on what is late for its pay day."""
 
 
 @router.post("/v1/jobs/settle")
 def settle_now(caller: FinanceMaker, engine: OwnUnits) -> SettledView:
-    """Make payable what is due by the merchant's clock. The worker does the same by itself, twice a minute."""
+    """Make payable what is due by the merchant's clock, give the advances that are due, and look at the budgets.
+
+    The worker does the same by itself, twice a minute.
+    """
     # In units of work of its own: each is short, and what they settled stays settled if a later one fails.
     reassess_due(engine, caller.merchant_id)
-    return SettledView(settled=settle_due(engine, merchant_id=caller.merchant_id))
+    settled = settle_due(engine, merchant_id=caller.merchant_id)
+    advanced = give_due(engine, merchant_id=caller.merchant_id)
+    watch_budgets(engine, caller.merchant_id)
+    return SettledView(settled=settled, advanced=advanced)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import partial
@@ -40,14 +41,15 @@ from service.api.views import (
     ProgramId,
     View,
 )
-from service.api.words import SectionView, enrolled_since, sections_of
+from service.api.waiting import StatementDaysView, Waiting, WaitView
+from service.api.words import SectionView, enrolled_since, names_in, sections_of
 from service.domain.commission import CommissionReason, CommissionStatus
 from service.domain.errors import Missing
 from service.domain.ledger import booking_day
 from service.domain.payout import ItemState
 from service.domain.program import Claim, ProgramVersion, Terms, claims
 from service.domain.wording import reasons, versions
-from service.domain.wording.figures import Names, Speech
+from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Language
 from service.domain.wording.statuses import STATUSES
 from service.infra import ids
@@ -167,6 +169,8 @@ class EarningsView(View):
     in_payout: MoneyView
     """On its way."""
     paid: MoneyView
+    advance: MoneyView
+    """Paid in advance, while the shop was late: below zero by what is still to be set against what you earn next."""
     withheld: MoneyView
     """Tax and fees taken from payouts."""
     lifetime: MoneyView
@@ -184,6 +188,7 @@ class EarningsView(View):
             "payable": row.payable_minor + row.carried_minor,
             "in_payout": row.reserved_minor + row.in_transit_minor,
             "paid": row.paid_minor,
+            "advance": row.advance_minor,
             "withheld": row.withheld_minor,
         }
         return cls(
@@ -199,6 +204,37 @@ class EarningsView(View):
 class EarningsList(View):
     data: list[EarningsView]
     """One for each currency."""
+
+
+class CalendarDayView(View):
+    day: date
+    amount: MoneyView
+    """What becomes payable on that day if nothing changes; on the first day also what is overdue."""
+
+
+class NotKnownView(View):
+    """What is earned and has no day yet, by why."""
+
+    reason_code: CommissionReason
+    amount: MoneyView
+
+
+class CalendarView(View):
+    """Everything pending and held in one currency: days, later and unknown add up to it."""
+
+    currency: str
+    days: list[CalendarDayView]
+    """Days on which something is expected, the next one first."""
+    later: MoneyView
+    """What is expected after the last day that was asked for."""
+    unknown: list[NotKnownView]
+    """What waits for somebody: nobody can say until when."""
+
+
+class CalendarList(View):
+    time_zone: str
+    data: list[CalendarView]
+    """One for each currency in which anything is pending or held."""
 
 
 class DayView(View):
@@ -239,7 +275,11 @@ class MyCommissionView(View):
     """What it comes to by all that is known."""
     places: PlacesView
     expected_at: Moment | None
-    """When what is pending becomes payable; null while something is missing, or when nothing is pending."""
+    """When what is pending becomes payable if nothing changes; null where that is not known, or nothing is pending."""
+    statement: StatementDaysView | None
+    """The statement it is on; null without one, or before it is known which."""
+    waits_for: list[WaitView]
+    """All that its parts wait for, in the order in which they move on."""
     created_at: Moment
     receipt_url: str
     """How it was computed, line by line."""
@@ -247,7 +287,7 @@ class MyCommissionView(View):
     """Which touches the order carried and why each counted or did not; null for a period."""
 
     @classmethod
-    def of(cls, row: Row[Any], *, speech: Speech) -> Self:
+    def of(cls, row: Row[Any], waiting: Waiting, *, speech: Speech) -> Self:
         public_id = ids.encode("com", row.id)
         return cls(
             id=row.id,
@@ -262,7 +302,9 @@ class MyCommissionView(View):
             reason_words=reasons.commission(CommissionReason(row.reason_code), speech),
             target=MoneyView(amount_minor=row.target_minor, currency=row.currency),
             places=PlacesView.of(row),
-            expected_at=row.settles_at if row.pending_minor else None,
+            expected_at=waiting.expected_at(row),
+            statement=waiting.statement(row),
+            waits_for=waiting.waits(row),
             created_at=row.created_at,
             receipt_url=f"/v1/me/commissions/{public_id}/receipt",
             attribution_url=None
@@ -319,7 +361,8 @@ class MyStatementLineView(View):
 
     at: Moment
     kind: str
-    """settle, reduce, freeze, or given_back for an earlier payout that gave its money back."""
+    """settle, reduce, freeze; advance, and advance_repaid for what was set against one; or given_back for an earlier payout
+    that gave its money back."""
     amount: MoneyView
     """With its sign."""
     commission_id: CommissionId | None
@@ -430,7 +473,8 @@ def get_my_program_terms(
     known = [ProgramVersion(program_id, row.number, row.valid_from, Terms.of_json(row.terms)) for row in rows]
     counting = claims(known, at=caller.now, enrolled_at=since)
     upcoming = next((version for version in known if version.valid_from > caller.now), None)
-    names = Names(caller.merchant.time_zone, now=caller.now)
+    shown_terms = [claim.version.terms for claim in counting] + ([] if upcoming is None else [upcoming.terms])
+    names = replace(names_in(session, caller, shown_terms), now=caller.now)
 
     def shown(place: int, claim: Claim) -> CountingVersionView:
         return CountingVersionView(
@@ -492,6 +536,70 @@ def get_my_earnings(caller: AffiliateCaller, session: ReadSession) -> EarningsLi
     return EarningsList(data=[EarningsView.of(row, by_currency.get(row.currency)) for row in rows])
 
 
+@router.get("/v1/me/calendar")
+def get_my_calendar(
+    caller: AffiliateCaller,
+    session: ReadSession,
+    days: Annotated[int, WRITTEN_INTEGER, Query(ge=1, le=DAYS_MAX, description="How many days, today included.")] = 90,
+) -> CalendarList:
+    """Return what becomes payable on which day, by the merchant's time zone, and what nobody can say a day for."""
+    today = booking_day(caller.now, caller.merchant.time_zone)
+    rows = fetch(
+        session,
+        """
+        WITH waiting AS (
+            SELECT currency, reason_code, pending_minor + held_minor AS amount_minor,
+                   greatest(CAST(settles_at AT TIME ZONE :time_zone AS date), CAST(:today AS date)) AS day,
+                   CASE WHEN settles_at IS NULL THEN 0
+                        ELSE least(pending_minor, greatest(coalesce(approved_minor - settled_minor, pending_minor), 0))
+                   END AS due_minor
+            FROM commission
+            WHERE merchant_id = :merchant_id AND payee_id = :affiliate_id AND pending_minor + held_minor > 0
+        )
+        SELECT currency, CASE WHEN day <= :last THEN day END AS day, CAST(NULL AS text) AS reason_code,
+               CAST(sum(due_minor) AS bigint) AS amount_minor
+        FROM waiting WHERE due_minor > 0
+        GROUP BY 1, 2
+        UNION ALL
+        SELECT currency, NULL, reason_code, CAST(sum(amount_minor - due_minor) AS bigint)
+        FROM waiting WHERE amount_minor > due_minor
+        GROUP BY 1, 3
+        ORDER BY 1, 2, 3
+        """,
+        {
+            **_mine(caller),
+            "time_zone": caller.merchant.time_zone,
+            "today": today,
+            "last": today + timedelta(days=days - 1),
+        },
+    )
+    return CalendarList(
+        time_zone=caller.merchant.time_zone,
+        data=[
+            _calendar(currency, [row for row in rows if row.currency == currency])
+            for currency in sorted({row.currency for row in rows})
+        ],
+    )
+
+
+def _calendar(currency: str, rows: Sequence[Row[Any]]) -> CalendarView:
+    """rows: of one currency: with a day, with a reason, and with neither for what comes later."""
+
+    def money(amount_minor: int) -> MoneyView:
+        return MoneyView(amount_minor=amount_minor, currency=currency)
+
+    return CalendarView(
+        currency=currency,
+        days=[CalendarDayView(day=row.day, amount=money(row.amount_minor)) for row in rows if row.day is not None],
+        later=money(sum(row.amount_minor for row in rows if row.day is None and row.reason_code is None)),
+        unknown=[
+            NotKnownView(reason_code=CommissionReason(row.reason_code), amount=money(row.amount_minor))
+            for row in rows
+            if row.reason_code is not None
+        ],
+    )
+
+
 @router.get("/v1/me/series")
 def get_my_series(
     caller: AffiliateCaller,
@@ -551,7 +659,9 @@ def list_my_commissions(
         conditions.append("commission.order_id = :order_id")
         parameters["order_id"] = order_id
     rows = commission_page(session, paging, conditions, parameters)
-    return page(rows, paging, key=lambda row: (row.id,), view=partial(MyCommissionView.of, speech=Speech(language)))
+    waiting = Waiting(session, caller.merchant_id, rows, now=caller.now)
+    view = partial(MyCommissionView.of, waiting=waiting, speech=Speech(language))
+    return page(rows, paging, key=lambda row: (row.id,), view=view)
 
 
 @router.get("/v1/me/commissions/{commission_id}/receipt")
@@ -560,7 +670,7 @@ def get_my_commission_receipt(
 ) -> ReceiptView:
     """Explain one of your commissions: terms, lines, rounding, and every difference booked."""
     row = find_commission(session, caller.merchant_id, commission_id, affiliate_id=caller.affiliate_id)
-    return receipt_of(session, caller.merchant_id, row, Speech(language))
+    return receipt_of(session, caller.merchant_id, row, Speech(language), now=caller.now)
 
 
 @router.get("/v1/me/payouts")
@@ -705,8 +815,14 @@ def _orders_by(session: Session, caller: AffiliateKey, field: str, values: Seque
         session,
         """
         SELECT candidate ->> CAST(:field AS text) AS touched, count(DISTINCT assessment.order_id) AS number
-        FROM assessment CROSS JOIN LATERAL jsonb_array_elements(assessment.candidates) AS candidate
-        WHERE merchant_id = :merchant_id AND assessment.affiliate_id = :affiliate_id
+        -- Where several share an order, only one of them stands with it: the others have commissions on it.
+        FROM (SELECT order_id FROM assessment WHERE merchant_id = :merchant_id AND affiliate_id = :affiliate_id
+              UNION
+              SELECT order_id FROM commission
+              WHERE merchant_id = :merchant_id AND payee_id = :affiliate_id AND order_id IS NOT NULL) AS mine
+        JOIN assessment ON assessment.merchant_id = :merchant_id AND assessment.order_id = mine.order_id
+        CROSS JOIN LATERAL jsonb_array_elements(assessment.candidates) AS candidate
+        WHERE candidate ->> 'affiliate_id' = CAST(:affiliate_id AS text)
           AND candidate ->> 'reason_code' = 'won' AND candidate ->> CAST(:field AS text) = ANY(CAST(:names AS text[]))
         GROUP BY 1
         """,

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from service.api.conditions import Amounts
 from service.api.dated import start_of
 from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.etags import IfMatch
@@ -26,10 +27,12 @@ from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, Name, P
 from service.domain.errors import Conflict, InvalidTerms, Missing
 from service.domain.events import EventType
 from service.domain.notice import NoticeTooShort, is_surely_no_cut, reaches_at
+from service.domain.periods import check_follows
 from service.domain.program import ProgramVersion, Terms
 from service.domain.settlement_presets import PRESETS, Preset
 from service.infra.ids import encode, new_id
 from service.outbox.emit import Event, emit
+from service.tables.parties import AffiliateKind, AffiliateRow
 from service.tables.programs import ProgramPauseRow, ProgramRow, ProgramVersionRow
 from service.tracking.redirect import canonical_domain, canonical_url
 
@@ -237,6 +240,7 @@ def get_program_by_external_id(external_id: ExternalId, caller: Reader, session:
 
 def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[ProgramRow, ProgramVersionRow]:
     terms = asked.terms.terms()
+    check_payees(session, caller.merchant_id, terms)
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=True)
     row = ProgramRow(
         merchant_id=caller.merchant_id,
@@ -267,6 +271,23 @@ def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[Pro
     return row, version
 
 
+def check_payees(session: Session, merchant_id: UUID, terms: Terms) -> None:
+    """Raise InvalidTerms where they pay somebody beside the KOCs who is no agency or operator of this merchant."""
+    there = session.exec(
+        select(AffiliateRow.id).where(
+            col(AffiliateRow.merchant_id) == merchant_id,
+            col(AffiliateRow.id).in_(terms.payees),
+            col(AffiliateRow.kind) != AffiliateKind.KOC,
+        )
+    ).all()
+    unknown = sorted(terms.payees - set(there))
+    if unknown:
+        raise InvalidTerms(
+            f"{encode('aff', unknown[0])} is no agency or operator of this merchant. Make one with POST /v1/affiliates "
+            "and its kind first: service and technical fees are never paid to KOCs."
+        )
+
+
 @router.get("/v1/programs")
 def list_programs(
     caller: Reader, session: ReadSession, paging: Paging, created: Created, external_id: ExternalIdFilter = None
@@ -291,11 +312,16 @@ class PresetView(View):
     like: str
     """Whose habit it is. Check that programme's own rules: this is a starting point, no claim about it."""
     settlement: SettlementDocument
+    payout_minimums: Amounts
+    """The smallest balance that is paid out, by currency; empty where that is not part of the habit."""
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
-        terms = Terms(rules=(), settlement=preset.settlement).as_json()
-        return cls.model_validate({"name": preset.name, "like": preset.like, "settlement": terms["settlement"]})
+        terms = Terms(
+            rules=(), settlement=preset.settlement, payout_minimums_minor=preset.payout_minimums_minor
+        ).as_json()
+        parts = {name: terms[name] for name in ("settlement", "payout_minimums")}
+        return cls.model_validate({"name": preset.name, "like": preset.like, **parts})
 
 
 class PresetList(View):
@@ -347,10 +373,12 @@ def create_program_version(
     Affiliates enrolled before keep better terms for the notice period of the version they lose.
     """
     terms = asked.terms.terms()
+    check_payees(session, caller.merchant_id, terms)
     program = find_program(session, caller.merchant_id, program_id)
     # Also keeps two versions from taking one number.
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=False)
     before = versions_of(session, caller.merchant_id, [program_id])[program_id]
+    check_follows((rule for each in read_versions(before) for rule in each.terms.periods), terms.periods)
     announced_at = caller.now + timedelta(hours=program.min_notice_hours)
     if valid_from < announced_at and _may_be_cut(_followed(before, valid_from), terms):
         if asked.valid_from is not None:

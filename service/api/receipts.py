@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
 
 from service.api.deps import Reader, ReaderOrAffiliate, WriteSession
 from service.api.merchants import TimeZone
 from service.api.programs import find_program, in_force
 from service.api.terms import PeriodRuleDocument, TermsDocument
+from service.api.traceable import koc_of
 from service.api.views import AffiliateId, Body, Moment, Name, ProgramId, View
 from service.domain.conditions import Situation
 from service.domain.errors import Invalid, Missing
@@ -31,6 +33,7 @@ router = APIRouter(tags=["receipts"])
 
 PREVIEW_LINES_MAX = 200
 DIFFERENCES_SHOWN = 100
+ADJUSTMENTS_MAX = 1000
 
 Minor = Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
 Signed = Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
@@ -124,6 +127,7 @@ class ReceiptLine(Body):
     quantity: Quantity
     ordered_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
     refunded_minor: Minor
+    virtual_minor: Minor | None = None
     base_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
     excluded: Annotated[bool, Strict()]
     parts: Annotated[list[ReceiptPart], Field(max_length=100)]
@@ -141,6 +145,29 @@ class ReceiptVersion(Body):
     total_minor: Minor
 
 
+class ReceiptAdjustment(Body):
+    id: Word
+    amount_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
+    reason_code: Word
+    decided_at: Word
+    counts: Annotated[bool, Strict()]
+    """False: a later rejection took it."""
+
+
+Adjustments = Annotated[list[ReceiptAdjustment], Field(max_length=ADJUSTMENTS_MAX)]
+
+
+class AdjustmentReceipt(Body):
+    """A receipt without terms: of a bonus, or of an order that is somebody else's."""
+
+    kind: Literal["adjustments"]
+    currency: Code
+    rules_minor: Minor
+    adjustments: Annotated[Adjustments, Field(min_length=1)]
+    target_minor: Minor
+    borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
+
+
 class ReceiptDocument(Body):
     """What `GET /v1/commissions/{id}/receipt` shows as `receipt`."""
 
@@ -155,6 +182,9 @@ class ReceiptDocument(Body):
     sum_of_lines_minor: Minor
     cap_minor: Minor | None
     voided: Annotated[bool, Strict()]
+    rules_minor: Minor | None = None
+    """What the rules give, where people adjusted it."""
+    adjustments: Adjustments | None = None
     target_minor: Minor
     borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
     only_skus: Annotated[list[Word], Field(max_length=LINES_MAX)] | None = None
@@ -163,6 +193,12 @@ class ReceiptDocument(Body):
     agency: ReceiptAgency | None = None
     technical_fee: ReceiptTechnicalFee | None = None
     payee_id: AffiliateId | None = None
+
+    @model_validator(mode="after")
+    def _adjusted_or_not(self) -> Self:
+        if (self.rules_minor is None) is not (self.adjustments is None):
+            raise PydanticCustomError("adjustments", "A receipt has both rules_minor and adjustments, or neither")
+        return self
 
 
 class ReceiptSum(Body):
@@ -197,9 +233,9 @@ class PeriodReceiptDocument(Body):
 class ReceiptToVerify(Body):
     """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`; of several credits, one at a time."""
 
-    receipt: Annotated[ReceiptDocument | PeriodReceiptDocument, Field(discriminator="kind")]
-    terms: TermsDocument | None = None
-    """Needed but for a period."""
+    receipt: Annotated[ReceiptDocument | PeriodReceiptDocument | AdjustmentReceipt, Field(discriminator="kind")]
+    terms: TermsDocument | None
+    """Null only with a period's receipt, or one of adjustments alone."""
 
 
 class DifferenceView(View):
@@ -224,7 +260,10 @@ def shown(receipt: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = _with_ids(receipt, lambda kept: ids.encode("aff", UUID(kept)))
     if "credits" in told:
         return told | {"credits": [{"kind": "order", **each} for each in told["credits"]]}
-    return {"kind": "period" if "sums" in told else "order", **told} if told else {}
+    if not told:
+        return {}
+    kind = "period" if "sums" in told else "order" if "lines" in told else "adjustments"
+    return {"kind": kind, **told}
 
 
 def read(receipt: dict[str, Any]) -> dict[str, Any]:
@@ -250,7 +289,7 @@ def verify_receipt(asked: ReceiptToVerify, caller: ReaderOrAffiliate, session: W
     del caller, session
     is_order = isinstance(asked.receipt, ReceiptDocument)
     if is_order and asked.terms is None:
-        raise Invalid("The receipt of an order is computed by its terms: send them too.")
+        raise CannotRecompute("The receipt of an order is computed again with its terms: send them too.")
     receipt = read(asked.receipt.model_dump(mode="json", exclude_unset=is_order))
     for name in ("placed_at", "customer_since"):
         if is_order and receipt["order"].get(name):
@@ -338,6 +377,8 @@ def preview_program(program_id: ProgramId, asked: PreviewAsked, caller: Reader, 
     """Try terms on an example order: which rule counts for each line, which lose and why. Nothing is changed."""
     order = asked.order
     placed_at = order.placed_at or caller.now
+    if order.affiliate_id is not None:
+        koc_of(session, caller.merchant_id, order.affiliate_id)
     exponent(order.currency)
     version = _version(session, caller.merchant_id, program_id, asked.terms, placed_at)
     lines = [_net_line(place, line) for place, line in enumerate(order.lines)]

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, func, select
 from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.programs import find_program
+from service.api.programs import check_payees, find_program
 from service.api.terms import TermsDocument
 from service.api.views import (
     WRITTEN_FLAG,
@@ -234,6 +234,7 @@ def simulate_program(
     """
     terms = asked.terms.terms()
     find_program(session, caller.merchant_id, program_id)
+    check_payees(session, caller.merchant_id, terms)
     placed_from, placed_before = _span(asked, caller.now)
     if asked.file is not None:
         read_mapping(asked.file.mapping)

@@ -154,7 +154,8 @@ class MarkDocument(Document):
 
 class _PeriodRule(Document):
     key: Label
-    """Its name, unique in the terms. A version whose rule has the same key goes on with it, from the next period on."""
+    """Its name, unique in the terms. A version whose rule has the same key goes on with it, from the next period on; it is of
+    the same kind, period and days. A programme has one cap."""
     period: Span
     """In the merchant's time zone, by when an order was placed."""
     first_day: Day | None = None
@@ -207,6 +208,16 @@ class RollingDocument(Document):
     start: Milestone = Milestone.PAID
     hold_days: Days = 14
     approval: Approval = Approval.AUTOMATIC
+    auto_approve_days: Days | None = None
+    """With a manual approval: so many days after the order was placed, silence counts as approval of all of it. What is
+    disputed or held stays so. Null: a person has to decide."""
+
+
+class AdvanceDocument(Document):
+    """A part of what still waits for your approval on its pay day is paid then, and netted from what is settled later."""
+
+    rate: Annotated[str, Strict(), Field(max_length=12, examples=["50"])]
+    """Percent above 0, at most 100, in decimal notation."""
 
 
 class StatementDocument(Document):
@@ -220,6 +231,8 @@ class StatementDocument(Document):
     start: Milestone = Milestone.COMPLETED
     hold_days: Days = 0
     approval: Approval = Approval.AUTOMATIC
+    auto_approve_days: Days | None = None
+    """As with `rolling`; never before the pay day."""
     cut_off_day: DayOfMonth = 31
     """The last day of a statement; 31 is the end of every month."""
     months_after: Annotated[int, Strict(), Field(ge=0, le=12)] = 1
@@ -231,6 +244,12 @@ class StatementDocument(Document):
     """Days of the week on which nobody is paid."""
     holidays: Annotated[tuple[Day, ...], Field(max_length=500)] = ()
     """Single days on which nobody is paid. Publish a new version when the calendar goes on."""
+    audit_days: Days | None = None
+    """How many days after the cut-off you have checked the statement by; for people, it moves no money."""
+    objection_days: Days | None = None
+    """How many days after the cut-off an affiliate may object; they end before the pay day."""
+    advance: AdvanceDocument | None = None
+    """Needs a manual approval. Null: who is late keeps everybody waiting."""
 
 
 SettlementDocument = Annotated[RollingDocument | StatementDocument, Field(discriminator="kind")]

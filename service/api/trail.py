@@ -21,6 +21,7 @@ from service.tables import (
     answers,
     audit,
     bindings,
+    claims,
     money,
     orders,
     parties,
@@ -69,6 +70,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     programs.EnrollmentRow: Shown("aff", "affiliate_id"),
     programs.TermsAcceptanceRow: Shown("aff", "affiliate_id"),
     programs.LinkRow: Shown("lnk", "id", masked=frozenset({"sub_ids"})),
+    programs.BudgetRow: Shown("bud", "id", left_out=frozenset({"updated_at"})),
     programs.LinkOwnerRow: Shown("lnk", "link_id"),
     programs.CouponRow: Shown("cpn", "id"),
     programs.CouponOwnerRow: Shown("cpn", "coupon_id"),
@@ -79,6 +81,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     webhooks.WebhookEndpointRow: Shown(
         "whk", "id", left_out=frozenset({"failures", "failing_since", "rests_until", "updated_at"})
     ),
+    claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
 }
@@ -105,6 +108,7 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     simulations.SimulationOrderRow: "read from a file that was only tried",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
+    money.AdvanceRow: "append-only",
     money.PostingRow: "append-only",
     money.BalanceRow: "the sum of postings",
     money.DaySlotRow: "counts postings",
@@ -135,6 +139,9 @@ _PREFIXES = {
     "submitted_by": "key",
     "approved_by": "key",
     "retry_by": "key",
+    "decided_by": "key",
+    "order_id": "ord",
+    "commission_id": "com",
     "replaced_by": "key",
     "offered_by": "key",
 }

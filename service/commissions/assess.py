@@ -20,17 +20,9 @@ from service.commissions.customers import have_assessed_again, look_around
 from service.commissions.facts import OrderKey, Told
 from service.commissions.periods import Changes, book_periods
 from service.commissions.rows import Commission, Entry, store_entries
+from service.domain.assessment import Assessment, assess
 from service.domain.attribution import Reason
-from service.domain.commission import (
-    Assessment,
-    CommissionReason,
-    EntryKind,
-    Places,
-    Target,
-    assess,
-    difference,
-    standing_reason,
-)
+from service.domain.commission import CommissionReason, EntryKind, Places, Target, difference, standing_reason
 from service.domain.customer import customer_key
 from service.domain.events import EventType
 from service.domain.ledger import MerchantTime, Posting, touches_payable
@@ -80,6 +72,7 @@ def assess_orders(
         {order: state.identities for order, state in before.items()},
         inputs,
     )
+    stored_inputs.load_credited(session, customers.histories, inputs)
     results: dict[OrderKey, Assessment] = {}
     targets: list[tuple[Commission, Target]] = []
     for update in sorted(updates, key=lambda each: each.key):
@@ -384,28 +377,34 @@ def _store_commissions(
         """
         INSERT INTO commission (merchant_id, id, order_id, payee_id, currency, program_id, program_version,
                                 target_minor, pending_minor, held_minor, settled_minor, approved_minor, settles_at,
-                                reason_code, entry_seq, receipt, placed_at, volume_minor, periods, created_at,
-                                updated_at)
+                                reason_code, entry_seq, receipt, outlook, advance_at, placed_at, volume_minor, periods,
+                                created_at, updated_at)
         SELECT merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-               CAST(receipt AS jsonb), placed_at, volume_minor, CAST(periods AS jsonb), at, at
+               CAST(receipt AS jsonb), CAST(outlook AS jsonb), advance_at, placed_at, volume_minor,
+               CAST(periods AS jsonb), at, at
         FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:order_ids AS uuid[]),
                     CAST(:payee_ids AS uuid[]), CAST(:currencies AS text[]), CAST(:program_ids AS uuid[]),
                     CAST(:program_versions AS integer[]), CAST(:targets AS bigint[]), CAST(:pending AS bigint[]),
                     CAST(:held AS bigint[]), CAST(:settled AS bigint[]), CAST(:approved AS bigint[]),
                     CAST(:settle AS timestamptz[]), CAST(:reasons AS text[]), CAST(:entry_seqs AS bigint[]),
-                    CAST(:receipts AS text[]), CAST(:placed AS timestamptz[]), CAST(:volumes AS bigint[]),
-                    CAST(:periods AS text[]), CAST(:moments AS timestamptz[]))
+                    CAST(:receipts AS text[]), CAST(:outlooks AS text[]), CAST(:advances AS timestamptz[]),
+                    CAST(:placed AS timestamptz[]), CAST(:volumes AS bigint[]), CAST(:periods AS text[]),
+                    CAST(:moments AS timestamptz[]))
              AS made (merchant_id, id, order_id, payee_id, currency, program_id, program_version, target_minor,
                       pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
-                      receipt, placed_at, volume_minor, periods, at)
+                      receipt, outlook, advance_at, placed_at, volume_minor, periods, at)
         ON CONFLICT (merchant_id, order_id, payee_id, currency) DO UPDATE
-        SET program_id = coalesce(excluded.program_id, commission.program_id),
-            program_version = coalesce(excluded.program_version, commission.program_version),
+        -- What earns nothing any more shows the programme by which it once did. Whom people gave something shows none.
+        SET program_id = CASE WHEN excluded.receipt = CAST('{}' AS jsonb)
+                              THEN commission.program_id ELSE excluded.program_id END,
+            program_version = CASE WHEN excluded.receipt = CAST('{}' AS jsonb)
+                                   THEN commission.program_version ELSE excluded.program_version END,
             target_minor = excluded.target_minor, pending_minor = excluded.pending_minor,
             held_minor = excluded.held_minor, settled_minor = excluded.settled_minor,
             approved_minor = excluded.approved_minor, settles_at = excluded.settles_at,
             reason_code = excluded.reason_code, entry_seq = excluded.entry_seq, receipt = excluded.receipt,
+            outlook = excluded.outlook, advance_at = excluded.advance_at,
             placed_at = coalesce(excluded.placed_at, commission.placed_at), volume_minor = excluded.volume_minor,
             periods = excluded.periods, updated_at = excluded.updated_at
         """,
@@ -426,6 +425,16 @@ def _store_commissions(
             "reasons": [standing_reason(target, commission.places).value for commission, target in targets],
             "entry_seqs": [commission.entry_seq for commission, _ in targets],
             "receipts": [json.dumps(target.receipt, separators=(",", ":")) for _, target in targets],
+            "outlooks": [
+                json.dumps(target.outlook.as_json(), separators=(",", ":"))
+                if target.outlook is not None and target.target_minor
+                else None
+                for _, target in targets
+            ],
+            "advances": [
+                target.outlook.advance_at if target.outlook is not None and target.target_minor else None
+                for _, target in targets
+            ],
             "placed": [snapshot.placed_at if snapshot else None for snapshot in snapshots],
             "volumes": [commission.volume_minor for commission, _ in targets],
             "periods": [json.dumps(commission.periods) for commission, _ in targets],

@@ -17,6 +17,7 @@ from service.domain.events import EventType
 from service.domain.ledger import MerchantTime, Posting
 from service.domain.periods import (
     Cap,
+    PeriodKey,
     PeriodRule,
     Sum,
     Sums,
@@ -60,17 +61,8 @@ class Changes:
     def enter(self, commission: Commission, target: Target, placed_at: datetime | None, inputs: DatedInputs) -> None:
         """Put in what it counts for now; call after it moved. Sets what is to be stored with it."""
         commission.volume_minor = target.volume_minor
-        commission.periods = ()
-        program_id = target.program_id
-        if not target.is_affiliate or program_id is None or placed_at is None:
-            return
-        found = periods_of(
-            period_rules(inputs.versions.get(program_id, ())),
-            placed_at=placed_at,
-            enrolled_since=lambda at: inputs.enrolled_since(program_id, commission.payee_id, at),
-            time_zone=inputs.time_zone,
-        )
-        commission.periods = tuple((str(program_id), key.rule, key.begins_on.isoformat()) for key in found)
+        found = rules_of(target, placed_at, inputs)
+        commission.periods = tuple((str(target.program_id), key.rule, key.begins_on.isoformat()) for key in found)
         for key, name in zip(found, _stored_names(commission), strict=True):
             self.rules[name] = found[key]
         self.move(commission)
@@ -79,6 +71,21 @@ class Changes:
         """Put in what a commission counts for where it is now."""
         for name in _stored_names(commission):
             self.sums[name] = self.sums.get(name, Sums()) + _counts(commission)
+
+
+def rules_of(
+    target: Target, placed_at: datetime | None, inputs: DatedInputs
+) -> Mapping[PeriodKey, tuple[PeriodRule, ...]]:
+    """The periods that a target counts in, each with its rules; none where its payee did not bring the order."""
+    program_id, payee_id = target.program_id, target.payee_id
+    if not target.is_affiliate or program_id is None or placed_at is None:
+        return {}
+    return periods_of(
+        period_rules(inputs.versions.get(program_id, ())),
+        placed_at=placed_at,
+        enrolled_since=lambda at: inputs.enrolled_since(program_id, payee_id, at),
+        time_zone=inputs.time_zone,
+    )
 
 
 def _stored_names(commission: Commission) -> list[PeriodName]:
@@ -127,7 +134,7 @@ def book_periods(session: Session, changes: Changes, when: Mapping[UUID, Merchan
     kept = _kept(session, rows)
     moved: list[tuple[Commission, Any]] = []
     for row in rows:
-        sums = _sums(row)
+        sums = sums_of(row)
         rules = [period_rule_of(rule) for rule in row.rules]
         given = gives(rules, sums, row.currency)
         want = Places(given.pending_minor, given.held_minor, given.settled_minor)
@@ -192,7 +199,8 @@ def _parts(sums: Sums) -> Iterable[int]:
         yield from (each.commission_minor, each.sales_minor, each.orders)
 
 
-def _sums(row: Any) -> Sums:
+def sums_of(row: Any) -> Sums:
+    """The sums of a row of rule_period."""
     parts = [getattr(row, column) for column in _COLUMNS]
     return Sums(Sum(*parts[:3]), Sum(*parts[3:6]), Sum(*parts[6:]))
 
@@ -299,7 +307,7 @@ def _store(session: Session, moved: Sequence[tuple[Commission, Any]], when: Mapp
         return datetime.combine(row.begins_on, time(), zone).astimezone(UTC)
 
     def told(row: Any) -> str:
-        receipt = period_receipt([period_rule_of(rule) for rule in row.rules], _sums(row), row.currency)
+        receipt = period_receipt([period_rule_of(rule) for rule in row.rules], sums_of(row), row.currency)
         return json.dumps(receipt, separators=(",", ":"))
 
     execute(

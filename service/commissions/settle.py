@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.commissions.advance import post_settled
 from service.commissions.periods import Booked, Changes, book_periods
 from service.commissions.rows import Commission, Entry, store_entries
 from service.domain.commission import Place, Places, settle_move, settleable
@@ -18,7 +19,6 @@ from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, read_session, run_unit
 from service.infra.ids import encode, new_id
-from service.ledger.post import post
 from service.outbox.emit import Event, emit
 
 
@@ -190,7 +190,7 @@ def _book_settled(
         )
         postings.append(posting)
         entries += [Entry(each, each.entry_seq, each.moves[0], posting.id) for each in gathered]
-    kept = post(session, [*postings, *of_periods.postings], when=when)
+    kept = post_settled(session, [*postings, *of_periods.postings], when=when)
     store_entries(session, [*entries, *of_periods.entries], kept, when)
     emit(session, [*(_event(commission, when[commission.merchant_id]) for commission in due), *of_periods.events])
 

@@ -35,7 +35,7 @@ class AccountKind(StrEnum):
     HELD = "held"
     """Earned, frozen."""
     PAYABLE = "payable"
-    """Settled, before tax. The only kept balance that may be below zero: then the payee owes."""
+    """Settled, before tax. May be below zero: then the payee owes."""
     RESERVED = "reserved"
     """In a payout run, not handed to a rail."""
     IN_TRANSIT = "in_transit"
@@ -43,12 +43,16 @@ class AccountKind(StrEnum):
     PAID = "paid"
     TAXED_CARRY = "taxed_carry"
     """Deductions done, still to be sent: rail remainders, and what a rail gave back."""
+    ADVANCE = "advance"
+    """Lent before an approval came and not netted yet: below zero by what the payee owes of it, never above."""
 
 
 MERCHANT_ACCOUNTS = frozenset({AccountKind.COMMISSION_EXPENSE})
 """Accounts without a kept balance; they are summed from the daily slots."""
 
-MAY_BE_NEGATIVE = frozenset({AccountKind.PAYABLE})
+MAY_BE_NEGATIVE = frozenset({AccountKind.PAYABLE, AccountKind.ADVANCE})
+NEVER_POSITIVE = frozenset({AccountKind.ADVANCE})
+"""Nobody pays back more than was lent."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -20,7 +20,7 @@ from service.domain.conditions import (
 from service.domain.errors import BackDated, InvalidTerms
 from service.domain.marks import ContentType, Label
 from service.domain.order import Milestone, NetLine
-from service.domain.periods import DatedRules, PeriodRule, period_rule_json, period_rule_of
+from service.domain.periods import DatedRules, PeriodRule, check_follows, period_rule_json, period_rule_of
 from service.domain.rules import Rule, rule_json, rule_of
 from service.domain.settlement import Approval, Roll, RollingSettlement, Settlement, StatementSettlement, Weekday
 from service.domain.written import Amounts, amounts_json, amounts_of, percent_of, rate_of
@@ -35,6 +35,8 @@ JsonObject = dict[str, Any]
 class Base(StrEnum):
     NET = "net"
     """Goods after discounts, without tax and shipping, less what was refunded."""
+    CASH = "cash"
+    """The same, less the part of it that was paid with gift cards, points or store credit."""
 
 
 class Model(StrEnum):
@@ -153,6 +155,12 @@ class Terms:
         return any(holds(condition, line, order) for condition in self.exclude)
 
     @property
+    def payees(self) -> frozenset[UUID]:
+        """Whom they name to be paid beside the affiliates: agents, and who takes the technical fee."""
+        agents = {rule.agent.payee_id for rule in self.rules if rule.agent is not None}
+        return frozenset(agents | ({self.technical_fee.payee_id} if self.technical_fee else set()))
+
+    @property
     def asks_about_customers(self) -> bool:
         """Whether what an order earns may depend on other orders of the same customer."""
         conditions = [each for rule in self.rules for each in rule.when.conditions()]
@@ -193,6 +201,7 @@ class Terms:
         keys = [each.key for each in terms.periods]
         if len(set(keys)) < len(keys):
             raise InvalidTerms("Each period rule has a key of its own.")
+        check_follows((), terms.periods)
         if not terms.rules:
             raise InvalidTerms("A programme needs at least one rule; a rule without match speaks for every line.")
         return terms
@@ -268,6 +277,7 @@ def _settlement_json(settlement: Settlement) -> JsonObject:
         "start": settlement.start.value,
         "hold_days": settlement.hold_days,
         "approval": settlement.approval.value,
+        **_if_any("auto_approve_days", settlement.auto_approve_days),
     }
     match settlement:
         case RollingSettlement():
@@ -282,16 +292,25 @@ def _settlement_json(settlement: Settlement) -> JsonObject:
                 "roll": settlement.roll.value,
                 "off_days": [day.name.lower() for day in sorted(settlement.off_days)],
                 "holidays": [day.isoformat() for day in sorted(settlement.holidays)],
+                **_if_any("audit_days", settlement.audit_days),
+                **_if_any("objection_days", settlement.objection_days),
+                **_if_any("advance", settlement.advance and {"rate": percent_of(settlement.advance)}),
             }
         case _:
             assert_never(settlement)
 
 
+def _if_any(name: str, value: object) -> JsonObject:
+    """Terms that do not use a part that came later read as they did before it came."""
+    return {} if value is None else {name: value}
+
+
 def _settlement_of(stored: JsonObject) -> Settlement:
     start, hold_days, approval = Milestone(stored["start"]), stored["hold_days"], Approval(stored["approval"])
+    auto_approve_days, advance = stored.get("auto_approve_days"), stored.get("advance")
     match stored["kind"]:
         case "rolling":
-            return RollingSettlement(start, hold_days, approval)
+            return RollingSettlement(start, hold_days, approval, auto_approve_days)
         case "statement":
             return StatementSettlement(
                 start,
@@ -303,6 +322,10 @@ def _settlement_of(stored: JsonObject) -> Settlement:
                 off_days=frozenset(Weekday[day.upper()] for day in stored["off_days"]),
                 holidays=frozenset(date.fromisoformat(day) for day in stored["holidays"]),
                 approval=approval,
+                auto_approve_days=auto_approve_days,
+                audit_days=stored.get("audit_days"),
+                objection_days=stored.get("objection_days"),
+                advance=rate_of(advance["rate"]) if advance else None,
             )
         case other:
             raise InvalidTerms(f"{other!r} is not a kind of settlement; use rolling or statement.")

@@ -101,6 +101,7 @@ class Quote:
             "quantity": line.quantity,
             "ordered_minor": line.net_minor,
             "refunded_minor": share.line.refunded_minor,
+            **({"virtual_minor": share.line.virtual_minor} if share.line.virtual_minor else {}),
             "base_minor": share.line.net_minor,
             "excluded": share.excluded,
             "parts": [self._part_receipt(part) for part in share.parts],

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from service.domain.commission import Assessment, Target
+from service.domain.assessment import Assessment
+from service.domain.commission import Target
 from service.domain.dated import DatedInputs
 from service.domain.money import spread
 from service.domain.periods import NOTHING, PeriodKey, PeriodRule, Sum, Sums, contribution, gives, periods_of
@@ -170,12 +171,12 @@ def drafted(inputs: DatedInputs, program_id: UUID, terms: Terms) -> DatedInputs:
 def by_category(target: Target) -> dict[str, int]:
     """What a payee earns on an order by category of its lines, in minor units, from the receipt; adds up to the target.
 
-    What no line explains is under "".
+    What no line explains, such as what people adjusted, is under ""; below zero where they took something.
     """
     found: dict[str, int] = {}
     receipts: list[JsonObject] = target.receipt.get("credits", [target.receipt])
     for receipt in receipts:
-        if receipt.get("target_minor"):
+        if receipt.get("lines"):
             for line, amount in _by_line(receipt, target.payee_id):
                 if amount:
                     found[line["category"]] = found.get(line["category"], 0) + amount
@@ -186,16 +187,18 @@ def by_category(target: Target) -> dict[str, int]:
 
 
 def _by_line(receipt: JsonObject, payee_id: UUID) -> Iterator[tuple[JsonObject, int]]:
-    """Each line with what the payee has of it after the order's cap."""
+    """Each line with what the rules give the payee of it, after the order's cap."""
     lines: list[JsonObject] = receipt["lines"]
+    # What people added or took is of no line.
+    rules_minor: int = receipt["rules_minor"] if "rules_minor" in receipt else receipt["target_minor"]
+    if not rules_minor:
+        return
     if "division" in lines[0]:
         for line in lines:
             yield line, sum(cell["paid_minor"] for cell in line["division"] if cell["payee_id"] == str(payee_id))
     else:
         # As `shares.divide` does with a cap; without one each line has what it comes to.
-        yield from zip(
-            lines, spread(receipt["target_minor"], [line["commission_minor"] for line in lines]), strict=True
-        )
+        yield from zip(lines, spread(rules_minor, [line["commission_minor"] for line in lines]), strict=True)
 
 
 def _is_about(program_id: UUID, now: Assessment, then: Assessment) -> bool:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlmodel import Session
 
-from service.domain.ledger import MAY_BE_NEGATIVE, MERCHANT_ACCOUNTS
+from service.domain.ledger import MAY_BE_NEGATIVE, MERCHANT_ACCOUNTS, NEVER_POSITIVE
 from service.infra.db import execute, let_statements_take
 from service.ledger.findings import Check, Finding, FindingCode, run_checks
 from service.ledger.verify import verify
@@ -24,7 +24,11 @@ def check(session: Session, merchant_id: UUID | None) -> list[Finding]:
     findings of a kind.
     """
     take_snapshot(session)
-    accounts = {"merchant_accounts": sorted(MERCHANT_ACCOUNTS), "may_be_negative": sorted(MAY_BE_NEGATIVE)}
+    accounts = {
+        "merchant_accounts": sorted(MERCHANT_ACCOUNTS),
+        "may_be_negative": sorted(MAY_BE_NEGATIVE),
+        "never_positive": sorted(NEVER_POSITIVE),
+    }
     return run_checks(session, CHECKS, merchant_id, accounts) + verify(session, merchant_id)
 
 
@@ -50,10 +54,11 @@ WHERE coalesce(moved.amount_minor, 0) <> coalesce(kept.amount_minor, 0)
 """
 
 _BALANCE_NEGATIVE = """
-SELECT merchant_id, owner_id AS id, kind || ' ' || currency AS detail, '0 or more' AS expected,
-       CAST(amount_minor AS text) AS found
+SELECT merchant_id, owner_id AS id, kind || ' ' || currency AS detail,
+       CASE WHEN amount_minor < 0 THEN '0 or more' ELSE '0 or less' END AS expected, CAST(amount_minor AS text) AS found
 FROM balance
-WHERE amount_minor < 0 AND kind <> ALL(CAST(:may_be_negative AS text[]))
+WHERE (amount_minor < 0 AND kind <> ALL(CAST(:may_be_negative AS text[]))
+       OR amount_minor > 0 AND kind = ANY(CAST(:never_positive AS text[])))
   AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
 """
 
@@ -278,6 +283,11 @@ WITH moved AS (
     JOIN commission ON commission.merchant_id = entry.merchant_id AND commission.id = entry.commission_id
     WHERE payable_version IS NOT NULL AND (CAST(:merchant_id AS uuid) IS NULL OR entry.merchant_id = :merchant_id)
     UNION ALL
+    SELECT merchant_id, payee_id, currency, payable_version,
+           CASE kind WHEN 'given' THEN amount_minor ELSE -amount_minor END
+    FROM advance
+    WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+    UNION ALL
     SELECT merchant_id, payee_id, currency, gave_back_version, gross_minor
     FROM payout_item
     WHERE released_at IS NOT NULL AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
@@ -291,6 +301,45 @@ LEFT JOIN moved
 WHERE CAST(:merchant_id AS uuid) IS NULL OR item.merchant_id = :merchant_id
 GROUP BY item.merchant_id, item.id
 HAVING coalesce(sum(moved.amount_minor), 0) <> gross_minor
+"""
+
+_ADVANCE = """
+WITH told AS (
+    SELECT merchant_id, posting_id AS id, payee_id, currency,
+           CASE kind WHEN 'given' THEN amount_minor ELSE -amount_minor END AS amount_minor
+    FROM advance WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
+), booked AS (
+    SELECT merchant_id, id, debit_owner_id AS payee_id, currency,
+           CASE debit_kind WHEN 'advance' THEN amount_minor ELSE -amount_minor END AS amount_minor
+    FROM posting
+    WHERE (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+      AND (debit_kind, credit_kind) IN (('advance', 'payable'), ('payable', 'advance'))
+      AND debit_owner_id = credit_owner_id
+), touching AS (
+    SELECT merchant_id, id FROM posting
+    WHERE (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
+      AND (debit_kind = 'advance' OR credit_kind = 'advance')
+)
+SELECT merchant_id, id, 'an advance and its posting' AS detail,
+       coalesce(nullif(concat_ws(' ', told.amount_minor, told.currency, told.payee_id), ''), 'none') AS expected,
+       coalesce(nullif(concat_ws(' ', booked.amount_minor, booked.currency, booked.payee_id), ''), 'none') AS found
+FROM told FULL JOIN booked USING (merchant_id, id) FULL JOIN touching USING (merchant_id, id)
+WHERE (told.payee_id, told.currency, told.amount_minor)
+      IS DISTINCT FROM (booked.payee_id, booked.currency, booked.amount_minor)
+   OR told.payee_id IS NULL
+"""
+
+_ADVANCE_REPAID = """
+SELECT advance.merchant_id, posting_id AS id, 'netted of what was settled with it' AS detail,
+       concat('at most ', coalesce(settled.amount_minor, 0)) AS expected, CAST(advance.amount_minor AS text) AS found
+FROM advance
+JOIN posting ON posting.merchant_id = advance.merchant_id AND posting.id = advance.posting_id
+LEFT JOIN posting AS settled
+  ON settled.merchant_id = posting.merchant_id AND settled.event = left(posting.event, -length('/repay'))
+ AND settled.seq = posting.seq AND settled.credit_kind = 'payable'
+ AND settled.credit_owner_id = advance.payee_id AND settled.currency = advance.currency
+WHERE advance.kind = 'repaid' AND (CAST(:merchant_id AS uuid) IS NULL OR advance.merchant_id = :merchant_id)
+  AND advance.amount_minor > coalesce(settled.amount_minor, 0)
 """
 
 _ITEM_SPLIT = """
@@ -460,6 +509,10 @@ WHERE (CAST(:merchant_id AS uuid) IS NULL OR inbox.merchant_id = :merchant_id)
   AND CASE inbox.state
           WHEN 'waiting' THEN orders.id IS NULL OR fact.order_id IS NOT NULL
           WHEN 'applied' THEN fact.order_id IS NULL
+               -- A bonus has no order to come.
+               AND NOT EXISTS (SELECT FROM fact AS told
+                               WHERE told.merchant_id = orders.merchant_id AND told.order_id = orders.id
+                                 AND told.kind = 'decision' AND starts_with(told.key, 'adjust:'))
           ELSE coalesce(inbox.reason_code, '') = '' END
 """
 
@@ -500,6 +553,8 @@ CHECKS: tuple[Check, ...] = (
     Check(FindingCode.COMMISSION_ENTRIES, "com", _COMMISSION_ENTRIES),
     Check(FindingCode.COMMISSION_FROZEN, "com", _COMMISSION_FROZEN),
     Check(FindingCode.EARNED, "aff", _EARNED),
+    Check(FindingCode.ADVANCE, "pst", _ADVANCE),
+    Check(FindingCode.ADVANCE, "pst", _ADVANCE_REPAID),
     Check(FindingCode.ITEM_INTERVAL, "pay", _ITEM_INTERVAL),
     Check(FindingCode.ITEM_GROSS, "pay", _ITEM_GROSS),
     Check(FindingCode.ITEM_SPLIT, "pay", _ITEM_SPLIT),

@@ -1,6 +1,6 @@
 """Kept balances: locked for those who decide on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -43,5 +43,33 @@ def lock(
     )
     return {
         Account(merchant_id, row.owner_id, AccountKind(row.kind), currency): Kept(row.amount_minor, row.version)
+        for row in rows
+    }
+
+
+def lock_accounts(session: Session, accounts: Iterable[Account]) -> dict[Account, Kept]:
+    """Lock balances of any payees and currencies, in the order of `post`. Accounts never used are absent."""
+    asked = sorted(set(accounts))
+    rows = fetch(
+        session,
+        """
+        SELECT balance.merchant_id, balance.owner_id, balance.kind, balance.currency, amount_minor, version
+        FROM balance
+        JOIN unnest(CAST(:merchant_ids AS uuid[]), CAST(:owner_ids AS uuid[]), CAST(:kinds AS text[]),
+                    CAST(:currencies AS text[])) AS asked (merchant_id, owner_id, kind, currency)
+          ON asked.merchant_id = balance.merchant_id AND asked.owner_id = balance.owner_id
+         AND asked.kind = balance.kind AND asked.currency = balance.currency
+        ORDER BY balance.merchant_id, balance.owner_id, balance.kind COLLATE "C", balance.currency COLLATE "C"
+        FOR UPDATE OF balance
+        """,
+        {
+            "merchant_ids": [account.merchant_id for account in asked],
+            "owner_ids": [account.owner_id for account in asked],
+            "kinds": [account.kind.value for account in asked],
+            "currencies": [account.currency for account in asked],
+        },
+    )
+    return {
+        Account(row.merchant_id, row.owner_id, AccountKind(row.kind), row.currency): Kept(row.amount_minor, row.version)
         for row in rows
     }

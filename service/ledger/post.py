@@ -10,7 +10,16 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.domain.errors import InvariantBroken
-from service.domain.ledger import MAY_BE_NEGATIVE, MERCHANT_ACCOUNTS, SLOTS, Account, MerchantTime, Posting, next_day
+from service.domain.ledger import (
+    MAY_BE_NEGATIVE,
+    MERCHANT_ACCOUNTS,
+    NEVER_POSITIVE,
+    SLOTS,
+    Account,
+    MerchantTime,
+    Posting,
+    next_day,
+)
 from service.infra.db import execute, fetch
 from service.ledger.balance import Kept
 
@@ -38,7 +47,7 @@ def post(
     when: the moment and time zone of each merchant. touched: accounts whose version has to rise though their amount
     may not move; payable at each reserve, release and giving back. Each version rises by one per call, so call once
     in a unit of work.
-    Raises InvariantBroken when an account that may not would fall below zero.
+    Raises InvariantBroken when an account that may not would fall below zero, or one that may not rises above.
     """
     kept = _raise_balances(session, postings, touched)
     if postings:
@@ -90,6 +99,8 @@ def _raise_balances(session: Session, postings: Sequence[Posting], touched: Coll
     for account, balance in kept.items():
         if balance.amount_minor < 0 and account.kind not in MAY_BE_NEGATIVE:
             raise InvariantBroken(f"{account} would fall to {balance.amount_minor}")
+        if balance.amount_minor > 0 and account.kind in NEVER_POSITIVE:
+            raise InvariantBroken(f"{account} would rise to {balance.amount_minor}")
     return kept
 
 

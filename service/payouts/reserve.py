@@ -1,6 +1,6 @@
 """Make a run: find whom to pay, take their balances, and say why the others are left out."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -11,7 +11,6 @@ from sqlmodel import Session
 from service.domain.errors import Conflict, Invalid, InvariantBroken
 from service.domain.ledger import AccountKind, MerchantTime
 from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, split_for_rail, why_excluded
-from service.domain.program import Terms
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
@@ -19,6 +18,7 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book, tell
+from service.payouts.minimums import promised_minimums
 from service.payouts.providers.model import Rail, RailNotAvailable
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
@@ -61,7 +61,8 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
             f"pay_on must be from {when.day} (today, by the merchant's calendar) to {PAY_ON_DAYS_AHEAD_MAX} days later."
         )
     owed = _owed(session, asked, rail.name)
-    minimums = _minimums(session, asked, [payee.id for payee in owed], when)
+    promised = promised_minimums(session, asked.merchant_id, [payee.id for payee in owed], at=when.now)
+    minimums = {payee.id: lowest_minimum(promised[payee.id], asked.currency) for payee in owed}
     excluded: dict[UUID, tuple[Payee, Excluded]] = {}
     chosen: list[Payee] = []
     for payee in owed:
@@ -189,36 +190,6 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
         )
         for row in rows
     ]
-
-
-def _minimums(session: Session, asked: Asked, payee_ids: Sequence[UUID], when: MerchantTime) -> Mapping[UUID, int]:
-    """The smallest balance paid out to each, by the terms in force of the programmes they are enrolled in."""
-    programs = {
-        row.program_id: dict(Terms.of_json(row.terms).payout_minimums_minor)
-        for row in fetch(
-            session,
-            """
-            SELECT DISTINCT ON (program_id) program_id, terms FROM program_version
-            WHERE merchant_id = :merchant_id AND valid_from <= :now
-            ORDER BY program_id, valid_from DESC
-            """,
-            {"merchant_id": asked.merchant_id, "now": when.now},
-        )
-    }
-    promised: dict[UUID, list[dict[str, int]]] = defaultdict(list)
-    for row in fetch(
-        session,
-        """
-        SELECT DISTINCT ON (affiliate_id, program_id) affiliate_id, program_id, enrolled FROM enrollment
-        WHERE merchant_id = :merchant_id AND valid_from <= :now
-          AND affiliate_id = ANY(CAST(:payee_ids AS uuid[]))
-        ORDER BY affiliate_id, program_id, valid_from DESC
-        """,
-        {"merchant_id": asked.merchant_id, "now": when.now, "payee_ids": list(payee_ids)},
-    ):
-        if row.enrolled and row.program_id in programs:
-            promised[row.affiliate_id].append(programs[row.program_id])
-    return {payee_id: lowest_minimum(promised[payee_id], asked.currency) for payee_id in payee_ids}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ LINES_MAX = 10_000
 class Movement:
     """One change of payable inside an item's interval. amount_minor: with its sign.
 
-    kind: a commission entry's kind, or given_back for an earlier payout that was released before it was sent; what a
+    kind: a commission entry's kind; advance, or advance_repaid for what was netted; or given_back for an earlier payout that was released before it was sent; what a
     rail gave back is carried with its deductions done and moves no payable. version: payable's
     own number of the change; several movements of one unit of work share it. order_number: as the shop writes it.
     """
@@ -50,6 +50,18 @@ def movements(session: Session, item: PayoutItemRow, *, limit: int = LINES_MAX) 
         WHERE commission.merchant_id = :merchant_id AND commission.payee_id = :payee_id
           AND commission.currency = :currency
           AND entry.payable_version > :from_version AND entry.payable_version <= :to_version
+        UNION ALL
+        SELECT payable_version, CASE advance.kind WHEN 'given' THEN 'advance' ELSE 'advance_repaid' END,
+               CASE advance.kind WHEN 'given' THEN advance.amount_minor ELSE -advance.amount_minor END, advance.created_at,
+               commission_id, commission.order_id,
+               coalesce(nullif(fact.payload ->> 'number', ''), orders.external_id), NULL, 0
+        FROM advance
+        LEFT JOIN commission
+          ON commission.merchant_id = advance.merchant_id AND commission.id = advance.commission_id
+        LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+        LEFT JOIN fact ON fact.merchant_id = orders.merchant_id AND fact.order_id = orders.id AND fact.kind = 'order'
+        WHERE advance.merchant_id = :merchant_id AND advance.payee_id = :payee_id AND advance.currency = :currency
+          AND payable_version > :from_version AND payable_version <= :to_version
         UNION ALL
         SELECT gave_back_version, 'given_back', gross_minor, released_at, NULL, NULL, NULL, id, 0
         FROM payout_item

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from service.infra.db import fetch, unit_of_work
 from service.infra.security import Security
 from service.ledger.findings import Finding
+from service.rebuild.advances import replay_advances
 from service.rebuild.compare import compare_balances, compare_orders
 from service.rebuild.copy import take_over
 from service.rebuild.differences import Differences, RebuiltCode
@@ -66,6 +67,7 @@ def rebuild(
         deliveries = replay_orders(
             session, into, differences, time_zone=merchant.time_zone, security=security, tell=advance
         )
+        replay_advances(session, into, differences, time_zone=merchant.time_zone, tell=advance)
         payouts = replay_payouts(session, into, differences, time_zone=merchant.time_zone, tell=advance)
         with snapshot(into) as made:
             compare_orders(session, made, differences, tell=advance)

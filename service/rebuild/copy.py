@@ -65,6 +65,8 @@ _TAKEN = (
             "affiliate_id": "NULL",
             "program_id": "NULL",
             "attribution_reason": "''",
+            "touch": "NULL",
+            "customer": "NULL",
             "candidates": "CAST('[]' AS jsonb)",
             "frozen_reason": "NULL",
         },

@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, Row
 from sqlmodel import Session
 
+from service.commissions.reassess import reassess_due
 from service.commissions.settle import settle_at
 from service.domain.ledger import MerchantTime
 from service.infra import ids
@@ -78,7 +78,11 @@ def replay_orders(
 ) -> Deliveries:
     """Book a merchant's deliveries again and settle when it was settled. tell: is given each number of rows read."""
     merchant_id = differences.merchant_id
-    settle = partial(settle_at, into, merchant_id)
+
+    def settle(at: datetime) -> None:
+        reassess_due(into, merchant_id, at=at)
+        settle_at(into, merchant_id, at)
+
     moments = _settle_moments(live, merchant_id)
     due = next(moments, None)
     last = last_settled_at(live, merchant_id)
@@ -96,6 +100,8 @@ def replay_orders(
     books.book()
     if last is not None:
         settle(last)
+    else:
+        reassess_due(into, merchant_id)
     return books.deliveries
 
 

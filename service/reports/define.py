@@ -142,9 +142,10 @@ COMMISSIONS = Report(
     {STANDING}
     WHERE commission.merchant_id = %(merchant_id)s
       AND (%(from)s::date IS NULL
-           OR coalesce(assessment.placed_at, commission.placed_at) >= CAST(%(from)s::date AS timestamp) AT TIME ZONE %(time_zone)s)
+           -- A bonus has no order: it is of the day it was given.
+           OR coalesce(assessment.placed_at, commission.placed_at, commission.created_at) >= CAST(%(from)s::date AS timestamp) AT TIME ZONE %(time_zone)s)
       AND (%(to)s::date IS NULL
-           OR coalesce(assessment.placed_at, commission.placed_at) < CAST(%(to)s::date + 1 AS timestamp) AT TIME ZONE %(time_zone)s)
+           OR coalesce(assessment.placed_at, commission.placed_at, commission.created_at) < CAST(%(to)s::date + 1 AS timestamp) AT TIME ZONE %(time_zone)s)
       AND (%(currency)s::text IS NULL OR commission.currency = %(currency)s)
       AND (%(run_id)s::uuid IS NULL
            OR EXISTS (SELECT FROM payout_item AS item
@@ -252,6 +253,7 @@ BALANCES = Report(
         Column("in_transit", Kind.MONEY, "Handed to a rail, answer unknown."),
         Column("paid", Kind.MONEY, "Sent."),
         Column("carried", Kind.MONEY, "Deductions done, still to be sent: remainders, and what a rail gave back."),
+        Column("advance", Kind.MONEY, "Lent before an approval came; below zero by what is still to be netted."),
         Column("withheld", Kind.MONEY, "Tax and fees taken from accepted payouts."),
     ),
     query="""
@@ -263,7 +265,8 @@ BALANCES = Report(
                coalesce(max(amount_minor) FILTER (WHERE kind = 'reserved'), 0) AS reserved_minor,
                coalesce(max(amount_minor) FILTER (WHERE kind = 'in_transit'), 0) AS in_transit_minor,
                coalesce(max(amount_minor) FILTER (WHERE kind = 'paid'), 0) AS paid_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor
+               coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor,
+               coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor
         FROM balance
         WHERE merchant_id = %(merchant_id)s AND (%(currency)s::text IS NULL OR currency = %(currency)s)
         GROUP BY owner_id, currency
@@ -276,9 +279,9 @@ BALANCES = Report(
     SELECT stands.owner_id AS affiliate_id, affiliate.external_id AS affiliate_external_id,
            affiliate.name AS affiliate_name, affiliate.status AS affiliate_status, stands.currency,
            pending_minor + held_minor + payable_minor + reserved_minor + in_transit_minor + paid_minor + carried_minor
-               + coalesce(withheld_minor, 0) AS earned_minor,
+               + advance_minor + coalesce(withheld_minor, 0) AS earned_minor,
            pending_minor, held_minor, payable_minor, reserved_minor, in_transit_minor, paid_minor, carried_minor,
-           coalesce(withheld_minor, 0) AS withheld_minor
+           advance_minor, coalesce(withheld_minor, 0) AS withheld_minor
     FROM stands
     JOIN affiliate ON affiliate.merchant_id = %(merchant_id)s AND affiliate.id = stands.owner_id
     LEFT JOIN taken ON taken.payee_id = stands.owner_id AND taken.currency = stands.currency

@@ -50,7 +50,8 @@ CASE WHEN commission.target_minor = 0
                ELSE '{CommissionStatus.REVERSED.value}' END
      WHEN commission.held_minor <> 0 THEN '{CommissionStatus.HELD.value}'
      WHEN commission.pending_minor <> 0
-     THEN CASE WHEN commission.approved_minor <= commission.settled_minor THEN '{CommissionStatus.PENDING.value}'
+     THEN CASE WHEN commission.reason_code = '{CommissionReason.AWAITING_APPROVAL.value}'
+                    OR commission.approved_minor <= commission.settled_minor THEN '{CommissionStatus.PENDING.value}'
                ELSE '{CommissionStatus.APPROVED.value}' END
      WHEN {PAYABLE_MINOR} <> 0 THEN '{CommissionStatus.PAYABLE.value}'
      WHEN placed.in_payout_minor <> 0 THEN '{CommissionStatus.IN_PAYOUT.value}'

@@ -22,8 +22,8 @@ from service.commissions import simulations
 from service.commissions.customers import asking_merchants, histories_of
 from service.commissions.facts import OrderKey
 from service.commissions.simulations import Simulation
+from service.domain.assessment import assess
 from service.domain.attribution import attribute
-from service.domain.commission import assess
 from service.domain.customer import History, PlacedOrder, histories
 from service.domain.dated import DatedInputs
 from service.domain.order import OrderFacts
@@ -193,22 +193,32 @@ def _stored(session: Session, known: Simulation) -> _Page:
     keys = [(known.merchant_id, row.order_id) for row in rows]
     facts = stored_facts.load(session, keys)
     then_histories = histories_of(session, keys, always=known.terms.asks_about_customers)
+    now_histories = histories_of(session, keys) if known.terms.asks_about_customers else then_histories
     return _Page(
         [
             _Order(key, row.placed_at, facts[key], row.identities)
             for key, row in zip(keys, rows, strict=True)
             if key in facts
         ],
-        _inputs(session, known, facts),
+        _inputs(session, known, facts, now_histories, then_histories),
         len(rows),
         {"placed_at": rows[-1].placed_at.isoformat(), "order_id": str(rows[-1].order_id)} if rows else {},
-        histories_of(session, keys) if known.terms.asks_about_customers else then_histories,
+        now_histories,
         then_histories,
     )
 
 
-def _inputs(session: Session, known: Simulation, facts: Mapping[OrderKey, OrderFacts]) -> DatedInputs:
-    return stored_inputs.load(session, facts).get(known.merchant_id) or DatedInputs()
+def _inputs(
+    session: Session,
+    known: Simulation,
+    facts: Mapping[OrderKey, OrderFacts],
+    *histories: Mapping[OrderKey, History],
+) -> DatedInputs:
+    """What orders may depend on, and those that they may place again by these histories."""
+    loaded = {known.merchant_id: DatedInputs(), **stored_inputs.load(session, facts)}
+    for each in histories:
+        stored_inputs.load_credited(session, each, loaded)
+    return loaded[known.merchant_id]
 
 
 def _of_file(session: Session, known: Simulation) -> _Page:
@@ -278,21 +288,22 @@ def _histories(
 
 
 def _placed(order: _OfCustomer, inputs: DatedInputs) -> PlacedOrder:
-    """An order as those after it know it. A cancelled one by its own touches, not by one that it places again."""
+    """An order as those after it know it, as `customers.look_around` makes it of orders of the books."""
     snapshot = order.facts.snapshot
     assert snapshot is not None
     name = ("", order.name)
     if not snapshot.cancelled:
         return PlacedOrder(order.key[1], name, snapshot.placed_at, cancelled=False)
-    found = attribute(order.facts, inputs, {})
+    credit = attribute(order.facts, inputs, {}).leading
+    own = credit if credit is not None and credit.skus is None else None
     return PlacedOrder(
         order.key[1],
         name,
         snapshot.placed_at,
         cancelled=True,
         skus=frozenset(line.sku for line in snapshot.lines if line.goods and line.sku),
-        affiliate_id=found.affiliate_id,
-        program_id=found.program_id,
+        affiliate_id=None if own is None else own.affiliate_id,
+        program_id=None if own is None else own.program_id,
     )
 
 

@@ -3,10 +3,11 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, SmallInteger, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Date, Index, Integer, SmallInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from service.domain.advance import AdvanceKind
 from service.domain.commission import EntryKind, Place
 from service.domain.ledger import AccountKind
 from service.tables.columns import (
@@ -16,6 +17,7 @@ from service.tables.columns import (
     count,
     day,
     document,
+    document_or_none,
     key,
     minor,
     minor_or_none,
@@ -49,6 +51,12 @@ class CommissionRow(SQLModel, table=True):
             ),
         ),
         Index("commission_payee_ix", "merchant_id", "payee_id", "id"),
+        Index(
+            "commission_advance_ix",
+            "merchant_id",
+            "advance_at",
+            postgresql_where=text("pending_minor > 0 AND advance_at IS NOT NULL"),
+        ),
         CheckConstraint("pending_minor + held_minor + settled_minor = target_minor", name="posted"),
         CheckConstraint(
             "(order_id IS NULL) <> (period_id IS NULL) AND (period_id IS NULL OR period_id = id)", name="subject"
@@ -74,6 +82,10 @@ class CommissionRow(SQLModel, table=True):
     entry_seq: int = count()
     """Number of its newest entry."""
     receipt: Json = document()
+    outlook: Json | None = document_or_none()
+    """As domain.settlement.Outlook: what it waits for; None where nothing is earned, or it was assessed before 0014."""
+    advance_at: datetime | None = moment_or_none()
+    """When to see whether an advance is to be given; None where there is none, or it was seen to."""
     created_at: datetime = moment()
     updated_at: datetime = moment()
     period_id: UUID | None = ref(nullable=True)
@@ -170,6 +182,41 @@ class BalanceRow(SQLModel, table=True):
     amount_minor: int = minor()
     version: int = count()
     """One more with each unit of work that moves it; payable's also with each reserve, release and giving back."""
+
+
+class AdvanceRow(SQLModel, table=True):
+    """An advance given on a commission, or a part of a payee's advances netted by a settlement; append-only."""
+
+    __tablename__ = "advance"
+    __table_args__ = (
+        belongs_to("affiliate", "payee_id"),
+        belongs_to("commission", "commission_id"),
+        belongs_to("posting", "posting_id"),
+        UniqueConstraint("merchant_id", "posting_id"),
+        # Of repayments both are NULL, which equals nothing: only what is given is given once.
+        UniqueConstraint("merchant_id", "commission_id", "cut_off_on"),
+        Index("advance_payee_ix", "merchant_id", "payee_id", "currency", "payable_version"),
+        one_of("kind", AdvanceKind),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint(
+            "(kind = 'given') = (commission_id IS NOT NULL) AND (kind = 'given') = (cut_off_on IS NOT NULL)",
+            name="given",
+        ),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    kind: str = words()
+    payee_id: UUID = ref()
+    currency: str = words()
+    amount_minor: int = minor()
+    commission_id: UUID | None = ref(nullable=True)
+    cut_off_on: date | None = Field(default=None, sa_type=Date, nullable=True)
+    """Date of the statement that the approval was late for."""
+    posting_id: UUID = ref()
+    payable_version: int = count()
+    """Version of the payee's payable account after it."""
+    created_at: datetime = moment()
 
 
 class DaySlotRow(SQLModel, table=True):

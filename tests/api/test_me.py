@@ -117,6 +117,181 @@ def test_a_commission_says_why_it_waits_and_until_when(shop: Shop, lan: Json) ->
     assert datetime.fromisoformat(paid["expected_at"]) > shop.now() + timedelta(days=13)
 
 
+def _written(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _codes(shop: Shop, who: Json) -> list[str]:
+    [commission] = shop.get("/v1/me/commissions", by=who["id"]).json()["data"]
+    return [wait["code"] for wait in commission["waits_for"]]
+
+
+def test_a_commission_says_what_it_waits_for_on_its_whole_way(shop: Shop, lan: Json) -> None:
+    [mine] = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
+    [theirs] = shop.get("/v1/commissions").json()["data"]
+    way = [_codes(shop, lan)]
+    shop.post(f"/v1/commissions/{theirs['id']}/hold", {"reason_code": "fraud_suspected"})
+    way.append(_codes(shop, lan))
+    shop.post(f"/v1/commissions/{theirs['id']}/release")
+    _settled(shop)
+    way.append(_codes(shop, lan))
+    shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "USD"}, by="finance-maker")
+    way.append(_codes(shop, lan))
+
+    assert mine["waits_for"] == theirs["waits_for"]
+    assert mine["waits_for"][0]["until"] == mine["expected_at"] == theirs["expected_at"] == theirs["settles_at"]
+    assert way == [["hold_period"], ["hold_open", "hold_period"], ["payout_run"], ["payout"]]
+
+
+def test_a_missing_milestone_is_named_and_no_day_is_guessed(shop: Shop, lan: Json) -> None:
+    shop.deliver(shop.order("unpaid", coupon_codes=["LAN"], milestones={"delivered_at": shop.time()}))
+
+    unpaid, _ = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
+
+    assert unpaid["expected_at"] is None
+    assert unpaid["waits_for"] == [{"code": "milestone", "until": None, "milestone": "paid", "short": None}]
+
+
+def test_a_commission_on_a_statement_shows_its_days(shop: Shop) -> None:
+    program = shop.a_program(
+        settlement={
+            "kind": "statement",
+            "start": "paid",
+            "pay_day": 20,
+            "approval": "manual",
+            "auto_approve_days": 90,
+            "audit_days": 10,
+            "objection_days": 15,
+        }
+    )
+    lan = shop.an_affiliate("Lan", program=program)
+    shop.a_coupon(lan, "LAN", program=program)
+    placed_at = shop.now() - timedelta(hours=1)
+    shop.deliver(shop.order(coupon_codes=["LAN"], placed_at=placed_at.isoformat()))
+
+    [commission] = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
+
+    first_of_next = (placed_at.date().replace(day=1) + timedelta(days=32)).replace(day=1)
+    silence = _written(placed_at + timedelta(days=90))
+    assert commission["statement"] == {
+        "cut_off_on": (first_of_next - timedelta(days=1)).isoformat(),
+        "audit_by": first_of_next.replace(day=10).isoformat(),
+        "objection_until": first_of_next.replace(day=15).isoformat(),
+        "pays_on": first_of_next.replace(day=20).isoformat(),
+    }
+    assert (commission["status"], commission["reason_code"]) == ("pending", "awaiting_approval")
+    assert [(wait["code"], wait["until"]) for wait in commission["waits_for"]] == [
+        ("approval", silence),
+        ("statement", f"{first_of_next.replace(day=20)}T00:00:00Z"),
+    ]
+    assert commission["expected_at"] == silence
+
+
+def test_golden_schedule_less_than_the_minimum_is_carried_to_the_next_month(client: TestClient) -> None:
+    """domain.md, 7: minimum 200,000 VND; 150,000 in the first month, 90,000 in the second: 240,000 are paid."""
+    shop = Shop(client, time_zone="Asia/Ho_Chi_Minh")
+    program = shop.a_program(payout_minimums=[{"amount_minor": 200_000, "currency": "VND"}])
+    lan = shop.an_affiliate("Lan", program=program)
+    shop.a_coupon(lan, "LAN", program=program)
+
+    def a_month(net: str) -> Json:
+        shop.deliver(shop.order(coupon_codes=["LAN"], currency="VND", lines=[{"id": "1", "net": net}]))
+        shop.advance(days=30)
+        shop.post("/v1/jobs/settle", by="finance-maker")
+        return dict(shop.get("/v1/me/commissions", by=lan["id"]).json()["data"][0]["waits_for"][0])
+
+    asked = {"rail": "sandbox", "currency": "VND"}
+    first = a_month("1500000")
+    nobody = shop.post("/v1/payout-runs", asked, by="finance-maker")
+    second = a_month("900000")
+    run = shop.post("/v1/payout-runs", asked, by="finance-maker")
+
+    assert (first["code"], first["short"]) == ("minimum_payout", {"amount_minor": 50_000, "currency": "VND"})
+    assert (nobody.status_code, nobody.json()["code"]) == (409, "payout-run-empty")
+    assert (second["code"], second["short"]) == ("payout_run", None)
+    assert run.status_code == 201
+    [payout] = shop.get("/v1/me/payouts", by=lan["id"]).json()["data"]
+    assert payout["net"] == {"amount_minor": 240_000, "currency": "VND"}
+
+
+def test_an_advance_is_shown_as_what_it_is_owed(shop: Shop) -> None:
+    late = {
+        "kind": "statement",
+        "start": "paid",
+        "pay_day": 1,
+        "approval": "manual",
+        "advance": {"rate": "62.5"},
+    }
+    program = shop.a_program(settlement=late)
+    lan = shop.an_affiliate("Lan", program=program)
+    shop.a_coupon(lan, "LAN", program=program)
+    shop.deliver(shop.order(coupon_codes=["LAN"]))
+    early = shop.post("/v1/jobs/settle", by="finance-maker").json()
+    shop.advance(days=32)
+
+    done = shop.post("/v1/jobs/settle", by="finance-maker").json()
+
+    earned = _earnings(shop, lan)
+    [balance] = shop.get("/v1/balances").json()["data"]
+    [posting] = shop.get("/v1/ledger/postings", account="advance").json()["data"]
+    shown = ("pending", "payable", "advance")
+    assert program["version_in_force"]["terms"]["settlement"]["advance"] == {"rate": "62.5"}
+    assert (early, done) == ({"settled": 0, "advanced": 0}, {"settled": 0, "advanced": 1})
+    assert [earned[name]["amount_minor"] for name in (*shown, "lifetime")] == [1000, 625, -625, 1000]
+    assert [balance[name]["amount_minor"] for name in (*shown, "earned")] == [1000, 625, -625, 1000]
+    assert (posting["debit"]["kind"], posting["credit"]["kind"]) == ("advance", "payable")
+
+
+def test_the_calendar_has_the_day_of_all_that_has_one(shop: Shop, lan: Json) -> None:
+    shop.deliver(shop.order("second", coupon_codes=["LAN"], placed_at=shop.time(days=2)))
+    shop.deliver(shop.order("unpaid", coupon_codes=["LAN"], milestones={}))
+    held = shop.order("disputed", coupon_codes=["LAN"])
+    shop.deliver(held)
+    commission = shop.get("/v1/commissions").json()["data"][0]
+    shop.post(f"/v1/commissions/{commission['id']}/hold", {"reason_code": "fraud_suspected"})
+    [first] = shop.get("/v1/me/commissions", by=lan["id"], order_id=_order_id(shop, lan, "first")).json()["data"]
+
+    [usd] = shop.get("/v1/me/calendar", by=lan["id"]).json()["data"]
+    [soon] = shop.get("/v1/me/calendar", by=lan["id"], days=13).json()["data"]
+
+    def amounts(days: list[Json]) -> list[int]:
+        return [each["amount"]["amount_minor"] for each in days]
+
+    assert amounts(usd["days"]) == [1000, 1000]
+    assert usd["days"][1]["day"] == datetime.fromisoformat(first["expected_at"]).date().isoformat()
+    assert usd["later"]["amount_minor"] == 0
+    assert [(each["reason_code"], each["amount"]["amount_minor"]) for each in usd["unknown"]] == [
+        ("awaiting_milestone", 1000),
+        ("hold_open", 1000),
+    ]
+    assert (amounts(soon["days"]), soon["later"]["amount_minor"]) == ([1000], 1000)
+
+
+def test_what_is_overdue_is_expected_today(shop: Shop, lan: Json) -> None:
+    shop.advance(days=20)
+
+    [usd] = shop.get("/v1/me/calendar", by=lan["id"]).json()["data"]
+
+    assert usd["days"] == [{"day": shop.now().date().isoformat(), "amount": {"amount_minor": 1000, "currency": "USD"}}]
+
+
+def test_the_calendar_knows_no_day_for_what_is_above_an_approval(shop: Shop, lan: Json) -> None:
+    [commission] = shop.get("/v1/commissions").json()["data"]
+    shop.post(f"/v1/commissions/{commission['id']}/approve", {"amount": {"amount_minor": 400, "currency": "USD"}})
+
+    [usd] = shop.get("/v1/me/calendar", by=lan["id"]).json()["data"]
+
+    assert [each["amount"]["amount_minor"] for each in usd["days"]] == [400]
+    assert [(each["reason_code"], each["amount"]["amount_minor"]) for each in usd["unknown"]] == [
+        ("above_approved_amount", 600)
+    ]
+
+
+def _order_id(shop: Shop, who: Json, number: str) -> str:
+    mine = shop.get("/v1/me/commissions", by=who["id"]).json()["data"]
+    return next(str(each["order_id"]) for each in mine if each["order_number"] == number)
+
+
 def test_the_links_of_a_commission_lead_to_its_explanation(shop: Shop, lan: Json) -> None:
     [commission] = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
 

@@ -70,7 +70,13 @@ FULL: Json = {
         "self_purchase_by": ["email", "phone"],
         "reorder_days": 7,
     },
-    "settlement": {"kind": "rolling", "start": "delivered", "hold_days": 30, "approval": "manual"},
+    "settlement": {
+        "kind": "rolling",
+        "start": "delivered",
+        "hold_days": 30,
+        "approval": "manual",
+        "auto_approve_days": 60,
+    },
     "payout_minimums": [{"amount_minor": 1000, "currency": "USD"}],
     "notice_days": 0,
     "technical_fee": None,
@@ -105,6 +111,7 @@ FULL: Json = {
 MONTHLY: Json = {
     "kind": "statement", "start": "completed", "hold_days": 7, "approval": "automatic", "cut_off_day": 15,
     "months_after": 0, "pay_day": 20, "roll": "previous", "off_days": ["sat", "sun"], "holidays": ["2027-01-01"],
+    "auto_approve_days": None, "audit_days": 2, "objection_days": 4, "advance": None,
 }  # fmt: skip
 SMALL: Json = {"rules": [{"kind": "percent", "rate": "10"}]}
 
@@ -152,7 +159,13 @@ def test_terms_left_out_are_filled_in_and_shown(shop: Shop) -> None:
         "self_purchase_by": ["address", "email", "id", "payment", "phone"],
         "reorder_days": 0,
     }
-    assert terms["settlement"] == {"kind": "rolling", "start": "paid", "hold_days": 14, "approval": "automatic"}
+    assert terms["settlement"] == {
+        "kind": "rolling",
+        "start": "paid",
+        "hold_days": 14,
+        "approval": "automatic",
+        "auto_approve_days": None,
+    }
     assert (terms["base"], terms["notice_days"], terms["cap_per_order"]) == ("net", 30, [])
 
 
@@ -410,6 +423,15 @@ def test_a_statement_that_would_be_paid_before_its_cut_off_is_refused(shop: Shop
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")
 
 
+@pytest.mark.parametrize(
+    "change", [{"objection_days": 5}, {"auto_approve_days": 30}, {"advance": {"rate": "50"}}], ids=str
+)
+def test_a_settlement_that_contradicts_itself_is_refused(shop: Shop, change: Json) -> None:
+    answer = shop.post("/v1/programs", asked(terms=SMALL | {"settlement": MONTHLY | change}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")
+
+
 def test_every_preset_can_be_published_as_it_is(shop: Shop) -> None:
     presets = shop.get("/v1/settlement-presets", by="read").json()["data"]
 
@@ -418,7 +440,9 @@ def test_every_preset_can_be_published_as_it_is(shop: Shop) -> None:
     ]
 
     assert shown == [preset["settlement"] for preset in presets]
-    assert "taobao" in [preset["name"] for preset in presets]
+    by_name = {preset["name"]: preset for preset in presets}
+    assert by_name["topshare_vn"]["payout_minimums"] == [{"amount_minor": 200000, "currency": "VND"}]
+    assert by_name["shopee_vn"]["settlement"]["objection_days"] == 57
 
 
 def test_a_statement_is_paid_on_the_merchants_day(client: TestClient) -> None:
@@ -444,3 +468,34 @@ def test_a_statement_is_paid_on_the_merchants_day(client: TestClient) -> None:
     assert commission["reason_code"] == "awaiting_statement"
     assert (settles_at.day, settles_at.hour, settles_at.minute) == (5, 0, 0)
     assert (early, due) == (0, 1)
+
+
+CAP = {"kind": "cap", "key": "most", "period": "month", "amounts": USD_50}
+LADDER = {"kind": "ladder", "key": "volume", "period": "month", "steps": [{"from": USD_50, "rate": "1"}]}
+
+
+@pytest.mark.parametrize(
+    ("periods", "accepted"),
+    [
+        pytest.param([CAP, LADDER], True, id="the same again"),
+        pytest.param([CAP | {"amounts": [{"amount_minor": 1, "currency": "USD"}]}], True, id="another amount"),
+        pytest.param([], True, id="none any more"),
+        pytest.param([CAP | {"period": "day"}], False, id="a month that becomes a day"),
+        pytest.param([LADDER | {"last_day": "2027-03-31"}], False, id="a ladder that ends"),
+        pytest.param([LADDER | {"key": "most"}], False, id="a cap that becomes a ladder"),
+        pytest.param([CAP | {"key": "second"}], False, id="a second cap"),
+    ],
+)
+def test_a_key_of_a_period_rule_stays_what_it_is(shop: Shop, periods: list[Json], accepted: bool) -> None:
+    program = shop.post("/v1/programs", asked(terms=SMALL | {"periods": [CAP, LADDER]})).json()["program"]
+
+    answer = shop.post(f"/v1/programs/{program['id']}/versions", {"terms": SMALL | {"periods": periods}})
+
+    assert answer.status_code == (201 if accepted else 422)
+    assert accepted or answer.json()["code"] == "invalid-terms"
+
+
+def test_two_caps_of_one_programme_are_refused(shop: Shop) -> None:
+    answer = shop.post("/v1/programs", asked(terms=SMALL | {"periods": [CAP, CAP | {"key": "daily", "period": "day"}]}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.assessment import Assessment
 from service.domain.commission import (
-    Assessment,
     CommissionReason,
     CommissionStatus,
     EntryKind,
@@ -66,6 +66,7 @@ from tests.domain.builders import (
 from tests.domain.strategies import examples
 
 MANUAL = RollingSettlement(Milestone.PAID, 14, Approval.MANUAL)
+SILENCE = RollingSettlement(Milestone.PAID, 14, Approval.MANUAL, auto_approve_days=20)
 
 
 def by_hand(receipt: Mapping[str, Any]) -> int:
@@ -340,6 +341,9 @@ Reason = CommissionReason
             [an_order(), reached(), an_approval(1_000, on=5), a_rejection(on=4)], MANUAL, Reason.IN_HOLD_PERIOD, id="rejected, then not"
         ),
         pytest.param([an_order(), reached(), an_approval(1_000), a_hold()], MANUAL, Reason.HOLD, id="approved and held"),
+        pytest.param([an_order(), reached()], SILENCE, Reason.AWAITING_APPROVAL, id="silence has not counted yet"),
+        pytest.param([an_order(), reached(), a_hold()], SILENCE, Reason.HOLD, id="silence and a hold"),
+        pytest.param([an_order(), reached(), an_approval(1_000)], SILENCE, Reason.IN_HOLD_PERIOD, id="no silence"),
     ],
 )  # fmt: skip
 def test_the_first_reason_that_is_true(
@@ -602,6 +606,7 @@ Status = CommissionStatus
         pytest.param(100, (0, 100, 0), Reason.DISPUTE, None, 0, 0, Status.HELD, id="held"),
         pytest.param(100, (0, 1, 99), Reason.DISPUTE, None, 0, 99, Status.HELD, id="a cent held, the rest paid"),
         pytest.param(100, (100, 0, 0), Reason.AWAITING_APPROVAL, 0, 0, 0, Status.PENDING, id="approval missing"),
+        pytest.param(100, (100, 0, 0), Reason.AWAITING_APPROVAL, None, 0, 0, Status.PENDING, id="silence has not counted yet"),
         pytest.param(100, (100, 0, 0), Reason.IN_HOLD_PERIOD, None, 0, 0, Status.APPROVED, id="approval not demanded"),
         pytest.param(100, (100, 0, 0), Reason.IN_HOLD_PERIOD, 100, 0, 0, Status.APPROVED, id="approval given"),
         pytest.param(100, (40, 0, 60), Reason.ABOVE_APPROVAL, 60, 0, 60, Status.PENDING, id="the rest is above the approval"),
@@ -649,6 +654,27 @@ def test_once_all_is_settled_nothing_is_waited_for(
     target: int, places: tuple[int, int, int], reason: CommissionReason
 ) -> None:
     assert standing_reason(Target(ANN, USD, target, Reason.IN_HOLD_PERIOD), Places(*places)) is reason
+
+
+@pytest.mark.parametrize(
+    ("facts", "approved", "settles"),
+    [
+        pytest.param([], None, day(20), id="silence: all of it, at the deadline"),
+        pytest.param([an_approval(400)], 400, day(14), id="a person approved less"),
+        pytest.param([an_approval(400, currency="EUR")], None, day(20), id="an approval in euros says nothing here"),
+        pytest.param([a_hold()], None, day(20), id="held: the clock is not what keeps it"),
+    ],
+)
+def test_what_silence_lets_through(facts: list[Fact], approved: int | None, settles: datetime) -> None:
+    target = the_target(an_order(), reached(), *facts, shop=a_shop(a_version(settlement=SILENCE)))
+
+    assert (target.target_minor, target.approved_minor, target.settles_at) == (1_000, approved, settles)
+
+
+def test_silence_never_brings_back_what_was_rejected() -> None:
+    shop = a_shop(a_version(settlement=SILENCE))
+
+    assert the_target(an_order(), reached(), a_rejection(), shop=shop).target_minor == 0
 
 
 def test_an_approval_without_an_amount_has_no_limit() -> None:

@@ -1,8 +1,8 @@
 """When a commission may become payable, and what freezes it."""
 
 import json
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,9 +19,11 @@ from service.domain.settlement import (
     FrozenReason,
     Roll,
     RollingSettlement,
+    Statement,
     StatementSettlement,
     Weekday,
     frozen_reason,
+    frozen_reasons,
     settles_at,
     time_covered,
 )
@@ -43,6 +45,7 @@ from tests.domain.builders import (
 from tests.domain.strategies import examples
 
 PAID, DELIVERED = Milestone.PAID, Milestone.DELIVERED
+ORDER = an_order(*lines(100))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_payable_after_the_hold_and_the_time_in_dispute(events: list[Fact], expe
     assert settles_at(told(*events), RollingSettlement(DELIVERED, 14), approved=False, time_zone="UTC") == expected
 
 
-def test_delivered_on_1_november_is_payable_on_the_16th_after_fifteen_days() -> None:
+def test_golden_schedule_delivered_on_1_november_is_payable_on_the_16th_after_fifteen_days() -> None:
     facts = told()
     facts.milestones[DELIVERED] = utc("2026-11-01T08:00")
 
@@ -115,7 +118,103 @@ def test_a_demanded_approval_is_waited_for(approval: Approval, approved: bool, e
     )
 
 
+@pytest.mark.parametrize(
+    ("events", "approved", "expected"),
+    [
+        pytest.param([reached(PAID)], False, day(20), id="silence, after the hold period"),
+        pytest.param([reached(PAID, on=10)], False, day(24), id="silence, the hold period ends later"),
+        pytest.param([reached(PAID)], True, day(14), id="a person was faster"),
+        pytest.param([], False, None, id="silence says nothing of a missing milestone"),
+        pytest.param([reached(PAID), a_dispute(1, 9)], False, day(22), id="time in dispute counts as ever"),
+    ],
+)
+def test_silence_counts_as_approval_after_its_days(
+    events: list[Fact], approved: bool, expected: datetime | None
+) -> None:
+    terms = RollingSettlement(PAID, 14, Approval.MANUAL, auto_approve_days=20)
+
+    assert settles_at(told(ORDER, *events), terms, approved=approved, time_zone="UTC") == expected
+
+
+def test_silence_approves_a_statement_on_its_pay_day_or_later() -> None:
+    def paid_at(days: int) -> datetime | None:
+        terms = StatementSettlement(PAID, 0, 31, 1, 20, approval=Approval.MANUAL, auto_approve_days=days)
+        return settles_at(told(ORDER, reached(PAID)), terms, approved=False, time_zone="UTC")
+
+    # Placed at noon on 10 March: on the statement of March, paid on 20 April, 41 days later.
+    assert paid_at(40) == utc("2026-04-20T00:00")
+    assert paid_at(41) == day(41) == utc("2026-04-20T12:00")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RollingSettlement(PAID, 14, auto_approve_days=3),
+        lambda: StatementSettlement(PAID, 0, 31, 1, 20, auto_approve_days=3),
+    ],
+    ids=["rolling", "statement"],
+)
+def test_without_a_manual_approval_silence_means_nothing(make: Callable[[], object]) -> None:
+    with pytest.raises(InvalidTerms, match="manual"):
+        make()
+
+
 # Statements
+
+
+def test_a_statement_has_its_days() -> None:
+    terms = StatementSettlement(PAID, 0, 31, 1, 18, audit_days=10, objection_days=15)
+
+    found = terms.statement_of(utc("2026-05-12T09:00"), ZoneInfo("UTC"))
+
+    assert found == Statement(
+        cut_off_on=date(2026, 5, 31),
+        audit_by=date(2026, 6, 10),
+        objection_until=date(2026, 6, 15),
+        pays_on=date(2026, 6, 18),
+    )
+
+
+def test_nobody_is_told_of_days_that_the_terms_do_not_have() -> None:
+    found = StatementSettlement(PAID, 0, 31, 1, 18).statement_of(utc("2026-05-12T09:00"), ZoneInfo("UTC"))
+
+    assert (found.audit_by, found.objection_until) == (None, None)
+
+
+def test_a_statement_belongs_to_the_merchants_month() -> None:
+    terms, late = StatementSettlement(PAID, 0, 15, 0, 20), utc("2026-10-15T17:30")
+
+    assert terms.statement_of(late, ZoneInfo("UTC")).cut_off_on == date(2026, 10, 15)
+    assert terms.statement_of(late, ZoneInfo("Asia/Ho_Chi_Minh")).cut_off_on == date(2026, 11, 15)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "most"),
+    [
+        pytest.param((15, 0, 20), 4, id="within a month"),
+        pytest.param((31, 1, 18), 17, id="after the end of a month"),
+        pytest.param((1, 1, 31), 57, id="to the end of February"),
+        pytest.param((30, 1, 1), 0, id="the day before"),
+    ],
+)
+def test_objections_end_before_the_pay_day(calendar: tuple[int, int, int], most: int) -> None:
+    cut_off_day, months_after, pay_day = calendar
+    terms = StatementSettlement(PAID, 0, cut_off_day, months_after, pay_day, objection_days=most)
+
+    assert terms.objection_days == most
+    with pytest.raises(InvalidTerms, match=f"at most {most} here"):
+        StatementSettlement(PAID, 0, cut_off_day, months_after, pay_day, objection_days=most + 1)
+
+
+def test_a_pay_day_that_rolls_back_shortens_the_time_to_object() -> None:
+    # 18 April 2026 is a Saturday.
+    terms = StatementSettlement(
+        PAID, 0, 31, 1, 18, Roll.PREVIOUS, frozenset({Weekday.SAT, Weekday.SUN}), objection_days=17
+    )
+
+    found = terms.statement_of(utc("2026-03-02T00:00"), ZoneInfo("UTC"))
+
+    assert (found.objection_until, found.pays_on) == (date(2026, 4, 16), date(2026, 4, 17))
 
 
 def final(cut_off_day: int, months_after: int, pay_day: int, at: str, *, zone: str = "UTC", **more: Any) -> datetime:
@@ -203,13 +302,20 @@ def test_a_pay_day_comes_after_and_not_much_later_than_its_months(
 
     found = terms.pays_at(at, ZoneInfo(zone))
 
+    statement = terms.statement_of(at, ZoneInfo(zone))
     assert at <= found <= at + timedelta(days=31 * (months + 2) + ROLL_DAYS_MAX)
+    assert at.astimezone(ZoneInfo(zone)).date() <= statement.cut_off_on
+    assert found == max(at, datetime.combine(statement.pays_on, time(), ZoneInfo(zone)))
     assert terms.pays_at(at, ZoneInfo(zone)) <= terms.pays_at(at + timedelta(days=1), ZoneInfo(zone))
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_every_preset_can_be_promised(preset: Preset) -> None:
-    terms = Terms(rules=(percent("10"),), settlement=preset.settlement)
+    terms = Terms(
+        rules=(percent("10"),),
+        settlement=preset.settlement,
+        payout_minimums_minor=preset.payout_minimums_minor,
+    )
 
     assert Terms.of_json(json.loads(json.dumps(terms.as_json()))) == terms
 
@@ -226,9 +332,6 @@ def test_the_union_of_spans_counts_each_day_once(drawn: Sequence[tuple[datetime,
 
     assert covered == timedelta(days=sum(any(begin <= one < end for begin, end in drawn) for one in days))
     assert covered == time_covered([*reversed(drawn), *drawn], since=day(start))
-
-
-ORDER = an_order(*lines(100))
 
 
 @pytest.mark.parametrize(
@@ -271,3 +374,9 @@ ORDER = an_order(*lines(100))
 )
 def test_what_freezes_an_order(events: list[Fact], reason: FrozenReason | None) -> None:
     assert frozen_reason(told(*events)) is reason
+
+
+def test_all_that_freezes_an_order_is_told() -> None:
+    facts = told(ORDER, a_hold(), a_dispute(), a_refund(5, currency="EUR"))
+
+    assert frozen_reasons(facts) == (FrozenReason.DISPUTE, FrozenReason.HOLD, FrozenReason.REFUND_CURRENCY)

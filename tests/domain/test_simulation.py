@@ -10,9 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from service.domain.commission import Assessment, Target, assess
+from service.domain.assessment import Assessment, assess
+from service.domain.commission import Target
 from service.domain.dated import DatedInputs, Membership
-from service.domain.order import Line, OrderFacts
+from service.domain.order import Fact, Line, OrderFacts
 from service.domain.periods import Cap, Ladder, Mark, Milestones, Scale, Span, Step, Stretch
 from service.domain.program import AttributionTerms, Model, TechnicalFee, Terms
 from service.domain.rules import Percent, Rule
@@ -31,6 +32,7 @@ from tests.domain.builders import (
     a_rejection,
     a_shop,
     a_version,
+    an_adjustment,
     an_order,
     day,
     merged,
@@ -175,6 +177,26 @@ def test_what_an_agency_has_is_told_apart_by_category_too() -> None:
     # Of 600, 300 and 99.9: three quarters, and a quarter with 2 % of the goods on top, each less a tenth.
     assert [each["tea"] for each in parts] == [405, 243, 72]
     assert [each["cups"] for each in parts] == [203, 121, 36]
+
+
+@pytest.mark.parametrize(
+    ("adjustments", "expected"),
+    [
+        pytest.param([an_adjustment(250)], {"tea": 600, "cups": 300, "": 350}, id="something added"),
+        pytest.param([an_adjustment(-400)], {"tea": 600, "cups": 300, "": -300}, id="something taken"),
+        pytest.param([an_adjustment(-4_000)], {}, id="all taken"),
+        pytest.param([an_adjustment(77), a_rejection(on=1)], {"": 77}, id="added after a rejection"),
+    ],
+)
+def test_what_people_adjusted_is_of_no_category_and_counts_on_both_sides(
+    adjustments: list[Fact], expected: dict[str, int]
+) -> None:
+    order = told(an_order(*TEA_AND_CUP, touches=[a_coupon()]), reached(), *adjustments)
+
+    sums = tried([order], with_terms(a_shop(), plain()), plain())
+
+    amounts = by(sums, Dimension.CATEGORY)
+    assert amounts == {category: (minor, minor) for category, minor in expected.items()}
 
 
 def test_what_no_line_explains_has_no_category() -> None:

@@ -20,6 +20,7 @@ from tests.support.house import ROOT
 LISTS_IN_ONE = {
     "list_reports": "as many as there are reports",
     "list_settlement_presets": "as many as there are presets",
+    "get_my_calendar": "one for each currency, of so many days as were asked for",
     "list_commission_statuses": "as many as there are statuses",
     "get_my_earnings": "one for each currency",
     "get_my_series": "one for each currency, of so many days as were asked for",

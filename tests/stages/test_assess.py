@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
+from service.commissions.settle import settle_at
 from service.domain.ledger import AccountKind
 from service.domain.order import Milestone
 from service.domain.settlement import Approval, RollingSettlement
@@ -252,6 +253,52 @@ def test_an_approval_lets_only_its_amount_be_settled(engine: Engine) -> None:
     assert unapproved == 0
     assert books.places() == (9_000, 0, 1_000)
     assert books.commission("1001").reason_code == "above_approved_amount"
+
+
+def _with_silence(engine: Engine) -> Books:
+    """An order of which 1,000 are pending; silence approves them on the 20th day."""
+    books = Books.opened(
+        engine, ten_percent(settlement=RollingSettlement(Milestone.PAID, 14, Approval.MANUAL, auto_approve_days=20))
+    )
+    books.tell("1001", snapshot(10_000), paid())
+    return books
+
+
+def test_silence_settles_all_of_it_at_the_deadline_and_not_before(engine: Engine) -> None:
+    books = _with_silence(engine)
+    commission = books.commission("1001")
+    too_early = settle_at(engine, books.merchant_id, commission.settles_at - timedelta(seconds=1))
+
+    at_the_deadline = settle_at(engine, books.merchant_id, commission.settles_at)
+
+    assert commission.reason_code == "awaiting_approval"
+    assert (too_early, at_the_deadline) == (0, 1)
+    assert books.places() == (0, 0, 1_000)
+    assert books.commission("1001").reason_code == "earned"
+
+
+def test_silence_releases_nothing_that_is_held(engine: Engine) -> None:
+    books = _with_silence(engine)
+    commission = books.commission("1001")
+    run_unit(engine, lambda session: desk.hold(session, person(books), commission.id, reason_code="risk"))
+
+    settled = settle_at(engine, books.merchant_id, commission.settles_at + timedelta(days=365))
+
+    assert settled == 0
+    assert books.places() == (0, 1_000, 0)
+
+
+def test_a_person_who_approves_less_before_the_deadline_is_heard(engine: Engine) -> None:
+    books = _with_silence(engine)
+    commission = books.commission("1001")
+
+    run_unit(
+        engine,
+        lambda session: desk.approve(session, person(books), commission.id, amount_minor=400, reason_code="checked"),
+    )
+    settle_at(engine, books.merchant_id, commission.settles_at)
+
+    assert books.places() == (600, 0, 400)
 
 
 def test_a_person_credits_another_affiliate(books: Books) -> None:

@@ -188,6 +188,14 @@ TAMPERINGS = {
         f"DELETE FROM commission_entry WHERE commission_id = {_PENDING}",
         besides=(C.POSTING_ENTRIES,),
     ),
+    "an advance was never posted": _tampering(
+        C.ADVANCE,
+        """INSERT INTO advance (merchant_id, id, kind, payee_id, currency, amount_minor, commission_id, cut_off_on, posting_id,
+                                payable_version, created_at)
+           SELECT merchant_id, gen_random_uuid(), 'given', payee_id, currency, 1, id, '2026-01-31', gen_random_uuid(), 999,
+                  created_at
+           FROM commission LIMIT 1""",
+    ),
     "two items overlap": _tampering(
         C.ITEM_INTERVAL,
         f"UPDATE payout_item SET from_version = from_version - 1 WHERE id = {_RESERVED}",

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,10 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.commissions import inputs
+from service.commissions.advance import give_due
 from service.domain.ledger import AccountKind, MerchantTime
+from service.domain.order import Milestone
+from service.domain.settlement import Approval, StatementSettlement
 from service.infra.db import execute, fetch, make_engine, read_session, unit_of_work
 from service.intake import record
 from service.intake.record import Received
@@ -21,6 +25,7 @@ from service.rebuild.books import Rebuilt, rebuild
 from service.rebuild.differences import RebuiltCode
 from service.rebuild.snapshot import stream
 from tests.support import databases
+from tests.support.books import ten_percent
 from tests.support.told_shop import ToldShop, a_shop_with_everything
 
 C = RebuiltCode
@@ -136,6 +141,33 @@ def test_what_fell_due_just_before_the_last_settle_run_may_still_be_pending(engi
 
     assert shop.books.commission("raised").pending_minor == 300
     assert rebuilt.findings == []
+
+
+def test_advances_come_out_the_same_and_a_changed_one_does_not(engine: Engine) -> None:
+    shop = ToldShop(engine)
+    late = StatementSettlement(Milestone.PAID, 0, 31, 1, 18, approval=Approval.MANUAL, advance=Fraction(1, 2))
+    shop.books.version(2, ten_percent(settlement=late), valid_from=datetime(2020, 6, 1, tzinfo=UTC))
+    for number in ("paid", "refunded"):
+        shop.order(number, placed_at=datetime(2026, 5, 12, tzinfo=UTC))
+    given = give_due(engine, merchant_id=shop.merchant_id)
+    shop.pay()
+    shop.refund("refunded", "100.00", "r-1")
+    shop.books.advance(days=1)
+    shop.decide("approve", "paid", amount_minor=700)
+    shop.books.settle()
+    honest = made_again(shop, engine)
+    with unit_of_work(engine) as session:
+        execute(session, "UPDATE advance SET amount_minor = amount_minor - 1 WHERE kind = 'repaid'")
+
+    tampered = made_again(shop, engine)
+
+    assert given == 2
+    assert (shop.books.balance(AccountKind.PAYABLE), shop.books.balance(AccountKind.ADVANCE)) == (0, -300)
+    assert honest.findings == []
+    assert [(one.code, one.detail, one.found) for one in tampered.findings] == [
+        (C.BALANCE, "advance USD", "-300"),
+        (C.BALANCE, "payable USD", "0"),
+    ]
 
 
 def test_what_has_long_been_due_may_not_still_be_pending(engine: Engine) -> None:

@@ -96,7 +96,7 @@ def some_terms(
     start: str,
     hold_days: int,
     calendar: Json,
-    approval: str,
+    approval: Json,
     attribution: Json,
     minimum: int,
     notice: int,
@@ -107,7 +107,7 @@ def some_terms(
         "exclude": exclude,
         "cap_per_order": [] if cap is None else [{"currency": "USD", "amount_minor": cap}],
         "attribution": attribution,
-        "settlement": {**calendar, "start": start, "hold_days": hold_days, "approval": approval},
+        "settlement": {**calendar, "start": start, "hold_days": hold_days, **approval},
         "payout_minimums": [{"currency": "USD", "amount_minor": minimum}] if minimum else [],
         "notice_days": notice,
     }
@@ -116,6 +116,8 @@ def some_terms(
 MONTHLY: Json = {
     "kind": "statement", "cut_off_day": 15, "months_after": 0, "pay_day": 20, "roll": "none", "off_days": [], "holidays": [],
 }  # fmt: skip
+
+SILENCE: Json = {"approval": "manual", "auto_approve_days": 9}
 
 terms = st.builds(
     some_terms,
@@ -137,7 +139,7 @@ terms = st.builds(
     start=st.sampled_from(["paid", "paid", "paid", "delivered"]),
     hold_days=st.sampled_from([0, 0, 14]),
     calendar=st.sampled_from([{"kind": "rolling"}] * 4 + [MONTHLY]),
-    approval=st.sampled_from(["automatic"] * 5 + ["manual"]),
+    approval=st.sampled_from([{"approval": "automatic"}] * 5 + [{"approval": "manual"}, SILENCE]),
     attribution=st.fixed_dictionaries(
         {
             "window_days": st.sampled_from([30, 1]),

@@ -17,14 +17,13 @@ from tests.support.oracle_reads import (
     History,
     Json,
     as_of,
+    clock,
     earned,
-    milestones,
     moment,
     net_lines,
     newest,
     of,
     order_of,
-    payable_from,
     refund_of,
 )
 
@@ -169,12 +168,8 @@ class Oracle:
         if shown["cancelled"] or verdict["amount"] is None:
             target = 0
         approved = verdict["amount"] is not None and verdict["currency"] == currency
-        manual = best["settlement"]["approval"] == "manual"
-        limit = verdict["amount"] if approved else 0 if manual else None
-        start = min(milestones(told, best["settlement"]["start"]), default=None)
-        settles_at = None
-        if start is not None and (approved or not manual):
-            settles_at = payable_from(best["settlement"], start, disputes, self.zone)
+        closed, settles_at = clock(best["settlement"], told, shown, disputes, self.zone, approved=approved)
+        limit = verdict["amount"] if approved else 0 if closed else None
         return Due(Key(order, payee, currency), frozen, target, limit, settles_at)
 
     def _brought_by(self, order: str, shown: Json) -> str | None:

@@ -113,8 +113,21 @@ def net_lines(shown: Json, refunds: list[Refund]) -> list[tuple[Json, int]]:
     return [(line, rest - gone) for line, rest, gone in zip(goods, left, taken, strict=True)]
 
 
-def payable_from(settlement: Json, start: datetime, disputes: list[Json], zone: tzinfo) -> datetime:
-    """When money becomes payable: when it is final, or on the pay day of its statement, by the merchant's clock."""
+def clock(
+    settlement: Json, told: list[tuple[bytes, Json]], shown: Json, disputes: list[Json], zone: tzinfo, *, approved: bool
+) -> tuple[bool, datetime | None]:
+    """Whether a person has to open the way, and when money becomes payable: by its calendar, by silence not before its days."""
+    manual = settlement["approval"] == "manual" and not approved
+    days: int = settlement.get("auto_approve_days", -1)
+    start = min(milestones(told, settlement["start"]), default=None)
+    if start is None or (manual and days < 0):
+        return manual and days < 0, None
+    calendar = by_calendar(settlement, start, disputes, zone)
+    return False, max(calendar, moment(shown["placed_at"]) + timedelta(days=days)) if manual else calendar
+
+
+def by_calendar(settlement: Json, start: datetime, disputes: list[Json], zone: tzinfo) -> datetime:
+    """When it is final, or the pay day of its statement, by the merchant's clock."""
     stopped = {hour for each in disputes if "closed_at" in each for hour in hours(each, since=start)}
     final_at = start + timedelta(days=settlement["hold_days"], hours=len(stopped))
     if settlement["kind"] == "rolling":

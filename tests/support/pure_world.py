@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from service.domain.commission import Place, Places, assess, difference, settle_move, settleable
+from service.domain.assessment import assess
+from service.domain.commission import Place, Places, difference, settle_move, settleable
 from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.errors import BackDated, InvariantBroken
 from service.domain.ledger import (

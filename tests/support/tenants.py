@@ -55,6 +55,9 @@ class Tenant:
         )["program"]
         endpoint = _made(shop.post("/v1/webhook-endpoints", {"url": f"https://canary-{word}-hooks.example/"}))
         shop.post(f"/v1/webhook-endpoints/{endpoint['webhook_endpoint']['id']}/ping")
+        budget = {"limit": {"amount_minor": 10**9, "currency": "USD"}, "name": self.text("budget")}
+        for _ in range(2):
+            _made(shop.post(f"/v1/programs/{program['id']}/budgets", budget))
         agency = shop.an_affiliate(self.text("agency"), kind="agency", enrolled=False)
         for number in (1, 2):
             affiliate = shop.an_affiliate(
@@ -111,6 +114,9 @@ class Tenant:
         for affiliate_id in self.affiliates:
             accepted = {"version": 1, "language": "en"}
             _made(shop.post(f"/v1/me/programs/{program['id']}/accept", accepted, by=affiliate_id))
+        for number in (2, 1):
+            told = {"order_number": self.text(f"claimed-{number}"), "note": self.text(f"claim-{number}")}
+            _made(shop.post("/v1/me/claims", {"kind": "missing_order", **told}, by=self.affiliates[number - 1]))
         return self
 
     def text(self, name: str) -> str:
