@@ -1,15 +1,21 @@
-"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload or postings. Exits with 1 when it falls short."""
+"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload, postings or simulate. Exits with 1 when it falls short."""
 
 import argparse
 import sys
 
-from bench import orders, overload, postings, redirect, show
+from bench import orders, overload, postings, redirect, show, simulate
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
 from service.infra.embedded_postgres import EmbeddedPostgresError
 
-BENCHES = {"orders": orders.bench, "redirect": redirect.bench, "overload": overload.bench, "postings": postings.bench}
+BENCHES = {
+    "orders": orders.bench,
+    "redirect": redirect.bench,
+    "overload": overload.bench,
+    "postings": postings.bench,
+    "simulate": simulate.bench,
+}
 
 
 def main() -> int:
@@ -17,9 +23,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the service against a plain one.")
     parser.add_argument("what", choices=BENCHES, help="what to measure (make bench WHAT=…)")
     parser.add_argument(
-        "--n", type=int, help="requests in each round; of overload, its seconds; of postings, how many (make bench N=…)"
+        "--n",
+        type=int,
+        help="requests in each round; of overload, its seconds; of postings and simulate, how many (make bench N=…)",
     )
-    parser.add_argument("--floor", type=float, help="the smallest ratio that counts as good; of postings, the largest")
+    parser.add_argument(
+        "--floor", type=float, help="the smallest ratio that counts as good; of postings and simulate, the largest"
+    )
     given = parser.parse_args()
     show.end_in_order()
     try:

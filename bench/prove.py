@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, chaos, confluence, faults, fuzz, machine, sdk, show
+from bench import books, chaos, confluence, drafts, faults, fuzz, machine, sdk, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -18,6 +18,7 @@ PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "fuzz": fuzz.prove,
     "machine": machine.prove,
     "sdk": sdk.prove,
+    "simulate": drafts.prove,
 }
 """By name: takes how many and the seed, as far as given; returns whether the promise holds."""
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -22,6 +23,7 @@ from uuid import UUID
 import typer
 import uvicorn
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 from sqlalchemy import Engine
@@ -31,7 +33,11 @@ from uvicorn.supervisors import Multiprocess
 
 from service import sdk
 from service.api import trail
+from service.commissions import simulations
 from service.domain.errors import Conflict, Invalid, Missing, Unavailable
+from service.domain.money import exponent, text_of
+from service.domain.program import Terms
+from service.domain.simulation import Dimension
 from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
@@ -41,19 +47,24 @@ from service.intake.batch import Effect
 from service.intake.find_source import NoSuchSource, find_source
 from service.intake.import_file import TROUBLE, Credit, Identity, Importer, Result, ResultFile, State, Tally
 from service.intake.import_rows import items_of, measure
-from service.intake.mapping import load_mapping
+from service.intake.mapping import load_document, load_mapping, read_mapping
 from service.intake.receive import reading_of
+from service.intake.try_file import add_part, parts_of, read_orders
 from service.ledger.audit import check
 from service.ledger.chain import Height, height
 from service.ledger.findings import Finding
 from service.ledger.verify import NotedHead, through
 from service.rebuild import database
 from service.rebuild.books import Rebuilt, rebuild
+from service.reports import simulate
 from service.reports.export import export
 from service.reports.recheck import SAMPLE, recheck
+from service.reports.simulated import Ranking, ranked, totals
 from service.tables.parties import ApiKeyRow, MerchantRow, Scope
+from service.tables.programs import ProgramRow
+from service.tables.simulations import SimulationRow, SimulationState, Stage
 from service.tracking.find import ClickSigner
-from service.worker import run_worker
+from service.worker import LEASE, run_worker
 
 _at_the_command_line = partial(trail.Author, key_id=None, merchant_id=None, request_id=None)
 _COUNTING, _OWN_FOLDER = "KOC_COUNTING_PROCESS", "KOC_COUNTING_FOLDER"
@@ -322,6 +333,186 @@ def import_orders(
         )
     if any(tally.states[state] for state in TROUBLE):
         raise typer.Exit(1)
+
+
+@app.command("simulate")
+def simulate_terms(
+    program: Annotated[str, typer.Option(help="The programme whose terms they may become, prg_….")],
+    terms: Annotated[
+        Path, typer.Option(help="The draft: .toml or .json, as the API takes terms.", exists=True, dir_okay=False)
+    ],
+    days: Annotated[int, typer.Option(min=1, max=400, help="Orders placed in so many days up to now.")] = 90,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Orders of this CSV or NDJSON instead of stored ones.", exists=True, dir_okay=False),
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="How --file is read: .toml or .json, as for `koc import`; see docs/imports.md.")
+    ] = None,
+    currency: Annotated[str | None, typer.Option(help="Only orders in this one.")] = None,
+    top: Annotated[int, typer.Option(min=0, max=100, help="How many winners and losers are shown.")] = 10,
+) -> None:
+    """Try draft terms on orders that were placed already: what they cost now, and what they would cost then.
+
+    Nothing is booked, and of a file nothing is kept. What it comes to can be read for 90 days by
+    `GET /v1/simulations/{simulation_id}/results`, by KOC, category and day. Exits with 2 when the terms, the file or its
+    mapping do not fit.
+    """
+    if (file is None) != (mapping is None):
+        _stop("--file and --mapping go together: the mapping says which column is which field.")
+    with _running() as (settings, _), _explained(), contextlib.ExitStack() as stack:
+        draft = _draft(terms)
+        document = None if mapping is None else load_document(mapping)
+        if file is not None and document is not None:
+            measure(file, read_mapping(document))
+        assert settings.database_url is not None
+        engine = make_engine(settings.database_url, pool_size=1, application_name="koc simulate")
+        stack.callback(engine.dispose)
+        stop = stack.enter_context(_stopped_by_signals())
+        with unit_of_work(engine) as session:
+            row = _new_simulation(session, program, draft, days=days, currency=currency, mapping=document)
+        merchant_id, simulation_id = row.merchant_id, row.id
+        try:
+            if file is not None:
+                _send(engine, row, file)
+            security = Security(base64.b64decode(settings.secret_key))
+            with Progress(console=_err, transient=True, disable=not _err.is_terminal) as progress:
+                task = progress.add_task("Reading the file" if file else "Simulating", total=None)
+
+                def go_on() -> bool:
+                    return not stop.is_set()
+
+                def tell(done: int, total: int) -> bool:
+                    progress.update(task, description="Simulating", completed=done, total=total)
+                    return go_on()
+
+                read_orders(engine, security, merchant_id, simulation_id, go_on)
+                is_left = simulate.advance(engine, merchant_id, simulation_id, tell)
+        except BaseException:
+            _forget(engine, row)
+            raise
+        if is_left:
+            _forget(engine, row)
+            _stop("Stopped when asked to. Nothing is left of it.")
+        _say_simulated(engine, row, top=top)
+
+
+def _draft(file: Path) -> Terms:
+    """The terms that a file holds."""
+    # As in `serve`: what a document may hold is described with the API.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from service.api.terms import TermsDocument  # noqa: PLC0415
+
+    try:
+        return TermsDocument.model_validate(load_document(file)).terms()
+    except ValidationError as error:
+        first = error.errors()[0]
+        _stop(f"{file.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}.")
+
+
+def _new_simulation(
+    session: Session, program: str, terms: Terms, *, days: int, currency: str | None, mapping: dict[str, Any] | None
+) -> SimulationRow:
+    """Ask for a simulation, as the API does; a worker takes it up should this process die."""
+    try:
+        program_id = ids.decode("prg", program)
+    except ValueError:
+        _stop("--program takes the id of a programme: prg_ and 26 letters and digits.")
+    found = session.exec(
+        select(MerchantRow.id, MerchantRow.clock_offset_s)
+        .join(ProgramRow, col(ProgramRow.merchant_id) == col(MerchantRow.id))
+        .where(col(ProgramRow.id) == program_id)
+    ).one_or_none()
+    if found is None:
+        _stop("There is no such programme here.")
+    if currency is not None:
+        exponent(currency)
+    merchant_id, clock_offset_s = found
+    trail.follow(session)
+    now = utc_now() + timedelta(seconds=clock_offset_s)
+    row = SimulationRow(
+        merchant_id=merchant_id,
+        id=ids.new_id(),
+        program_id=program_id,
+        state=SimulationState.QUEUED if mapping is None else SimulationState.AWAITING_FILE,
+        stage=Stage.ORDERS if mapping is None else Stage.FILE,
+        terms=terms.as_json(),
+        placed_from=None if mapping is not None else now - timedelta(days=days),
+        placed_before=None if mapping is not None else now,
+        currency=currency,
+        mapping=mapping,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    if mapping is None:
+        simulations.ask_worker(session, merchant_id, row.id, at=utc_now() + LEASE)
+    author = _at_the_command_line("koc simulate", subject=ids.encode("sim", row.id))
+    trail.write(session, author, at=utc_now())
+    return row
+
+
+def _send(engine: Engine, row: SimulationRow, file: Path) -> None:
+    """Store the file with its simulation, which begins then."""
+    for number, part in parts_of(file):
+        with unit_of_work(engine) as session:
+            add_part(session, row.merchant_id, row.id, number=number, body=part)
+    with unit_of_work(engine) as session:
+        kept = session.get_one(SimulationRow, (row.merchant_id, row.id), with_for_update=True)
+        kept.state = SimulationState.QUEUED
+        simulations.ask_worker(session, row.merchant_id, row.id, at=utc_now() + LEASE)
+
+
+def _forget(engine: Engine, row: SimulationRow) -> None:
+    with unit_of_work(engine) as session:
+        kept = session.get(SimulationRow, (row.merchant_id, row.id), with_for_update=True)
+        if kept is not None:
+            simulations.delete_all_of(session, row.merchant_id, [row.id])
+            session.delete(kept)
+
+
+def _say_simulated(engine: Engine, row: SimulationRow, *, top: int) -> None:
+    with read_session(engine) as session:
+        kept = session.get_one(SimulationRow, (row.merchant_id, row.id))
+        if kept.state == SimulationState.FAILED:
+            _stop(kept.error_detail)
+        shown = {"Totals": totals(session, row.merchant_id, [row.id])[row.id]}
+        for ranking in (Ranking.WINNERS, Ranking.LOSERS):
+            shown[f"Biggest {ranking.value}"] = ranked(
+                session,
+                row.merchant_id,
+                row.id,
+                dimension=Dimension.AFFILIATE,
+                ranking=ranking,
+                currency=None,
+                skip=0,
+                limit=top,
+            )
+    for title, outcomes in shown.items():
+        if not outcomes:
+            continue
+        table = Table("" if title == "Totals" else "who", "currency", title=title)
+        for name in ("now", "then", "difference", "orders now", "then"):
+            table.add_column(name, justify="right")
+        for each in outcomes:
+            amounts = (each.now_minor, each.then_minor, each.difference_minor)
+            table.add_row(
+                escape(each.name or ""),
+                each.currency,
+                *(text_of(amount, each.currency) for amount in amounts),
+                f"{each.now_orders:,}",
+                f"{each.then_orders:,}",
+            )
+        _out.print(table)
+    if kept.rows_refused:
+        first = kept.refusals[0]
+        _out.print(
+            f"{kept.rows_refused:,} rows could not be read and are left out. Row {first['row']}: {first['detail']}",
+            markup=False,
+            soft_wrap=True,
+        )
+    _out.print(f"{kept.orders_done:,} orders, as {ids.encode('sim', row.id)}.", highlight=False, soft_wrap=True)
 
 
 @app.command("export")

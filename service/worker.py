@@ -1,4 +1,4 @@
-"""The worker: settles, chains postings, delivers events, tells of claims, executes payout runs and compares them with their rail.
+"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates.
 
 One job at a time; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
@@ -21,10 +21,12 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.commissions import simulations
 from service.commissions.advance import give_due
 from service.commissions.budgets import watch_budgets
 from service.commissions.reassess import reassess_due
 from service.commissions.settle import settle_due
+from service.commissions.simulations import SIMULATE
 from service.domain.errors import InvariantBroken, Unavailable
 from service.infra import metrics
 from service.infra.clock import utc_now
@@ -35,6 +37,7 @@ from service.infra.outgoing import Caller
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.intake.claims import TOLD_MAX, tell_overdue
+from service.intake.try_file import read_orders
 from service.ledger.chain import chain
 from service.outbox import deliver
 from service.outbox.deliver import Post
@@ -43,6 +46,7 @@ from service.payouts.execute import Sender, advance
 from service.payouts.providers import Rail, Rails, make_rails
 from service.payouts.reconcile import compare
 from service.payouts.wake import EXECUTE, RECONCILE
+from service.reports import simulate
 
 SETTLE = "settle"
 SETTLE_EVERY = timedelta(seconds=30)
@@ -53,6 +57,10 @@ DELIVER_TURN = timedelta(seconds=2)
 """Short: a job that settles or pays waits meanwhile."""
 DELIVER_LAST_S = 5
 """How long a worker that ends waits for the answer to a delivery under way."""
+SIMULATE_TURN, SIMULATE_PAUSE = timedelta(seconds=5), timedelta(seconds=1)
+"""Short, and with a pause in which everything else that is due comes first: nobody's money waits for a simulation."""
+SIMULATE_TRIES = 6
+"""So often a turn of a simulation may end in an error, one after the other, before it counts as failed."""
 FORGET = "forget"
 FORGET_EVERY = timedelta(hours=1)
 CLAIMS = "claims"
@@ -309,6 +317,8 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _execute(worker, job, UUID(job.subject), now)
     if job.kind == RECONCILE:
         return _reconcile(worker, job, UUID(job.subject), now)
+    if job.kind == SIMULATE:
+        return _simulate(worker, job, UUID(job.subject), now)
     raise InvariantBroken(f"nobody does jobs of kind {job.kind!r}")
 
 
@@ -334,10 +344,11 @@ def _chain(worker: Worker, job: Job, now: datetime) -> datetime:
 
 
 def _forget(worker: Worker, job: Job, now: datetime) -> datetime:
-    """Delete answers that have been kept long enough, and those of operators, who have no jobs of their own."""
+    """Delete what has been kept long enough: simulations, and answers, also those of operators, who have no jobs."""
     forgotten = 0
     for merchant_id in (job.merchant_id, OPERATORS):
         forgotten += run_unit(worker.engine, partial(forget, merchant_id=merchant_id, now=now))
+    forgotten += run_unit(worker.engine, partial(simulations.forget, merchant_id=job.merchant_id, now=now))
     return now if forgotten else now + FORGET_EVERY
 
 
@@ -378,6 +389,23 @@ def _reconcile(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetim
         return None
     compared = compare(worker.engine, rail, merchant_id=job.merchant_id, run_id=run_id, since=since, now=now)
     return now + (RECONCILE_EVERY if compared.complete else RETRY_MAX)
+
+
+def _simulate(worker: Worker, job: Job, simulation_id: UUID, now: datetime) -> datetime | None:
+    if job.tries > SIMULATE_TRIES:
+        failure = "It failed again and again; the log of the service says why."
+        give_up = partial(simulations.fail, merchant_id=job.merchant_id, simulation_id=simulation_id)
+        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        return None
+
+    def go_on() -> bool:
+        return worker.clock() < now + SIMULATE_TURN
+
+    read_orders(worker.engine, worker.security, job.merchant_id, simulation_id, go_on, clock=worker.clock)
+    has_more = simulate.advance(
+        worker.engine, job.merchant_id, simulation_id, lambda _done, _of: go_on(), clock=worker.clock
+    )
+    return worker.clock() + SIMULATE_PAUSE if has_more else None
 
 
 def _rail(worker: Worker, merchant_id: UUID, run_id: UUID) -> Rail | None:

@@ -240,7 +240,7 @@ def get_program_by_external_id(external_id: ExternalId, caller: Reader, session:
 
 def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[ProgramRow, ProgramVersionRow]:
     terms = asked.terms.terms()
-    _check_payees(session, caller.merchant_id, terms)
+    check_payees(session, caller.merchant_id, terms)
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=True)
     row = ProgramRow(
         merchant_id=caller.merchant_id,
@@ -271,7 +271,7 @@ def _create(session: Session, caller: Caller, asked: ProgramCreate) -> tuple[Pro
     return row, version
 
 
-def _check_payees(session: Session, merchant_id: UUID, terms: Terms) -> None:
+def check_payees(session: Session, merchant_id: UUID, terms: Terms) -> None:
     """Raise InvalidTerms where they pay somebody beside the KOCs who is no agency or operator of this merchant."""
     there = session.exec(
         select(AffiliateRow.id).where(
@@ -373,7 +373,7 @@ def create_program_version(
     Affiliates enrolled before keep better terms for the notice period of the version they lose.
     """
     terms = asked.terms.terms()
-    _check_payees(session, caller.merchant_id, terms)
+    check_payees(session, caller.merchant_id, terms)
     program = find_program(session, caller.merchant_id, program_id)
     # Also keeps two versions from taking one number.
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=False)

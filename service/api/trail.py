@@ -17,7 +17,20 @@ from sqlmodel import Session, SQLModel
 
 from service.infra import ids
 from service.infra.db import execute
-from service.tables import answers, audit, bindings, claims, money, orders, parties, payouts, programs, scopes, webhooks
+from service.tables import (
+    answers,
+    audit,
+    bindings,
+    claims,
+    money,
+    orders,
+    parties,
+    payouts,
+    programs,
+    scopes,
+    simulations,
+    webhooks,
+)
 
 NOBODYS = UUID(int=0)
 """Stands for the merchant where there is none: keys of operators."""
@@ -70,6 +83,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     ),
     claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
+    simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -88,6 +102,10 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     scopes.RulePeriodRow: "summed from commissions",
     scopes.CustomerScopeRow: "a lock",
     scopes.ReassessRow: "work that waits",
+    simulations.SimulationSumRow: "the worker's sums; no money hangs on them",
+    simulations.SimulationPeriodRow: "the worker's sums; no money hangs on them",
+    simulations.SimulationPartRow: "a file that was only tried; that it was sent is noted",
+    simulations.SimulationOrderRow: "read from a file that was only tried",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.AdvanceRow: "append-only",

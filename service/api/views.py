@@ -118,6 +118,9 @@ WebhookEndpointId = Annotated[
 WebhookDeliveryId = Annotated[
     UUID, BeforeValidator(_parser("whd")), PlainSerializer(_printer("whd")), WithJsonSchema(_schema("whd"))
 ]
+SimulationId = Annotated[
+    UUID, BeforeValidator(_parser("sim")), PlainSerializer(_printer("sim")), WithJsonSchema(_schema("sim"))
+]
 ClaimId = Annotated[
     UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]

@@ -43,7 +43,7 @@ def look_around(
     owners = {order: _owner(order, facts) for order, facts in known.items()}
     scopes = {scope for scope in owners.values() if scope is not None}
     scopes |= {(merchant_id, customer) for (merchant_id, _), customer in before.items() if customer is not None}
-    asking = _asking(session, {merchant_id for merchant_id, _ in scopes})
+    asking = asking_merchants(session, {merchant_id for merchant_id, _ in scopes})
     scopes = {scope for scope in scopes if scope[0] in asking}
     found = Customers()
     if not scopes:
@@ -71,8 +71,11 @@ def look_around(
     return found
 
 
-def histories_of(session: Session, orders: Collection[OrderKey]) -> dict[OrderKey, History]:
-    """What assessed orders know of their customers' other orders, as it stands; without a lock, for whoever looks on."""
+def histories_of(session: Session, orders: Collection[OrderKey], *, always: bool = False) -> dict[OrderKey, History]:
+    """What assessed orders know of their customers' other orders, as it stands; without a lock, for whoever looks on.
+
+    always: also where a merchant's terms do not ask, for whoever tries others.
+    """
     rows = fetch(
         session,
         """
@@ -83,7 +86,8 @@ def histories_of(session: Session, orders: Collection[OrderKey]) -> dict[OrderKe
         """,
         {"merchant_ids": [each for each, _ in orders], "order_ids": [each for _, each in orders]},
     )
-    asking = _asking(session, {row.merchant_id for row in rows})
+    merchants = {row.merchant_id for row in rows}
+    asking = merchants if always else asking_merchants(session, merchants)
     scopes = {(row.merchant_id, row.customer) for row in rows if row.merchant_id in asking}
     if not scopes:
         return {}
@@ -120,7 +124,7 @@ def _owner(order: OrderKey, facts: OrderFacts) -> _Scope | None:
     return None if customer is None else (order[0], customer)
 
 
-def _asking(session: Session, merchants: set[UUID]) -> set[UUID]:
+def asking_merchants(session: Session, merchants: set[UUID]) -> set[UUID]:
     """Merchants of whose terms any, in force or to come, look at other orders.
 
     Terms begin at least five minutes after they are recorded, so no unit of work that did not see them yet is still

@@ -218,10 +218,15 @@ _TOP = {
 
 def load_mapping(path: Path) -> ImportMapping:
     """Read a mapping file, .toml or .json. Raises InvalidMapping."""
+    return read_mapping(load_document(path))
+
+
+def load_document(path: Path) -> JsonObject:
+    """Return the table that a file holds, .toml or .json: a mapping or whatever else. Raises InvalidMapping."""
     try:
         written = path.read_bytes()
         if len(written) > _FILE_MAX:
-            raise InvalidMapping(f"{path.name}: a mapping has at most {_FILE_MAX} bytes.")
+            raise InvalidMapping(f"{path.name}: has more than {_FILE_MAX} bytes.")
         text = written.decode("utf-8-sig")
         document = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except OSError as error:
@@ -231,7 +236,7 @@ def load_mapping(path: Path) -> ImportMapping:
         raise InvalidMapping(f"{path.name}: is not {form} in UTF-8: {error}.") from None
     if type(document) is not dict:
         raise InvalidMapping(f"{path.name}: holds no table of keys.")
-    return read_mapping(document)
+    return document
 
 
 def _check_whole(mapping: ImportMapping) -> None:

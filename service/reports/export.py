@@ -30,6 +30,9 @@ NOT_EXPORTED: dict[str, str] = {
     "job": "what our own workers have yet to do; it follows from the rest and is made anew",
     "kept_answer": "answers repeated for a day, encrypted; what they tell stands in the rows they speak of",
     "webhook_queue": "events that become deliveries within seconds",
+    "simulation_period": "sums of a simulation that is under way",
+    "simulation_part": "a file that is only tried, gone when its simulation ends; whoever sent it has it",
+    "simulation_order": "read from a file that is only tried, gone when its simulation ends",
 }
 """Tables with a merchant's rows that stay behind, and why."""
 

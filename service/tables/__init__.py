@@ -1,6 +1,19 @@
 """SQLModel rows: columns, keys, constraints. No queries, no behaviour, no relationships."""
 
-from service.tables import answers, audit, bindings, claims, money, orders, parties, payouts, programs, scopes, webhooks
+from service.tables import (
+    answers,
+    audit,
+    bindings,
+    claims,
+    money,
+    orders,
+    parties,
+    payouts,
+    programs,
+    scopes,
+    simulations,
+    webhooks,
+)
 
 __all__ = [
     "answers",
@@ -13,5 +26,6 @@ __all__ = [
     "payouts",
     "programs",
     "scopes",
+    "simulations",
     "webhooks",
 ]

@@ -60,6 +60,7 @@ def test_no_operation_gives_or_takes_what_is_anothers(client: TestClient, engine
         "enr",
         "acc",
         "rof",
+        "sim",
         "key",
         "src",
         "inb",

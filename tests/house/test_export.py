@@ -31,6 +31,7 @@ HARMLESS = {
     "click.ip_hash": "keyed; the address itself is not kept",
     "customer_binding.hash": "keyed; who the customer is is not kept",
     "customer_listing.hash": "keyed; who the customer is is not kept",
+    "simulation_sum.key": "what a sum is of: an affiliate, a category, a day",
 }
 """Columns that sound like secrets and are none, and why."""
 

@@ -43,7 +43,7 @@ class Slot:
 class Sent:
     method: str
     url: str
-    body: Json | None
+    body: Any
 
     @property
     def text(self) -> str:
@@ -94,11 +94,14 @@ class Operation:
             elif value is not None:
                 query.append(f"{name}={value}")
         content = self.described.get("requestBody", {}).get("content", {})
-        body = None
+        body: Any = None
         if self.id in BODIES:
             body = builder.filled(BODIES[self.id])
         elif "application/json" in content:
             body = builder.value(content["application/json"]["schema"], "body", "body")
+        elif "text/csv" in content:
+            # A text in JSON is read as the bytes it stands for.
+            body = "id,net"
         return Sent(self.method, url + ("?" + "&".join(query) if query else ""), body)
 
     @property

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from httpx2 import Response
+from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from service.api.api_keys import make_key
@@ -63,6 +64,12 @@ class Shop:
         self.id: str = made["merchant"]["id"]
         self.opened_at = _moment(made["merchant"]["created_at"]) - opened
         self._keys["admin"] = made["admin_key"]["key"]
+
+    @property
+    def engine(self) -> Engine:
+        """The database of the running service, where it runs in this process."""
+        service: Service = self.client.app.state.service  # type: ignore[attr-defined] # typed as any ASGI application
+        return service.engine
 
     # Who asks.
 
