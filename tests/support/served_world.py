@@ -22,7 +22,8 @@ from service.payouts.reconcile import compare
 from service.reports.recheck import recheck
 from service.tracking.find import ClickSigner
 from service.worker import Worker, run_pass
-from tests.support.oracle import Key, Standing
+from tests.support.oracle import Standing
+from tests.support.oracle_due import Key
 from tests.support.payouts import Crash
 from tests.support.shop import SHOP_URL, Shop
 from tests.support.world import Json, Rail, Seen, SeenItem, hash_of
