@@ -1,4 +1,4 @@
-"""The worker: settles, chains postings, delivers events, executes payout runs and compares them with their rail.
+"""The worker: settles, chains postings, delivers events, tells of claims, executes payout runs and compares them with their rail.
 
 One job at a time; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.commissions.advance import give_due
+from service.commissions.budgets import watch_budgets
 from service.commissions.reassess import reassess_due
 from service.commissions.settle import settle_due
 from service.domain.errors import InvariantBroken, Unavailable
@@ -33,6 +34,7 @@ from service.infra.kept_answers import OPERATORS, forget
 from service.infra.outgoing import Caller
 from service.infra.security import Security
 from service.infra.settings import Settings
+from service.intake.claims import TOLD_MAX, tell_overdue
 from service.ledger.chain import chain
 from service.outbox import deliver
 from service.outbox.deliver import Post
@@ -53,7 +55,9 @@ DELIVER_LAST_S = 5
 """How long a worker that ends waits for the answer to a delivery under way."""
 FORGET = "forget"
 FORGET_EVERY = timedelta(hours=1)
-EVERY_MERCHANT = (SETTLE, CHAIN, DELIVER, FORGET)
+CLAIMS = "claims"
+CLAIMS_EVERY = timedelta(minutes=10)
+EVERY_MERCHANT = (SETTLE, CHAIN, DELIVER, FORGET, CLAIMS)
 """Kinds of jobs that each merchant has one of, for ever."""
 RECONCILE_EVERY = timedelta(days=1)
 RECONCILE_FOR = timedelta(days=90)
@@ -290,6 +294,7 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         reassess_due(worker.engine, job.merchant_id)
         settle_due(worker.engine, merchant_id=job.merchant_id)
         give_due(worker.engine, merchant_id=job.merchant_id)
+        watch_budgets(worker.engine, job.merchant_id)
         return now + SETTLE_EVERY
     if job.kind == CHAIN:
         return _chain(worker, job, now)
@@ -297,6 +302,9 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _deliver(worker, job, now)
     if job.kind == FORGET:
         return _forget(worker, job, now)
+    if job.kind == CLAIMS:
+        told = run_unit(worker.engine, partial(tell_overdue, merchant_id=job.merchant_id, now=now))
+        return now if told == TOLD_MAX else now + CLAIMS_EVERY
     if job.kind == EXECUTE:
         return _execute(worker, job, UUID(job.subject), now)
     if job.kind == RECONCILE:

@@ -17,6 +17,7 @@ from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.language import AskedLanguage
 from service.api.paging import Page, PageQuery, Paging, page
+from service.api.reasons import Because, one_of_reasons
 from service.api.receipts import shown
 from service.api.terms import TermsDocument
 from service.api.views import (
@@ -24,6 +25,7 @@ from service.api.views import (
     Body,
     CommissionId,
     Day,
+    ExternalId,
     Moment,
     MoneyBody,
     MoneyView,
@@ -31,7 +33,7 @@ from service.api.views import (
     PayoutId,
     PostingId,
     ProgramId,
-    ReasonCode,
+    SignedMoneyBody,
     View,
 )
 from service.api.waiting import StatementDaysView, Waiting, WaitView
@@ -39,12 +41,20 @@ from service.commissions.assess import load_intervals
 from service.domain.commission import CommissionReason, CommissionStatus, EntryKind, Place
 from service.domain.errors import Invalid, ServiceError
 from service.domain.payout import holder
+from service.domain.review import (
+    ADJUST_REASONS,
+    APPROVE_REASONS,
+    HOLD_REASONS,
+    REJECT_REASONS,
+    RELEASE_REASONS,
+    ReviewReason,
+)
 from service.domain.wording import reasons, receipts
 from service.domain.wording.figures import Speech
 from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
-from service.intake.desk import Decision, Person, UnknownCommission, Verb
+from service.intake.desk import REASONS, Adjustment, Decision, Person, UnknownCommission, Verb
 from service.intake.record import Recorded
 from service.reports.places import PAYABLE_MINOR, STANDING, STATUS
 
@@ -108,6 +118,7 @@ class CommissionView(View):
     """What it is for, where that is no order. It stands where the period's orders stand."""
     placed_at: Moment | None
     """When the order was placed, or the period began."""
+    """When the order was placed; null of a bonus, which has none."""
     affiliate_id: AffiliateId
     program_id: ProgramId | None
     program_version: int | None
@@ -182,8 +193,9 @@ class ReceiptView(View):
     commission: CommissionView
     receipt: dict[str, Any]
     """Version, what rules could ask of the order, lines with each component's rule, rate and exact share and the rules it
-    beat, rounding, cap, who bears it, and the versions considered. Empty where nothing is earned. With `terms` it can be
-    computed again: `POST /v1/receipts/verify`."""
+    beat, rounding, cap, who bears it, and the versions considered. What people added stands in `adjustments`, beside what the
+    rules give (`rules_minor`). Empty where nothing is earned. With `terms` it can be computed again:
+    `POST /v1/receipts/verify`."""
     terms: TermsDocument | None
     """The programme's terms of that version."""
     words: list[str]
@@ -192,31 +204,63 @@ class ReceiptView(View):
     """Every difference booked, oldest first."""
 
 
-class CommissionApprove(Body):
+class CommissionApprove(Because):
     amount: MoneyBody | None = None
     """The most that may be settled, in the commission's currency; left out, what it comes to now. More than that waits."""
-    reason_code: ReasonCode = "approved"
+    reason_code: one_of_reasons(APPROVE_REASONS) = ReviewReason.APPROVED  # type: ignore[valid-type] # made of our list
 
 
-class CommissionDecision(Body):
-    reason_code: ReasonCode
+class CommissionReject(Because):
+    reason_code: one_of_reasons(REJECT_REASONS)  # type: ignore[valid-type] # made of our list
 
 
-class CommissionRelease(Body):
-    reason_code: ReasonCode = "checked"
+class CommissionHold(Because):
+    reason_code: one_of_reasons(HOLD_REASONS)  # type: ignore[valid-type] # made of our list
 
 
-class BulkDecision(Body):
-    commission_id: CommissionId
-    decision: Verb
-    reason_code: ReasonCode
-    amount: MoneyBody | None = None
-    """Of an approval: the most that may be settled, in the commission's currency; left out, what it comes to now."""
+class CommissionRelease(Because):
+    reason_code: one_of_reasons(RELEASE_REASONS) = ReviewReason.CHECKED  # type: ignore[valid-type] # made of our list
+
+
+class CommissionCreate(Because):
+    affiliate_id: AffiliateId
+    amount: SignedMoneyBody
+    """What is added. Below zero: what is taken, only with an order_id; a commission stops at zero."""
+    order_id: OrderId | None = None
+    """Whose commission is set right; left out, the amount is a bonus, which stands alone."""
+    reason_code: one_of_reasons(ADJUST_REASONS)  # type: ignore[valid-type] # made of our list
+    external_id: ExternalId | None = None
+    """Your own id of it: sent again, nothing is added a second time. Unique on its order, and among bonuses."""
 
     @model_validator(mode="after")
-    def _amount_of_an_approval(self) -> Self:
-        if self.amount is not None and self.decision is not Verb.APPROVE:
-            raise PydanticCustomError("amount", "Only an approval has an amount")
+    def _is_something(self) -> Self:
+        if self.amount.amount_minor == 0 or (self.amount.amount_minor < 0 and self.order_id is None):
+            raise PydanticCustomError("amount", "Must be above zero; with an order_id it may lie below zero")
+        return self
+
+
+class BulkDecision(Because):
+    commission_id: CommissionId
+    decision: Verb
+    reason_code: ReviewReason
+    """One of those that the decision takes in a request of its own."""
+    amount: SignedMoneyBody | None = None
+    """In the commission's currency. Of an approval: the most that may be settled; left out, what it comes to now. Of an
+    adjustment: what is added, or below zero taken."""
+
+    @model_validator(mode="after")
+    def _fits_its_decision(self) -> Self:
+        if self.reason_code not in REASONS[self.decision]:
+            listed = ", ".join(REASONS[self.decision])
+            raise PydanticCustomError("reason", "The reason must be one of {listed}", {"listed": listed})
+        given = None if self.amount is None else self.amount.amount_minor
+        if self.decision is Verb.ADJUST:
+            if not given:
+                raise PydanticCustomError("amount", "An adjustment needs an amount that is not zero")
+        elif given is not None and self.decision is not Verb.APPROVE:
+            raise PydanticCustomError("amount", "Only an approval or an adjustment has an amount")
+        elif given is not None and given < 0:
+            raise PydanticCustomError("amount", "An approval is of zero or more")
         return self
 
 
@@ -335,6 +379,43 @@ def get_commission_receipt(
     return receipt_of(session, caller.merchant_id, row, Speech(language), now=caller.now)
 
 
+@router.post("/v1/commissions", status_code=201)
+def create_commission(asked: CommissionCreate, caller: Admin, session: WriteSession) -> CommissionView:
+    """Add to what an affiliate earns on an order, take from it, or give a bonus without an order.
+
+    On an order it is payable when the order's commission is; a bonus at once. A later rejection takes it back. Sent again
+    under the same external_id it changes nothing; with another affiliate or amount it is refused (409).
+    """
+    person = Person(caller.merchant_id, caller.key_id, caller.now)
+    adjusted = desk.adjust(
+        session,
+        person,
+        Adjustment(
+            asked.affiliate_id,
+            asked.amount.amount_minor,
+            asked.amount.currency,
+            asked.reason_code,
+            order_id=asked.order_id,
+            external_id=asked.external_id,
+            note=asked.note,
+            evidence=tuple(asked.evidence),
+        ),
+    )
+    row = find_commission(session, caller.merchant_id, adjusted.commission_id)
+    after = CommissionView.of(row, Waiting(session, caller.merchant_id, [row], now=caller.now))
+    if not adjusted.repeated:
+        given = asked.model_dump(mode="json", include={"amount", "reason_code", "order_id"})
+        shown = after.model_dump(mode="json", include=_SHOWN)
+        trail.note(
+            session,
+            merchant_id=caller.merchant_id,
+            kind="commission",
+            subject=ids.encode("com", after.id),
+            after={**shown, "adjustment": {"id": adjusted.adjustment_id, **given}},
+        )
+    return after
+
+
 @router.post("/v1/commissions/bulk")
 def decide_commissions(asked: CommissionBulk, caller: Admin, session: WriteSession) -> BulkView:
     """Decide about up to 500 commissions. Each gets a result of its own; those that cannot be decided spoil no other."""
@@ -347,6 +428,8 @@ def decide_commissions(asked: CommissionBulk, caller: Admin, session: WriteSessi
             item.reason_code,
             amount_minor=None if item.amount is None else item.amount.amount_minor,
             currency=None if item.amount is None else item.amount.currency,
+            note=item.note,
+            evidence=tuple(item.evidence),
         )
         for _, item in given
     ]
@@ -375,34 +458,34 @@ def approve_commission(
         amount_minor = asked.amount.amount_minor
 
     def decide(person: Person) -> Recorded:
-        return desk.approve(session, person, commission_id, amount_minor=amount_minor, reason_code=asked.reason_code)
+        return desk.approve(session, person, commission_id, amount_minor=amount_minor, **_because(asked))
 
     return _decided(session, caller, commission_id, decide)
 
 
 @router.post("/v1/commissions/{commission_id}/reject")
 def reject_commission(
-    commission_id: CommissionId, asked: CommissionDecision, caller: Admin, session: WriteSession
+    commission_id: CommissionId, asked: CommissionReject, caller: Admin, session: WriteSession
 ) -> CommissionView:
     """Pay nothing for it, whatever the shop still says of the order. A later approval takes it back."""
     return _decided(
         session,
         caller,
         commission_id,
-        lambda person: desk.reject(session, person, commission_id, reason_code=asked.reason_code),
+        lambda person: desk.reject(session, person, commission_id, **_because(asked)),
     )
 
 
 @router.post("/v1/commissions/{commission_id}/hold")
 def hold_commission(
-    commission_id: CommissionId, asked: CommissionDecision, caller: Admin, session: WriteSession
+    commission_id: CommissionId, asked: CommissionHold, caller: Admin, session: WriteSession
 ) -> CommissionView:
     """Freeze the commission's order, money in a payout that was not handed to a rail included, until it is released."""
     return _decided(
         session,
         caller,
         commission_id,
-        lambda person: desk.hold(session, person, commission_id, reason_code=asked.reason_code),
+        lambda person: desk.hold(session, person, commission_id, **_because(asked)),
     )
 
 
@@ -415,7 +498,7 @@ def release_commission(
         session,
         caller,
         commission_id,
-        lambda person: desk.release(session, person, commission_id, reason_code=asked.reason_code),
+        lambda person: desk.release(session, person, commission_id, **_because(asked)),
     )
 
 
@@ -491,6 +574,10 @@ def _entries(session: Session, merchant_id: UUID, row: Row[Any]) -> list[EntryVi
     ]
 
 
+def _because(asked: CommissionApprove | CommissionReject | CommissionHold | CommissionRelease) -> dict[str, Any]:
+    return {"reason_code": asked.reason_code, "note": asked.note, "evidence": tuple(asked.evidence)}
+
+
 def _decided(
     session: Session, caller: Caller, commission_id: UUID, decide: Callable[[Person], Recorded]
 ) -> CommissionView:
@@ -516,13 +603,16 @@ def _views(session: Session, caller: Caller, decisions: Sequence[Decision]) -> d
     return {row.id: CommissionView.of(row, waiting) for row in rows}
 
 
+_SHOWN = {"status", "reason_code", "target", "places", "approved", "settles_at"}
+"""Of a commission in the audit trail."""
+
+
 def _note(session: Session, caller: Caller, before: CommissionView, after: CommissionView) -> None:
-    shown = {"status", "reason_code", "target", "places", "approved", "settles_at"}
     trail.note(
         session,
         merchant_id=caller.merchant_id,
         kind="commission",
         subject=ids.encode("com", after.id),
-        before=before.model_dump(mode="json", include=shown),
-        after=after.model_dump(mode="json", include=shown),
+        before=before.model_dump(mode="json", include=_SHOWN),
+        after=after.model_dump(mode="json", include=_SHOWN),
     )

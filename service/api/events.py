@@ -16,7 +16,7 @@ from service.tables.money import OutboxRow
 
 router = APIRouter(tags=["events"])
 
-_SUBJECTS = ("com", "ord", "run", "pay", "aff", "inb", "whk")
+_SUBJECTS = ("com", "ord", "run", "pay", "aff", "prg", "bud", "inb", "whk")
 """Prefixes of what events can be about."""
 
 
@@ -46,7 +46,8 @@ def list_events(
     paging: Paging,
     type: Annotated[Text | None, Query(description="Events of this type, or such as commission.*.")] = None,  # noqa: A002 - the API's word
     subject: Annotated[
-        Text | None, Query(description="Events about this: com_…, ord_…, run_…, pay_…, aff_…, inb_… or whk_….")
+        Text | None,
+        Query(description="Events about this: com_…, ord_…, run_…, pay_…, aff_…, prg_…, bud_…, inb_… or whk_…."),
     ] = None,
     created: Created,
 ) -> Page[EventView]:

@@ -76,6 +76,19 @@ QUESTIONS = (
     ),
     Question(
         (
+            Gauge("koc_claims_open", "Claims of affiliates that nobody has decided.", ()),
+            Gauge("koc_claims_overdue", "Those of them whose time to be decided is over.", ()),
+            Gauge("koc_claim_oldest_seconds", "Age of the oldest claim that is open.", ()),
+        ),
+        """
+        SELECT count(*), count(*) FILTER (WHERE claim.decide_by <= now()),
+               coalesce(extract(epoch FROM now() - min(claim.opened_at)), 0)
+        FROM claim JOIN merchant ON merchant.id = claim.merchant_id AND NOT merchant.is_test
+        WHERE claim.state = 'open'
+        """,
+    ),
+    Question(
+        (
             Gauge("koc_balances_negative", "Affiliates who owe money after returns.", ("currency",)),
             Gauge("koc_balances_negative_minor", "What they owe together, in minor units.", ("currency",)),
         ),

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from service.api.deps import FinanceMaker, OwnUnits
 from service.api.views import View
 from service.commissions.advance import give_due
+from service.commissions.budgets import watch_budgets
 from service.commissions.reassess import reassess_due
 from service.commissions.settle import settle_due
 
@@ -22,8 +23,13 @@ class SettledView(View):
 
 @router.post("/v1/jobs/settle")
 def settle_now(caller: FinanceMaker, engine: OwnUnits) -> SettledView:
-    """Make payable what is due by the merchant's clock, and give the advances that are due. The worker does the same by itself, twice a minute."""
+    """Make payable what is due by the merchant's clock, give the advances that are due, and look at the budgets.
+
+    The worker does the same by itself, twice a minute.
+    """
     # In units of work of its own: each is short, and what they settled stays settled if a later one fails.
     reassess_due(engine, caller.merchant_id)
     settled = settle_due(engine, merchant_id=caller.merchant_id)
-    return SettledView(settled=settled, advanced=give_due(engine, merchant_id=caller.merchant_id))
+    advanced = give_due(engine, merchant_id=caller.merchant_id)
+    watch_budgets(engine, caller.merchant_id)
+    return SettledView(settled=settled, advanced=advanced)

@@ -16,17 +16,16 @@ from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSessi
 from service.api.filters import Created
 from service.api.language import AskedLanguage
 from service.api.paging import Page, Paging, page
+from service.api.reasons import Because, one_of_reasons
 from service.api.traceable import check_koc, kinds_of
 from service.api.views import (
     WRITTEN_FLAG,
     AffiliateId,
-    Body,
     LinkId,
     Moment,
     MoneyView,
     OrderId,
     ProgramId,
-    ReasonCode,
     SourceId,
     Text,
     View,
@@ -36,8 +35,9 @@ from service.domain.attribution import Reason
 from service.domain.commission import EntryKind, Place
 from service.domain.errors import Conflict
 from service.domain.money import Money
-from service.domain.order import FactKind, TouchKind
+from service.domain.order import DecisionKind, FactKind, TouchKind
 from service.domain.payout import Interval, holder
+from service.domain.review import ATTRIBUTE_REASONS
 from service.domain.settlement import FrozenReason
 from service.domain.wording import reasons
 from service.domain.wording.figures import Names, Speech
@@ -67,6 +67,8 @@ class OrderStatus(StrEnum):
 
     WAITING = "waiting"
     """Only events about it have come, not the order itself."""
+    BONUS = "bonus"
+    """No order at all: it stands for a bonus. Lists have it only where this status is asked for."""
     CANCELLED = "cancelled"
     FROZEN = "frozen"
     """Nothing moves: frozen_reason says why."""
@@ -74,8 +76,10 @@ class OrderStatus(StrEnum):
     UNATTRIBUTED = "unattributed"
 
 
-_STATUS = """
-CASE WHEN assessment.placed_at IS NULL THEN 'waiting' WHEN assessment.cancelled THEN 'cancelled'
+_IS_BONUS = "orders.source_id IN (SELECT id FROM source WHERE source.merchant_id = :merchant_id AND platform = 'desk')"
+_STATUS = f"""
+CASE WHEN {_IS_BONUS} THEN 'bonus'
+     WHEN assessment.placed_at IS NULL THEN 'waiting' WHEN assessment.cancelled THEN 'cancelled'
      WHEN assessment.frozen_reason IS NOT NULL THEN 'frozen' WHEN assessment.affiliate_id IS NULL THEN 'unattributed'
      ELSE 'attributed' END
 """
@@ -228,11 +232,14 @@ def list_orders(
     }
     asked |= {name: (condition, value) for name, condition, value in created.conditions("orders.created_at")}
     given = {name: each for name, each in asked.items() if each[1] is not None}
+    conditions = ["orders.merchant_id = :merchant_id", *(condition for condition, _ in given.values())]
+    if status is not OrderStatus.BONUS:
+        conditions.append(f"NOT {_IS_BONUS}")
     rows = fetch(
         session,
         f"""
         {_ORDER}
-        WHERE {" AND ".join(["orders.merchant_id = :merchant_id", *(condition for condition, _ in given.values())])}
+        WHERE {" AND ".join(conditions)}
         ORDER BY orders.id DESC
         LIMIT :limit
         """,
@@ -283,10 +290,8 @@ def get_order_attribution(
 ) -> AttributionView:
     """Explain who brought an order: every touch it carried and why each won or lost. An affiliate sees its own touches."""
     row = _order(session, caller.merchant_id, order_id)
-    stored = row.candidates or []
-    starts = _later_starts(session, caller.merchant_id, stored, row.placed_at)
     speech = Speech(language, Names(caller.merchant.time_zone))
-    candidates = [_candidate(each, holds_from, speech) for each, holds_from in zip(stored, starts, strict=True)]
+    candidates = candidate_views(session, caller.merchant_id, row.candidates or [], row.placed_at, speech)
     if caller.affiliate_id is not None:
         candidates = [each for each in candidates if each.affiliate_id == caller.affiliate_id]
         if not candidates and row.affiliate_id != caller.affiliate_id:
@@ -318,10 +323,10 @@ def get_order_attribution(
     )
 
 
-class AttributionDecision(Body):
+class AttributionDecision(Because):
     affiliate_id: AffiliateId | None
     """Who brought the order; null: nobody did."""
-    reason_code: ReasonCode
+    reason_code: one_of_reasons(ATTRIBUTE_REASONS)  # type: ignore[valid-type] # made of our list
 
 
 @router.post("/v1/orders/{order_id}/attribution")
@@ -338,7 +343,15 @@ def decide_order_attribution(
     if asked.affiliate_id is not None:
         for kind in kinds_of(session, caller.merchant_id, [asked.affiliate_id]).values():
             check_koc(kind)
-    desk.attribute(session, person, order_id, affiliate_id=asked.affiliate_id, reason_code=asked.reason_code)
+    desk.attribute(
+        session,
+        person,
+        order_id,
+        affiliate_id=asked.affiliate_id,
+        reason_code=asked.reason_code,
+        note=asked.note,
+        evidence=tuple(asked.evidence),
+    )
     after = get_order_attribution(order_id, caller, session, language)
     shown = {"affiliate_id", "program_id", "program_version", "reason_code"}
     trail.note(
@@ -349,7 +362,7 @@ def decide_order_attribution(
         before=before.model_dump(mode="json", include=shown),
         after={
             **after.model_dump(mode="json", include=shown),
-            "decided": asked.model_dump(mode="json"),
+            "decided": asked.model_dump(mode="json", include={"affiliate_id", "reason_code"}),
         },
     )
     return after
@@ -402,6 +415,18 @@ def _missing(order_id: UUID) -> UnknownOrder:
 
 def _may_see(caller: Caller, affiliate_id: UUID | None) -> bool:
     return caller.affiliate_id in {None, affiliate_id}
+
+
+def candidate_views(
+    session: Session,
+    merchant_id: UUID,
+    stored: Sequence[Mapping[str, Any]],
+    placed_at: datetime | None,
+    speech: Speech,
+) -> list[CandidateView]:
+    """Candidates as stored with an assessment, each with the later start that would have let it win."""
+    starts = _later_starts(session, merchant_id, stored, placed_at)
+    return [_candidate(each, holds_from, speech) for each, holds_from in zip(stored, starts, strict=True)]
 
 
 def _later_starts(
@@ -577,12 +602,13 @@ def _fact_text(kind: FactKind, key: str, payload: Mapping[str, Any], *, conflict
         case FactKind.CANCELLATION:
             return "The whole order was cancelled."
         case FactKind.DECISION:
-            up_to = (
-                f" up to {Money(payload['amount_minor'], payload['currency'])}"
+            word = "by" if payload["kind"] == DecisionKind.ADJUST else "up to"
+            amount = (
+                f" {word} {Money(payload['amount_minor'], payload['currency'])}"
                 if payload["amount_minor"] is not None
                 else ""
             )
-            return f"{payload['decided_by']} decided: {payload['kind']}{up_to} ({payload['reason_code']})."
+            return f"{payload['decided_by']} decided: {payload['kind']}{amount} ({payload['reason_code']})."
 
 
 def _entries(session: Session, scope: Mapping[str, object]) -> Sequence[Row[Any]]:

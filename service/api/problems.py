@@ -298,8 +298,10 @@ def _as_sent(steps: Sequence[str | int], sent: Any) -> list[str | int]:
     """The steps to a place in what was sent. The library puts one more where an object has kinds: which of them it is."""
     kept: list[str | int] = []
     is_new = True
-    for step in steps:
-        if is_new and isinstance(sent, dict) and sent.get(KIND) == step:
+    for place, step in enumerate(steps, start=1):
+        # Or a kind that is not said but told by its shape: what lies inside something that was not sent is no place.
+        unsaid = place < len(steps) and isinstance(sent, dict) and step not in sent
+        if unsaid or (is_new and isinstance(sent, dict) and sent.get(KIND) == step):
             is_new = False
             continue
         kept.append(step)

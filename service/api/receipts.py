@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, select
 
 from service.api.deps import Reader, ReaderOrAffiliate, WriteSession
@@ -31,6 +32,7 @@ router = APIRouter(tags=["receipts"])
 
 PREVIEW_LINES_MAX = 200
 DIFFERENCES_SHOWN = 100
+ADJUSTMENTS_MAX = 1000
 
 Minor = Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
 Signed = Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
@@ -142,6 +144,29 @@ class ReceiptVersion(Body):
     total_minor: Minor
 
 
+class ReceiptAdjustment(Body):
+    id: Word
+    amount_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
+    reason_code: Word
+    decided_at: Word
+    counts: Annotated[bool, Strict()]
+    """False: a later rejection took it."""
+
+
+Adjustments = Annotated[list[ReceiptAdjustment], Field(max_length=ADJUSTMENTS_MAX)]
+
+
+class AdjustmentReceipt(Body):
+    """A receipt without terms: of a bonus, or of an order that is somebody else's."""
+
+    kind: Literal["adjustments"]
+    currency: Code
+    rules_minor: Minor
+    adjustments: Annotated[Adjustments, Field(min_length=1)]
+    target_minor: Minor
+    borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
+
+
 class ReceiptDocument(Body):
     """What `GET /v1/commissions/{id}/receipt` shows as `receipt`."""
 
@@ -156,6 +181,9 @@ class ReceiptDocument(Body):
     sum_of_lines_minor: Minor
     cap_minor: Minor | None
     voided: Annotated[bool, Strict()]
+    rules_minor: Minor | None = None
+    """What the rules give, where people adjusted it."""
+    adjustments: Adjustments | None = None
     target_minor: Minor
     borne_by: Annotated[dict[Word, Minor], Field(max_length=100)]
     only_skus: Annotated[list[Word], Field(max_length=LINES_MAX)] | None = None
@@ -164,6 +192,12 @@ class ReceiptDocument(Body):
     agency: ReceiptAgency | None = None
     technical_fee: ReceiptTechnicalFee | None = None
     payee_id: AffiliateId | None = None
+
+    @model_validator(mode="after")
+    def _adjusted_or_not(self) -> Self:
+        if (self.rules_minor is None) is not (self.adjustments is None):
+            raise PydanticCustomError("adjustments", "A receipt has both rules_minor and adjustments, or neither")
+        return self
 
 
 class ReceiptSum(Body):
@@ -198,9 +232,9 @@ class PeriodReceiptDocument(Body):
 class ReceiptToVerify(Body):
     """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`; of several credits, one at a time."""
 
-    receipt: Annotated[ReceiptDocument | PeriodReceiptDocument, Field(discriminator="kind")]
+    receipt: Annotated[ReceiptDocument | PeriodReceiptDocument | AdjustmentReceipt, Field(discriminator="kind")]
     terms: TermsDocument | None = None
-    """Needed but for a period."""
+    """Needed but for a period, and for adjustments alone."""
 
 
 class DifferenceView(View):
@@ -225,7 +259,10 @@ def shown(receipt: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = _with_ids(receipt, lambda kept: ids.encode("aff", UUID(kept)))
     if "credits" in told:
         return told | {"credits": [{"kind": "order", **each} for each in told["credits"]]}
-    return {"kind": "period" if "sums" in told else "order", **told} if told else {}
+    if not told:
+        return {}
+    kind = "period" if "sums" in told else "order" if "lines" in told else "adjustments"
+    return {"kind": kind, **told}
 
 
 def read(receipt: dict[str, Any]) -> dict[str, Any]:
@@ -251,7 +288,7 @@ def verify_receipt(asked: ReceiptToVerify, caller: ReaderOrAffiliate, session: W
     del caller, session
     is_order = isinstance(asked.receipt, ReceiptDocument)
     if is_order and asked.terms is None:
-        raise Invalid("The receipt of an order is computed by its terms: send them too.")
+        raise CannotRecompute("The receipt of an order is computed again with its terms: send them too.")
     receipt = read(asked.receipt.model_dump(mode="json", exclude_unset=is_order))
     for name in ("placed_at", "customer_since"):
         if is_order and receipt["order"].get(name):

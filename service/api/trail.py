@@ -17,7 +17,7 @@ from sqlmodel import Session, SQLModel
 
 from service.infra import ids
 from service.infra.db import execute
-from service.tables import answers, audit, bindings, money, orders, parties, payouts, programs, scopes, webhooks
+from service.tables import answers, audit, bindings, claims, money, orders, parties, payouts, programs, scopes, webhooks
 
 NOBODYS = UUID(int=0)
 """Stands for the merchant where there is none: keys of operators."""
@@ -57,6 +57,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     programs.EnrollmentRow: Shown("aff", "affiliate_id"),
     programs.TermsAcceptanceRow: Shown("aff", "affiliate_id"),
     programs.LinkRow: Shown("lnk", "id", masked=frozenset({"sub_ids"})),
+    programs.BudgetRow: Shown("bud", "id", left_out=frozenset({"updated_at"})),
     programs.LinkOwnerRow: Shown("lnk", "link_id"),
     programs.CouponRow: Shown("cpn", "id"),
     programs.CouponOwnerRow: Shown("cpn", "coupon_id"),
@@ -67,6 +68,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     webhooks.WebhookEndpointRow: Shown(
         "whk", "id", left_out=frozenset({"failures", "failing_since", "rests_until", "updated_at"})
     ),
+    claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
 }
 """Tables whose rows people change one by one."""
@@ -119,6 +121,9 @@ _PREFIXES = {
     "submitted_by": "key",
     "approved_by": "key",
     "retry_by": "key",
+    "decided_by": "key",
+    "order_id": "ord",
+    "commission_id": "com",
     "replaced_by": "key",
     "offered_by": "key",
 }

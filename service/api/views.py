@@ -76,6 +76,9 @@ ProgramId = Annotated[
 AcceptanceId = Annotated[
     UUID, BeforeValidator(_parser("acc")), PlainSerializer(_printer("acc")), WithJsonSchema(_schema("acc"))
 ]
+BudgetId = Annotated[
+    UUID, BeforeValidator(_parser("bud")), PlainSerializer(_printer("bud")), WithJsonSchema(_schema("bud"))
+]
 LinkId = Annotated[
     UUID, BeforeValidator(_parser("lnk")), PlainSerializer(_printer("lnk")), WithJsonSchema(_schema("lnk"))
 ]
@@ -114,6 +117,9 @@ WebhookEndpointId = Annotated[
 ]
 WebhookDeliveryId = Annotated[
     UUID, BeforeValidator(_parser("whd")), PlainSerializer(_printer("whd")), WithJsonSchema(_schema("whd"))
+]
+ClaimId = Annotated[
+    UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]
 AuditId = Annotated[
     UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
@@ -296,4 +302,11 @@ class MoneyBody(Body):
     """An amount of zero or more in minor units of its currency."""
 
     amount_minor: Annotated[int, Strict(), Field(ge=0, le=AMOUNT_MAX_MINOR)]
+    currency: Currency
+
+
+class SignedMoneyBody(Body):
+    """An amount in minor units of its currency; it may lie below zero."""
+
+    amount_minor: Annotated[int, Strict(), Field(ge=-AMOUNT_MAX_MINOR, le=AMOUNT_MAX_MINOR)]
     currency: Currency

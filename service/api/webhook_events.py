@@ -6,7 +6,10 @@ from typing import Any
 from service.api.term_changes import ChangeView
 from service.api.views import (
     AffiliateId,
+    BudgetId,
+    ClaimId,
     CommissionId,
+    Day,
     EnrollmentId,
     InboxId,
     Moment,
@@ -18,6 +21,8 @@ from service.api.views import (
     View,
     WebhookEndpointId,
 )
+from service.domain.budget import AtLimit
+from service.domain.claim import ClaimKind, ClaimOutcome
 from service.domain.delivery import DisabledReason
 from service.domain.events import EventType
 
@@ -37,15 +42,24 @@ class OrderUnattributedData(View):
     reason_code: str
 
 
+class CommissionPeriod(View):
+    """The period of a rule that a commission is for."""
+
+    rule: str
+    begins_on: Day
+
+
 class CommissionData(View):
     """How a commission stands after the change; amounts in minor units of the currency."""
 
     commission_id: CommissionId
-    order_id: OrderId
+    order_id: OrderId | None
+    """Null where it is for a period."""
+    period: CommissionPeriod | None = None
     affiliate_id: AffiliateId
     currency: str
     target_minor: int
-    """What the affiliate earns on the order."""
+    """What the affiliate earns on the order, or for the period; below zero where a cap takes back."""
     pending_minor: int
     held_minor: int
     settled_minor: int
@@ -79,6 +93,23 @@ class CommissionPaidData(View):
     """What was sent."""
     statement_path: str
     """Where each commission that is covered is listed."""
+
+
+class ClaimData(View):
+    claim_id: ClaimId
+    affiliate_id: AffiliateId
+    kind: ClaimKind
+    order_id: OrderId | None
+    """Null while no such order has come."""
+    decide_by: Moment
+    """When somebody should have decided."""
+
+
+class ClaimDecidedData(ClaimData):
+    outcome: ClaimOutcome
+    reason_code: str
+    commission_id: CommissionId | None
+    """What an accepted claim earns; null of a rejected one."""
 
 
 class PayoutRunData(View):
@@ -166,6 +197,27 @@ class ProgramVersionPublishedData(View):
     """Where the changes can be read, however long; null where it follows none."""
 
 
+class BudgetData(View):
+    """How a budget stands; amounts in minor units of the currency."""
+
+    budget_id: BudgetId
+    program_id: ProgramId
+    currency: str
+    limit_minor: int
+    used_minor: int
+    at_limit: AtLimit
+
+
+class BudgetReachedData(BudgetData):
+    paused_from: Moment | None
+    """Null: the budget only tells, or the programme was paused already."""
+
+
+class BudgetReopenedData(BudgetData):
+    runs_from: Moment | None
+    """Null: something else keeps it paused, or nothing did."""
+
+
 class InboxParkedData(View):
     inbox_id: InboxId
     source_id: SourceId
@@ -193,6 +245,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.COMMISSION_REJECTED: CommissionData,
     EventType.COMMISSION_PAYABLE: CommissionPayableData,
     EventType.COMMISSION_PAID: CommissionPaidData,
+    EventType.CLAIM_OPENED: ClaimData,
+    EventType.CLAIM_DECIDED: ClaimDecidedData,
+    EventType.CLAIM_OVERDUE: ClaimData,
     EventType.PAYOUT_RUN_CREATED: PayoutRunItemsData,
     EventType.PAYOUT_RUN_SUBMITTED: PayoutRunSubmittedData,
     EventType.PAYOUT_RUN_APPROVED: PayoutRunItemsData,
@@ -215,6 +270,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.AFFILIATE_ENROLLED: AffiliateEnrollmentData,
     EventType.AFFILIATE_UNENROLLED: AffiliateEnrollmentData,
     EventType.PROGRAM_VERSION_PUBLISHED: ProgramVersionPublishedData,
+    EventType.BUDGET_NEAR: BudgetData,
+    EventType.BUDGET_REACHED: BudgetReachedData,
+    EventType.BUDGET_REOPENED: BudgetReopenedData,
     EventType.INBOX_PARKED: InboxParkedData,
     EventType.WEBHOOK_ENDPOINT_DISABLED: WebhookEndpointDisabledData,
     EventType.WEBHOOK_ENDPOINT_PING: WebhookEndpointPingData,

@@ -20,17 +20,9 @@ from service.commissions.customers import have_assessed_again, look_around
 from service.commissions.facts import OrderKey, Told
 from service.commissions.periods import Changes, book_periods
 from service.commissions.rows import Commission, Entry, store_entries
+from service.domain.assessment import Assessment, assess
 from service.domain.attribution import Reason
-from service.domain.commission import (
-    Assessment,
-    CommissionReason,
-    EntryKind,
-    Places,
-    Target,
-    assess,
-    difference,
-    standing_reason,
-)
+from service.domain.commission import CommissionReason, EntryKind, Places, Target, difference, standing_reason
 from service.domain.customer import customer_key
 from service.domain.events import EventType
 from service.domain.ledger import MerchantTime, Posting, touches_payable
@@ -80,6 +72,7 @@ def assess_orders(
         {order: state.identities for order, state in before.items()},
         inputs,
     )
+    stored_inputs.load_credited(session, customers.histories, inputs)
     results: dict[OrderKey, Assessment] = {}
     targets: list[tuple[Commission, Target]] = []
     for update in sorted(updates, key=lambda each: each.key):
@@ -402,8 +395,11 @@ def _store_commissions(
                       pending_minor, held_minor, settled_minor, approved_minor, settles_at, reason_code, entry_seq,
                       receipt, outlook, advance_at, placed_at, volume_minor, periods, at)
         ON CONFLICT (merchant_id, order_id, payee_id, currency) DO UPDATE
-        SET program_id = coalesce(excluded.program_id, commission.program_id),
-            program_version = coalesce(excluded.program_version, commission.program_version),
+        -- What earns nothing any more shows the programme by which it once did. Whom people gave something shows none.
+        SET program_id = CASE WHEN excluded.receipt = CAST('{}' AS jsonb)
+                              THEN commission.program_id ELSE excluded.program_id END,
+            program_version = CASE WHEN excluded.receipt = CAST('{}' AS jsonb)
+                                   THEN commission.program_version ELSE excluded.program_version END,
             target_minor = excluded.target_minor, pending_minor = excluded.pending_minor,
             held_minor = excluded.held_minor, settled_minor = excluded.settled_minor,
             approved_minor = excluded.approved_minor, settles_at = excluded.settles_at,
@@ -430,10 +426,15 @@ def _store_commissions(
             "entry_seqs": [commission.entry_seq for commission, _ in targets],
             "receipts": [json.dumps(target.receipt, separators=(",", ":")) for _, target in targets],
             "outlooks": [
-                None if target.outlook is None else json.dumps(target.outlook.as_json(), separators=(",", ":"))
+                json.dumps(target.outlook.as_json(), separators=(",", ":"))
+                if target.outlook is not None and target.target_minor
+                else None
                 for _, target in targets
             ],
-            "advances": [target.outlook and target.outlook.advance_at for _, target in targets],
+            "advances": [
+                target.outlook.advance_at if target.outlook is not None and target.target_minor else None
+                for _, target in targets
+            ],
             "placed": [snapshot.placed_at if snapshot else None for snapshot in snapshots],
             "volumes": [commission.volume_minor for commission, _ in targets],
             "periods": [json.dumps(commission.periods) for commission, _ in targets],

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.commissions.facts import OrderKey
-from service.domain.attribution import Attribution, Reason, attribute
+from service.domain.attribution import Reason, attribute
 from service.domain.customer import History, PlacedOrder, customer_key, histories
 from service.domain.dated import DatedInputs
 from service.domain.ledger import MerchantTime
@@ -173,8 +173,8 @@ def _stored(session: Session, scopes: set[_Scope]) -> dict[_Scope, list[PlacedOr
     )
     found: dict[_Scope, list[PlacedOrder]] = defaultdict(list)
     for row in rows:
-        # Whoever was credited for an order placed again is not credited for what is placed again after that.
-        own = row.attribution_reason == Reason.DECIDED or row.touch != TouchKind.REORDER
+        # As `_placed`: neither what it was credited for as an order placed again, nor as one of a bound product.
+        own = row.attribution_reason == Reason.DECIDED or row.touch not in (TouchKind.REORDER, TouchKind.PRODUCT)
         skus = (
             frozenset(line[1] for line in row.payload["lines"] if line[5] and line[1]) if row.payload else frozenset()
         )
@@ -216,8 +216,10 @@ def _placed(
     assert snapshot is not None
     if not snapshot.cancelled:
         return PlacedOrder(order[1], name, snapshot.placed_at, cancelled=False)
-    # By its own touches or by a person, not by another order that it places again.
-    found: Attribution = attribute(facts, inputs, identities)
+    # By its own touches, its customer's binding or a person; not by another order that it places again. A bound product
+    # is bound for the order placed again too, by itself.
+    credit = attribute(facts, inputs, identities).leading
+    own = credit if credit is not None and credit.skus is None else None
     skus = frozenset(line.sku for line in snapshot.lines if line.goods and line.sku)
     return PlacedOrder(
         order[1],
@@ -225,6 +227,6 @@ def _placed(
         snapshot.placed_at,
         cancelled=True,
         skus=skus,
-        affiliate_id=found.affiliate_id,
-        program_id=found.program_id,
+        affiliate_id=None if own is None else own.affiliate_id,
+        program_id=None if own is None else own.program_id,
     )

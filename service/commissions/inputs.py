@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.commissions import inputs_named
+from service.domain.customer import History
 from service.domain.dated import DatedInputs, Membership, Pause, PauseEffect, Since
 from service.domain.identity import identified
 from service.domain.marks import Grade
@@ -42,6 +43,19 @@ def load(session: Session, orders: Mapping[_Pair, OrderFacts]) -> dict[UUID, Dat
         _load_affiliates(session, affiliates, inputs)
         _load_programs(session, inputs)
     return inputs
+
+
+def load_credited(session: Session, histories: Mapping[_Pair, History], inputs: dict[UUID, DatedInputs]) -> None:
+    """Fill in the affiliates who brought what orders, given by (merchant, order), may place again: no order names them."""
+    affiliates = {
+        (merchant_id, gone.affiliate_id)
+        for (merchant_id, _), history in histories.items()
+        for gone in history.abandoned
+        if gone.affiliate_id not in inputs[merchant_id].approvals
+    }
+    if affiliates:
+        _load_affiliates(session, affiliates, inputs)
+        _load_programs(session, inputs)
 
 
 def _load_affiliates(session: Session, affiliates: set[_Pair], inputs: dict[UUID, DatedInputs]) -> None:

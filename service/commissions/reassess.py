@@ -10,7 +10,7 @@ from sqlmodel import Session
 from service.commissions.assess import OrderUpdate, assess_orders
 from service.domain.ledger import MerchantTime
 from service.infra.clock import utc_now
-from service.infra.db import fetch, run_unit
+from service.infra.db import execute, fetch, run_unit
 
 
 def reassess_due(engine: Engine, merchant_id: UUID, *, at: datetime | None = None, limit: int = 200) -> int:
@@ -26,36 +26,43 @@ def reassess_due(engine: Engine, merchant_id: UUID, *, at: datetime | None = Non
 
 
 def _reassess(session: Session, *, merchant_id: UUID, at: datetime | None, limit: int) -> int:
-    # Locked as intake locks them, sorted by name; what another one assessed meanwhile is gone when we have the lock.
+    # Locked as intake locks them, sorted by name.
+    locked = fetch(
+        session,
+        """
+        SELECT id FROM orders
+        WHERE merchant_id = :merchant_id
+          AND id IN (SELECT order_id FROM reassess WHERE merchant_id = :merchant_id
+                     ORDER BY created_at, order_id LIMIT :limit)
+        ORDER BY merchant_id, source_id, external_id COLLATE "C"
+        FOR UPDATE
+        """,
+        {"merchant_id": merchant_id, "limit": limit},
+    )
+    if not locked:
+        return 0
+    # A new statement: what another one assessed meanwhile does not wait any more, and must not be counted as seen.
     rows = fetch(
         session,
         """
         UPDATE orders SET seen = seen + 1
-        FROM (SELECT orders.id FROM orders
-              WHERE merchant_id = :merchant_id
-                AND id IN (SELECT order_id FROM reassess WHERE merchant_id = :merchant_id
-                           ORDER BY created_at, order_id LIMIT :limit)
-              ORDER BY merchant_id, source_id, external_id COLLATE "C"
-              FOR UPDATE) AS locked
-        WHERE orders.merchant_id = :merchant_id AND orders.id = locked.id
-        RETURNING orders.id, orders.seen
+        WHERE merchant_id = :merchant_id AND id = ANY(CAST(:order_ids AS uuid[]))
+          AND EXISTS (SELECT FROM reassess
+                      WHERE reassess.merchant_id = orders.merchant_id AND reassess.order_id = orders.id)
+        RETURNING id, seen
         """,
-        {"merchant_id": merchant_id, "limit": limit},
-    )
-    if not rows:
-        return 0
-    taken = fetch(
-        session,
-        """
-        DELETE FROM reassess WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:order_ids AS uuid[]))
-        RETURNING order_id
-        """,
-        {"merchant_id": merchant_id, "order_ids": [row.id for row in rows]},
+        {"merchant_id": merchant_id, "order_ids": [row.id for row in locked]},
     )
     merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
     now = at or utc_now() + timedelta(seconds=merchant.clock_offset_s)
-    waiting = {row.order_id for row in taken}
-    updates = [OrderUpdate(merchant_id, row.id, row.seen) for row in rows if row.id in waiting]
-    if updates:
+    if rows:
+        updates = [OrderUpdate(merchant_id, row.id, row.seen) for row in rows]
         assess_orders(session, updates, when={merchant_id: MerchantTime(now, merchant.time_zone)})
-    return len(rows)
+        # Last, when the customers are locked: one who has a customer and leaves word for such an order would else wait
+        # for us to delete it, while we wait for the customer.
+        execute(
+            session,
+            "DELETE FROM reassess WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:order_ids AS uuid[]))",
+            {"merchant_id": merchant_id, "order_ids": [row.id for row in rows]},
+        )
+    return len(locked)

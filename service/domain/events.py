@@ -36,6 +36,10 @@ class EventType(StrEnum):
         "A payout was accepted by its rail, and with it all commissions it covers. One event per payout.",
     )
 
+    CLAIM_OPENED = "claim.opened", "An affiliate claims something about an order, and somebody has to decide."
+    CLAIM_DECIDED = "claim.decided", "A person accepted or rejected a claim."
+    CLAIM_OVERDUE = "claim.overdue", "Nobody decided about a claim in time. Told once; the claim stays open."
+
     PAYOUT_RUN_CREATED = "payout_run.created", "A draft of a payout run was made and holds what its payees are owed."
     PAYOUT_RUN_SUBMITTED = "payout_run.submitted", "A payout run is frozen and waits for a second person."
     PAYOUT_RUN_APPROVED = "payout_run.approved", "A second person approved a payout run."
@@ -67,6 +71,10 @@ class EventType(StrEnum):
         "program.version_published",
         "A programme has new terms, from valid_from on; what is other than before is told.",
     )
+
+    BUDGET_NEAR = "budget.near", "Most of a budget is taken."
+    BUDGET_REACHED = "budget.reached", "All of a budget is taken; its programme is paused from paused_from on."
+    BUDGET_REOPENED = "budget.reopened", "A budget that was taken was raised; its programme runs from runs_from on."
 
     INBOX_PARKED = "inbox.parked", "A delivery of a shop was kept and not understood: somebody has to look."
 

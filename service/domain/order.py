@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, Self, assert_never
 from uuid import UUID
 
 from service.domain.money import round_half_away, spread
@@ -28,6 +28,11 @@ def _moment(at: datetime) -> str:
 
 def _moment_or_none(at: datetime | None) -> str | None:
     return None if at is None else _moment(at)
+
+
+def _given(fields: JsonObject) -> JsonObject:
+    """Fields without the empty ones: a fact that lacks them keeps the text and hash it had before they existed."""
+    return {name: value for name, value in fields.items() if value}
 
 
 class FactKind(StrEnum):
@@ -58,6 +63,8 @@ class DecisionKind(StrEnum):
     """Pay nothing."""
     ATTRIBUTE = "attribute"
     """This affiliate, or nobody, brought the order; wins over every touch."""
+    ADJUST = "adjust"
+    """Add to what an affiliate earns, or take from it; also a bonus, which has no order."""
 
 
 class TouchKind(StrEnum):
@@ -293,17 +300,25 @@ class DisputeFact:
 
 @dataclass(frozen=True, slots=True)
 class HoldFact:
-    """Somebody asked us to wait. Open until released_at; one that awaits a refund (`awaits`) also ends with that."""
+    """Somebody asked us to wait. Open until released_at; one that awaits a refund (`awaits`) also ends with that.
+
+    note, evidence: what a person said of its opening and its release, and addresses of what they rest on.
+    """
 
     opened_at: datetime
     reason_code: str
     released_at: datetime | None = None
+    note: str = ""
+    release_note: str = ""
+    evidence: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
+        said = {"note": self.note, "release_note": self.release_note, "evidence": list(self.evidence)}
         return {
             "opened_at": _moment(self.opened_at),
             "reason_code": self.reason_code,
             "released_at": _moment_or_none(self.released_at),
+            **_given(said),
         }
 
     @classmethod
@@ -312,6 +327,9 @@ class HoldFact:
             opened_at=datetime.fromisoformat(stored["opened_at"]),
             reason_code=stored["reason_code"],
             released_at=datetime.fromisoformat(stored["released_at"]) if stored["released_at"] else None,
+            note=stored.get("note", ""),
+            release_note=stored.get("release_note", ""),
+            evidence=tuple(stored.get("evidence", ())),
         )
 
 
@@ -343,12 +361,18 @@ class CancellationFact:
         return cls(at=datetime.fromisoformat(stored["at"]))
 
 
+ADJUSTS = "adjust:"
+"""What the keys of adjustments begin with."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionFact:
     """What a person decided. The newest per kind and payee counts; a new verdict replaces the earlier one.
 
-    payee_id: the affiliate approved, rejected or credited; None with ATTRIBUTE means nobody.
-    amount_minor: the most an approval pays, in `currency`; None with other kinds. decided_by: the key that sent it.
+    payee_id: the affiliate approved, rejected, credited or adjusted; None with ATTRIBUTE means nobody.
+    amount_minor: the most an approval pays, or what an adjustment adds (below zero: takes away), in `currency`; None with
+    other kinds. decided_by: the key that sent it. id: of an adjustment; each adds to the others, and one told again
+    replaces itself. note, evidence: in a person's words, and addresses of what it rests on.
     """
 
     kind: DecisionKind
@@ -358,6 +382,9 @@ class DecisionFact:
     payee_id: UUID | None = None
     currency: str = ""
     amount_minor: int | None = None
+    id: str = ""
+    note: str = ""
+    evidence: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -365,7 +392,15 @@ class DecisionFact:
 
         Not per currency: an order rejected in one currency and edited to another stays rejected.
         """
-        return "attribute" if self.kind is DecisionKind.ATTRIBUTE else f"verdict:{self.payee_id}"
+        match self.kind:
+            case DecisionKind.ATTRIBUTE:
+                return "attribute"
+            case DecisionKind.ADJUST:
+                return f"{ADJUSTS}{self.id}"
+            case DecisionKind.APPROVE | DecisionKind.REJECT:
+                return f"verdict:{self.payee_id}"
+            case _:
+                assert_never(self.kind)
 
     def as_json(self) -> JsonObject:
         return {
@@ -376,6 +411,7 @@ class DecisionFact:
             "payee_id": str(self.payee_id) if self.payee_id else None,
             "currency": self.currency,
             "amount_minor": self.amount_minor,
+            **_given({"id": self.id, "note": self.note, "evidence": list(self.evidence)}),
         }
 
     @classmethod
@@ -388,6 +424,9 @@ class DecisionFact:
             payee_id=UUID(stored["payee_id"]) if stored["payee_id"] else None,
             currency=stored["currency"],
             amount_minor=stored["amount_minor"],
+            id=stored.get("id", ""),
+            note=stored.get("note", ""),
+            evidence=tuple(stored.get("evidence", ())),
         )
 
 
@@ -571,6 +610,11 @@ class OrderFacts:
             # Whichever came first: a shop that tells this apart has orders that do not come back.
             known.snapshot = replace(known.snapshot, cancelled=True)
         return known
+
+    @property
+    def stands_alone(self) -> bool:
+        """A bonus: there is no order to wait for, and adjustments alone say what is earned."""
+        return self.snapshot is None and any(key.startswith(ADJUSTS) for key in self.decisions)
 
     @property
     def open_holds(self) -> list[HoldFact]:

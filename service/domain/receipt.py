@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
+from service.domain.adjustment import receipt_without_rules, with_adjustments
 from service.domain.attribution import Credit
 from service.domain.conditions import Situation
 from service.domain.dated import Membership
@@ -41,10 +42,16 @@ def differences(receipt: JsonObject, terms: Terms | None) -> list[Difference]:
     """
     if "sums" in receipt:
         return list(_compared(receipt, _period_again(receipt)))
+    if "lines" not in receipt:
+        # A bonus, or a correction on an order that is somebody else's.
+        alone = with_adjustments(receipt_without_rules(receipt["currency"]), receipt["adjustments"])
+        return list(_compared(receipt, alone))
     assert terms is not None
     division = _divided(receipt, terms)
     payee_id = UUID(receipt["payee_id"]) if "payee_id" in receipt else division.claim.credit.affiliate_id
     again = division.receipt(payee_id, voided=receipt["voided"])
+    if receipt.get("adjustments") is not None:
+        again = with_adjustments(again, receipt["adjustments"])
     computed = again | {"versions_considered": receipt["versions_considered"]}
     return [*_compared(receipt, computed), *_chosen(receipt, division.claim.best.total_minor)]
 

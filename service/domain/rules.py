@@ -322,6 +322,9 @@ def service_fee(rules: Sequence[Rule], parts: Sequence[Part], line: NetLine) -> 
         if named:
             agent = rules[named[0]].agent
             assert agent is not None
+            # An agent that asks for nothing keeps the others from a fee all the same.
+            if not agent.fee:
+                return None
             return LineFee(named[0], agent.payee_id, max(line.net_minor, 0) * agent.fee)
     return None
 

@@ -78,16 +78,19 @@ class Claim:
         agency = self.membership if self.membership is not None and self.membership.agency_id is not None else None
         left = max(share.line.net_minor, 0) - exact
         found: list[tuple[UUID, Role, Fraction]] = []
+        # A part of a line that came back is kept, though it is nothing now: its payee's commission says so.
         if agency is None:
             found.append((self.credit.affiliate_id, Role.AFFILIATE, exact))
         else:
             assert agency.agency_id is not None
             found.append((self.credit.affiliate_id, Role.AFFILIATE, exact * (1 - agency.share)))
-            found.append((agency.agency_id, Role.AGENCY, exact * agency.share))
-            # On top is never more than what the goods leave.
-            fee = min(agency.fee * max(share.line.net_minor, 0), left)
-            found.append((agency.agency_id, Role.AGENCY_FEE, fee))
-            left -= fee
+            if agency.share:
+                found.append((agency.agency_id, Role.AGENCY, exact * agency.share))
+            if agency.fee:
+                # On top is never more than what the goods leave.
+                fee = min(agency.fee * max(share.line.net_minor, 0), left)
+                found.append((agency.agency_id, Role.AGENCY_FEE, fee))
+                left -= fee
         if share.fee is not None and (agency is None or agency.agency_id == share.fee.payee_id):
             # One agency a line: where the affiliate's own has a share, another's fee is not paid.
             found.append((share.fee.payee_id, Role.AGENT_FEE, min(share.fee.exact, left)))
@@ -96,9 +99,9 @@ class Claim:
         for payee_id, role, amount in found:
             taken = amount * technical.rate if technical is not None else Fraction(0)
             cells.append(Cell(payee_id, role, (amount - taken) * weight))
-            if technical is not None and taken:
+            if technical is not None and technical.rate:
                 cells.append(Cell(technical.payee_id, Role.TECHNICAL_FEE, taken * weight, of=role))
-        return [cell for cell in cells if cell.exact or cell.role is Role.AFFILIATE]
+        return cells
 
 
 @dataclass(frozen=True, slots=True)

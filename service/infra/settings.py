@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """Most bytes of a request's body; a longer one is answered 413."""
     webhook_allow_networks: Annotated[str, AfterValidator(_networks)] = ""
     """Networks that webhooks may go to though they are not public, with commas between them; by default none."""
+    claim_days: Annotated[int, Field(ge=1, le=365)] = 14
+    """Days a merchant has to decide about a KOC's claim; after them it is overdue, and still open."""
     key_rate: Annotated[int, Field(ge=1)] = 100
     """Requests per second an API key may make for long, per process; a key may have a limit of its own."""
     key_burst: Annotated[int, Field(ge=1)] = 400

@@ -14,7 +14,7 @@ from service.commissions.assess import OrderUpdate, assess_orders
 from service.commissions.facts import OrderKey, Told
 from service.domain.events import EventType
 from service.domain.ledger import MerchantTime
-from service.domain.order import Fact, FactKind, OrderFacts, OrderSnapshot
+from service.domain.order import ADJUSTS, Fact, FactKind, OrderFacts, OrderSnapshot
 from service.domain.program import CLOCK_TOLERANCE
 from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
@@ -138,7 +138,7 @@ def apply(
             tellers[each.merchant_id, each.order].append(inbox_id)
     if not told:
         return set(), {}
-    _note_first_orders(session, {merchant_id for merchant_id, _ in told})
+    _note_first_orders(session, {merchant_id for (merchant_id, _), facts in told.items() if not _is_bonus(facts)})
     updates = _lock_orders(session, told, when)
     crash_point(CrashPoint.INTAKE_LOCKED)
     known = assess_orders(session, list(updates.values()), when=when)
@@ -267,6 +267,11 @@ def _earlier(session: Session, keys: Sequence[_Key]) -> dict[_Key, Recorded]:
     }
 
 
+def _is_bonus(told: Sequence[Told]) -> bool:
+    """Whether there is nothing that a dated input could bear on; whoever adjusts an order adjusts one that is here."""
+    return all(each.fact.key.startswith(ADJUSTS) for each in told)
+
+
 def _note_first_orders(session: Session, merchant_ids: set[UUID]) -> None:
     """From the first order on, no dated input may reach back.
 
@@ -324,7 +329,10 @@ def _sort_out_waiting(
     waiting: list[tuple[UUID, UUID]] = []
     arrived: list[tuple[UUID, OrderName]] = []
     for name, update in updates.items():
-        if known[update.key].snapshot is None:
+        facts = known[update.key]
+        if facts.stands_alone:
+            continue
+        if facts.snapshot is None:
             waiting += [(update.merchant_id, inbox_id) for inbox_id in tellers[name]]
         elif update.seen > 1 and any(each.fact.kind is FactKind.ORDER for each in update.told):
             arrived.append(name)

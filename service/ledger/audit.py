@@ -509,6 +509,10 @@ WHERE (CAST(:merchant_id AS uuid) IS NULL OR inbox.merchant_id = :merchant_id)
   AND CASE inbox.state
           WHEN 'waiting' THEN orders.id IS NULL OR fact.order_id IS NOT NULL
           WHEN 'applied' THEN fact.order_id IS NULL
+               -- A bonus has no order to come.
+               AND NOT EXISTS (SELECT FROM fact AS told
+                               WHERE told.merchant_id = orders.merchant_id AND told.order_id = orders.id
+                                 AND told.kind = 'decision' AND starts_with(told.key, 'adjust:'))
           ELSE coalesce(inbox.reason_code, '') = '' END
 """
 

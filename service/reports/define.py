@@ -142,9 +142,10 @@ COMMISSIONS = Report(
     {STANDING}
     WHERE commission.merchant_id = %(merchant_id)s
       AND (%(from)s::date IS NULL
-           OR coalesce(assessment.placed_at, commission.placed_at) >= CAST(%(from)s::date AS timestamp) AT TIME ZONE %(time_zone)s)
+           -- A bonus has no order: it is of the day it was given.
+           OR coalesce(assessment.placed_at, commission.placed_at, commission.created_at) >= CAST(%(from)s::date AS timestamp) AT TIME ZONE %(time_zone)s)
       AND (%(to)s::date IS NULL
-           OR coalesce(assessment.placed_at, commission.placed_at) < CAST(%(to)s::date + 1 AS timestamp) AT TIME ZONE %(time_zone)s)
+           OR coalesce(assessment.placed_at, commission.placed_at, commission.created_at) < CAST(%(to)s::date + 1 AS timestamp) AT TIME ZONE %(time_zone)s)
       AND (%(currency)s::text IS NULL OR commission.currency = %(currency)s)
       AND (%(run_id)s::uuid IS NULL
            OR EXISTS (SELECT FROM payout_item AS item

@@ -13,7 +13,8 @@ from service.commissions import facts as stored_facts
 from service.commissions import inputs as stored_inputs
 from service.commissions.customers import histories_of
 from service.commissions.periods import rules_of, sums_of
-from service.domain.commission import Assessment, Places, Target, assess, standing_reason
+from service.domain.assessment import Assessment, assess
+from service.domain.commission import Places, Target, standing_reason
 from service.domain.order import OrderFacts
 from service.domain.periods import gives, period_rule_of
 from service.infra import ids
@@ -84,8 +85,10 @@ def _orders(session: Session, merchant_id: UUID, *, after: UUID, stride: int) ->
 
 def _compare(session: Session, merchant_id: UUID, orders: Sequence[Row[Any]]) -> list[Finding]:
     known = stored_facts.load(session, [(merchant_id, order.id) for order in orders])
-    inputs = stored_inputs.load(session, known).get(merchant_id)
+    loaded = stored_inputs.load(session, known)
     histories = histories_of(session, known)
+    stored_inputs.load_credited(session, histories, loaded)
+    inputs = loaded.get(merchant_id)
     commissions: dict[UUID, dict[tuple[UUID, str], Row[Any]]] = defaultdict(dict)
     for row in fetch(
         session,

@@ -1,5 +1,17 @@
 """SQLModel rows: columns, keys, constraints. No queries, no behaviour, no relationships."""
 
-from service.tables import answers, audit, bindings, money, orders, parties, payouts, programs, scopes, webhooks
+from service.tables import answers, audit, bindings, claims, money, orders, parties, payouts, programs, scopes, webhooks
 
-__all__ = ["answers", "audit", "bindings", "money", "orders", "parties", "payouts", "programs", "scopes", "webhooks"]
+__all__ = [
+    "answers",
+    "audit",
+    "bindings",
+    "claims",
+    "money",
+    "orders",
+    "parties",
+    "payouts",
+    "programs",
+    "scopes",
+    "webhooks",
+]

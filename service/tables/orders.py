@@ -139,6 +139,8 @@ class AssessmentRow(SQLModel, table=True):
             "order_id",
             postgresql_where=text("customer IS NOT NULL"),
         ),
+        # Of a claim the number is all that is known of its order.
+        Index("assessment_number_ix", "merchant_id", "number", postgresql_where=text("number <> ''")),
     )
 
     merchant_id: UUID = key()

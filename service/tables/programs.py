@@ -3,9 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Boolean, ForeignKeyConstraint, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import Boolean, CheckConstraint, ForeignKeyConstraint, Index, Integer, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from service.domain.budget import AtLimit
 from service.domain.dated import PauseEffect
 from service.domain.marks import ContentType
 from service.tables.columns import (
@@ -14,6 +15,8 @@ from service.tables.columns import (
     document,
     key,
     listing,
+    minor,
+    minor_or_none,
     moment,
     moment_or_none,
     one_of,
@@ -119,6 +122,42 @@ class ProgramPauseRow(SQLModel, table=True):
     effect: str = words()
     reason_code: str | None = words_or_none()
     recorded_at: datetime = moment()
+
+
+class BudgetRow(SQLModel, table=True):
+    """The most a programme is to cost for orders of a time, and what happens when it does."""
+
+    __tablename__ = "budget"
+    __table_args__ = (
+        belongs_to("program", "program_id"),
+        UniqueConstraint("merchant_id", "external_id"),
+        Index("budget_open_ix", "merchant_id", postgresql_where=text("closed_at IS NULL")),
+        one_of("at_limit", AtLimit),
+        CheckConstraint("limit_minor > 0 AND (ends_at IS NULL OR ends_at > starts_at)", name="limit"),
+        CheckConstraint("(reached_at IS NULL) = (reached_limit_minor IS NULL)", name="reached"),
+    )
+
+    merchant_id: UUID = key()
+    id: UUID = key()
+    external_id: str | None = words_or_none()
+    program_id: UUID = ref()
+    name: str = words()
+    currency: str = words()
+    limit_minor: int = minor()
+    starts_at: datetime = moment()
+    """Orders placed then or later count; before ends_at, if there is one."""
+    ends_at: datetime | None = moment_or_none()
+    at_limit: str = words()
+    warned_at: datetime | None = moment_or_none()
+    """When most of it was taken and its merchant was told."""
+    reached_at: datetime | None = moment_or_none()
+    """When all of it was taken; null again once it was raised above that."""
+    reached_limit_minor: int | None = minor_or_none()
+    """The limit that was reached then."""
+    closed_at: datetime | None = moment_or_none()
+    """When somebody ended it; it is watched no more."""
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
 
 
 class EnrollmentRow(SQLModel, table=True):

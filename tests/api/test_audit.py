@@ -87,15 +87,15 @@ def test_decisions_about_commissions_show_where_the_money_stood(shop: Shop) -> N
     order = shop.an_order(coupon_codes=["LAN"])
     [commission] = shop.get("/v1/commissions").json()["data"]
 
-    shop.post(f"/v1/commissions/{commission['id']}/hold", {"reason_code": "review"})
-    shop.post(f"/v1/orders/{order['order_id']}/attribution", {"affiliate_id": None, "reason_code": "told_us"})
+    shop.post(f"/v1/commissions/{commission['id']}/hold", {"reason_code": "quality_check"})
+    shop.post(f"/v1/orders/{order['order_id']}/attribution", {"affiliate_id": None, "reason_code": "missing_touch"})
 
     [held] = audit(shop, subject=commission["id"])
     [attributed] = audit(shop, subject=order["order_id"])
     assert (held["before"]["status"], held["after"]["status"]) == ("approved", "held")
     assert held["after"]["places"]["held"] == {"amount_minor": 1000, "currency": "USD"}
     assert (attributed["before"]["affiliate_id"], attributed["after"]["affiliate_id"]) == (lan["id"], None)
-    assert attributed["after"]["decided"]["reason_code"] == "told_us"
+    assert attributed["after"]["decided"]["reason_code"] == "missing_touch"
 
 
 def test_what_is_made_or_decided_with_many_others_is_found_by_its_own_id(shop: Shop) -> None:
@@ -107,7 +107,7 @@ def test_what_is_made_or_decided_with_many_others_is_found_by_its_own_id(shop: S
         "affiliates": {"name": "Bao"},
         "links": {"affiliate_id": lan["id"], "url": "https://shop.example/p/1", **terms},
         "coupons": {"affiliate_id": lan["id"], "code": "BULK", **terms},
-        "commissions": {"commission_id": commission["id"], "decision": "hold", "reason_code": "review"},
+        "commissions": {"commission_id": commission["id"], "decision": "hold", "reason_code": "quality_check"},
     }
 
     made = {noun: shop.post(f"/v1/{noun}/bulk", {"items": [item]}).json()["results"][0] for noun, item in asked.items()}

@@ -128,7 +128,7 @@ def test_commissions_are_decided_each_for_itself_as_if_one_by_one(shop: Shop) ->
     for number in range(5):
         shop.an_order(f"order-{number}", coupon_codes=["LAN"])
     commissions = [each["id"] for each in shop.get("/v1/commissions").json()["data"]]
-    told_why = {"reason_code": "checked"}
+    told_why = {"reason_code": "other", "note": "looked at"}
     items: list[Json] = [
         {"commission_id": commissions[0], "decision": "reject", **told_why},
         {"commission_id": commissions[1], "decision": "hold", **told_why},

@@ -105,14 +105,14 @@ def test_an_order_is_found_by_the_shop_s_own_id(shop: Shop, told: Json) -> None:
 def test_a_person_says_who_brought_an_order_or_that_nobody_did(shop: Shop, told: Json) -> None:
     path = f"/v1/orders/{_one(shop, '/v1/orders', external_id='third')['id']}/attribution"
 
-    credited = shop.post(path, {"affiliate_id": told["minh"]["id"], "reason_code": "chat-shows-it"})
-    nobody = shop.post(path, {"affiliate_id": None, "reason_code": "mistake"})
-    stranger = shop.post(path, {"affiliate_id": "aff_01h455vb4pex5vsknk084sn02q", "reason_code": "mistake"})
+    credited = shop.post(path, {"affiliate_id": told["minh"]["id"], "reason_code": "missing_touch"})
+    nobody = shop.post(path, {"affiliate_id": None, "reason_code": "decided_by_mistake"})
+    stranger = shop.post(path, {"affiliate_id": "aff_01h455vb4pex5vsknk084sn02q", "reason_code": "decided_by_mistake"})
 
     assert (credited.json()["affiliate_id"], credited.json()["reason_code"]) == (told["minh"]["id"], "decided")
     assert (nobody.json()["affiliate_id"], nobody.json()["reason_code"]) == (None, "decided")
     assert (stranger.status_code, stranger.json()["code"]) == (404, "unknown-order")
-    assert shop.post(path, {"affiliate_id": None, "reason_code": "mistake"}, by="read").status_code == 403
+    assert shop.post(path, {"affiliate_id": None, "reason_code": "decided_by_mistake"}, by="read").status_code == 403
 
 
 def test_the_attribution_names_every_touch_and_why_it_won_or_lost(shop: Shop, told: Json) -> None:
@@ -210,11 +210,11 @@ def test_the_timeline_of_an_order_that_never_came_tells_of_its_refund(shop: Shop
 
 def test_a_decision_is_told_with_who_made_it(shop: Shop, told: Json) -> None:
     commission = _one(shop, "/v1/commissions", affiliate_id=told["lan"]["id"])
-    shop.post(f"/v1/commissions/{commission['id']}/reject", {"reason_code": "fraud"})
+    shop.post(f"/v1/commissions/{commission['id']}/reject", {"reason_code": "terms_breach"})
 
     texts = [entry["text"] for entry in shop.get(f"/v1/orders/{commission['order_id']}/timeline").json()["entries"]]
 
-    assert any(text.startswith("key_") and text.endswith("decided: reject (fraud).") for text in texts)
+    assert any(text.startswith("key_") and text.endswith("decided: reject (terms_breach).") for text in texts)
 
 
 def test_a_commission_says_where_each_part_stands(shop: Shop, told: Json) -> None:
@@ -269,12 +269,12 @@ def test_every_status_lists_those_and_only_those_that_show_it(shop: Shop, told: 
     shop.deliver(shop.order("cancelled", coupon_codes=["LAN"]))
     shop.deliver(shop.order("cancelled", coupon_codes=["LAN"], cancelled=True, updated_at=shop.time()))
     rejected = _one(shop, "/v1/commissions", affiliate_id=told["minh"]["id"])
-    shop.post(f"/v1/commissions/{rejected['id']}/reject", {"reason_code": "fraud"})
+    shop.post(f"/v1/commissions/{rejected['id']}/reject", {"reason_code": "terms_breach"})
     _settled(shop)
     shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "USD"}, by="finance-maker")
     shop.deliver(shop.order("held", coupon_codes=["LAN"]))
     held = shop.get("/v1/commissions").json()["data"][0]
-    shop.post(f"/v1/commissions/{held['id']}/hold", {"reason_code": "check"})
+    shop.post(f"/v1/commissions/{held['id']}/hold", {"reason_code": "quality_check"})
     shop.deliver(shop.order("fresh", coupon_codes=["LAN"]))
     shown: dict[str, set[str]] = {}
     for each in shop.get("/v1/commissions").json()["data"]:
@@ -304,7 +304,7 @@ def test_a_rejected_commission_is_taken_back_and_an_approval_brings_it_again(sho
     commission = _one(shop, "/v1/commissions", affiliate_id=told["lan"]["id"])
     path = f"/v1/commissions/{commission['id']}"
 
-    rejected = shop.post(f"{path}/reject", {"reason_code": "fraud"}).json()
+    rejected = shop.post(f"{path}/reject", {"reason_code": "terms_breach"}).json()
     approved = shop.post(f"{path}/approve", {"amount": {"amount_minor": 200, "currency": "USD"}}).json()
 
     assert (rejected["status"], rejected["reason_code"]) == ("rejected", "rejected_by_merchant")
@@ -317,7 +317,7 @@ def test_a_held_commission_waits_until_it_is_released(shop: Shop, told: Json) ->
     commission = _one(shop, "/v1/commissions", affiliate_id=told["lan"]["id"])
     path = f"/v1/commissions/{commission['id']}"
 
-    held = shop.post(f"{path}/hold", {"reason_code": "look-into"}).json()
+    held = shop.post(f"{path}/hold", {"reason_code": "quality_check"}).json()
     again = shop.post(f"{path}/release").json()
     refused = shop.post(f"{path}/release")
 
@@ -563,7 +563,7 @@ def test_another_merchant_sees_nothing_of_it(client: TestClient, shop: Shop, eng
     assert {other.get(path).status_code for path in own} == {404}
     assert all(other.get(f"/v1/{name}").json()["data"] == [] for name in lists)
     for verb in ("approve", "reject", "hold", "release"):
-        answer = other.post(f"/v1/commissions/{commission['id']}/{verb}", {"reason_code": "x"})
+        answer = other.post(f"/v1/commissions/{commission['id']}/{verb}", {"reason_code": "other", "note": "x"})
         assert answer.status_code == 404
     assert other.post(f"/v1/inbox/{delivery['id']}/replay").status_code == 404
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from service.domain.commission import Assessment, Places, assess, difference, settle_move, settleable
+from service.domain.assessment import Assessment, assess
+from service.domain.commission import Places, difference, settle_move, settleable
 from service.domain.dated import DatedInputs
 from service.domain.order import Fact, FactKind, OrderFacts, merge
 from tests.domain.builders import merged

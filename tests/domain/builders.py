@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from service.domain.assessment import Assessment, assess
 from service.domain.attribution import Identities
-from service.domain.commission import Assessment, Target, assess
+from service.domain.commission import Target
 from service.domain.conditions import Condition
 from service.domain.dated import DatedInputs, Owner, Since, Traceable
 from service.domain.order import (
@@ -240,6 +241,20 @@ def a_rejection(*, on: int = 4, payee: UUID = ANN) -> Fact:
 def a_credit(payee: UUID | None, *, on: int = 4) -> Fact:
     """A person says who brought the order; None is nobody."""
     return a_decision(DecisionKind.ATTRIBUTE, payee=payee, on=on, currency="")
+
+
+def an_adjustment(
+    amount: int,
+    *,
+    id: str = "a1",  # noqa: A002 # the fact's own word
+    payee: UUID = ANN,
+    on: int = 4,
+    currency: str = "USD",
+) -> Fact:
+    """A person adds to what somebody earns; below zero takes from it."""
+    return decision_fact(
+        DecisionFact(DecisionKind.ADJUST, day(on), "key_desk", "goodwill", payee, currency, amount, id=id)
+    )
 
 
 # What follows

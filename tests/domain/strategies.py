@@ -108,13 +108,27 @@ holds = st.builds(
 )
 decisions = st.builds(
     DecisionFact,
-    kind=st.sampled_from(DecisionKind),
+    kind=st.sampled_from([DecisionKind.APPROVE, DecisionKind.REJECT, DecisionKind.ATTRIBUTE]),
     decided_at=times,
     decided_by=st.sampled_from(["key_1", "key_2"]),
     reason_code=st.just("decided"),
     payee_id=st.sampled_from([ANN, BEN, NOBODY, None]),
     currency=currencies,
     amount_minor=st.one_of(st.none(), amounts),
+)
+
+adjustments = st.builds(
+    DecisionFact,
+    kind=st.just(DecisionKind.ADJUST),
+    decided_at=times,
+    decided_by=st.just("key_1"),
+    reason_code=st.sampled_from(["goodwill", "wrong_amount"]),
+    payee_id=st.sampled_from([ANN, BEN, NOBODY]),
+    currency=currencies,
+    amount_minor=st.integers(min_value=-20_000, max_value=20_000),
+    id=st.sampled_from(["adj_1", "adj_2", "adj_3"]),
+    note=st.sampled_from(["", "as agreed"]),
+    evidence=st.sampled_from([(), ("https://files.example/1",)]),
 )
 
 order_facts = st.builds(lambda snapshot, at: order_fact(snapshot, version_at=at), snapshots, times)
@@ -128,7 +142,8 @@ refund_facts = st.builds(
 dispute_facts = st.builds(lambda key, dispute, at: dispute_fact(key, dispute, version_at=at), ids, disputes, times)
 hold_facts = st.builds(lambda key, hold, at: hold_fact(key, hold, version_at=at), ids, holds, times)
 milestone_facts = st.builds(milestone_fact, st.sampled_from(Milestone), times)
-decision_facts = decisions.map(decision_fact)
+adjustment_facts = adjustments.map(decision_fact)
+decision_facts = st.one_of(decisions, decisions, adjustments).map(decision_fact)
 facts: st.SearchStrategy[Fact] = st.one_of(
     order_facts, order_facts, refund_facts, dispute_facts, hold_facts, milestone_facts, decision_facts
 )

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.assessment import Assessment
 from service.domain.commission import (
-    Assessment,
     CommissionReason,
     CommissionStatus,
     EntryKind,

@@ -6,7 +6,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.commission import Assessment, Places, Target
+from service.domain.assessment import Assessment
+from service.domain.commission import Places, Target
 from service.domain.order import Fact, FactKind
 from tests.domain import strategies
 from tests.domain.books import Books

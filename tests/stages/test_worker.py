@@ -29,6 +29,7 @@ from service.tables.answers import KeptAnswerRow
 from service.worker import (
     CHAIN,
     CHAIN_EVERY,
+    CLAIMS,
     DELIVER,
     EVERY_MERCHANT,
     FORGET,
@@ -153,7 +154,7 @@ def test_each_merchant_gets_one_job_of_each_kind_that_never_ends(desk: Desk) -> 
     Desk.opened(desk.engine)
 
     assert in_unit(desk, schedule, now=desk.now) == 2 * len(EVERY_MERCHANT)
-    assert set(jobs(desk)) == set(EVERY_MERCHANT) == {SETTLE, CHAIN, DELIVER, FORGET}
+    assert set(jobs(desk)) == set(EVERY_MERCHANT) == {SETTLE, CHAIN, DELIVER, FORGET, CLAIMS}
 
     assert in_unit(desk, schedule, now=desk.now) == 0
 

@@ -27,8 +27,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from service.domain.assessment import Assessment
 from service.domain.attribution import Candidate, Reason
-from service.domain.commission import Assessment, CommissionReason, Places, Target
+from service.domain.commission import CommissionReason, Places, Target
 from service.domain.errors import InvariantBroken
 from service.domain.order import Fact, FactKind
 from service.domain.settlement import FrozenReason

@@ -390,6 +390,19 @@ def _decisions(dice: random.Random, goods: int, currency: str) -> list[Fact]:
             facts.append(
                 decision_fact(DecisionFact(kind, decided_at, "key_desk", "decided", payee, currency, limit)),
             )
+    for number in range(dice.choice((0, 0, 0, 1, 2))):
+        amount = dice.choice((50, 300, -50, -goods))
+        adjusted = DecisionFact(
+            DecisionKind.ADJUST,
+            day(dice.randrange(2, 6)),
+            "key_desk",
+            "goodwill",
+            dice.choice((ANN, ANN, BEN)),
+            dice.choice((currency, currency, "JPY")),
+            amount or 50,
+            id=f"adj_{number}",
+        )
+        facts.append(decision_fact(adjusted))
     return facts
 
 
@@ -431,6 +444,8 @@ class Feature(StrEnum):
     APPROVED_FOR_LESS = "approved for more, later for less"
     REJECTED = "rejected"
     REJECTION_REPLACED = "rejected, then approved"
+    ADJUSTED_UP = "adjusted: something added"
+    ADJUSTED_DOWN = "adjusted: something taken"
     CREDITED = "credited by a person"
     CREDITED_NOBODY = "credited to nobody"
 
@@ -541,6 +556,8 @@ def _of_decisions(decisions: Sequence[DecisionFact]) -> set[Feature]:
         before = verdicts.get(decision.key)
         if decision.kind is DecisionKind.ATTRIBUTE:
             found.add(Feature.CREDITED if decision.payee_id else Feature.CREDITED_NOBODY)
+        elif decision.kind is DecisionKind.ADJUST:
+            found.add(Feature.ADJUSTED_UP if (decision.amount_minor or 0) > 0 else Feature.ADJUSTED_DOWN)
         elif decision.kind is DecisionKind.REJECT:
             found.add(Feature.REJECTED)
         else:

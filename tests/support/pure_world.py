@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+from service.domain.assessment import assess
 from service.domain.attribution import attribute
-from service.domain.commission import Move, Place, Places, Target, assess, difference, settle_move, settleable, shift
+from service.domain.commission import Move, Place, Places, Target, difference, settle_move, settleable, shift
 from service.domain.customer import History, PlacedOrder, customer_key, histories
 from service.domain.dated import Binding, DatedInputs, Membership, Owner, Pause, PauseEffect, Since, Traceable
 from service.domain.errors import BackDated, InvariantBroken

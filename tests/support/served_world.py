@@ -176,12 +176,12 @@ class ServedWorld:
 
     def verdict(self, key: Key, amount: int | None, *, reject: bool = False) -> bool:
         if reject:
-            return self._decide(key, "reject", {"reason_code": "breach"})
+            return self._decide(key, "reject", {"reason_code": "terms_breach"})
         limit = {} if amount is None else {"amount": {"amount_minor": amount, "currency": key.currency}}
         return self._decide(key, "approve", limit)
 
     def hold(self, key: Key) -> bool:
-        return self._decide(key, "hold", {"reason_code": "review"})
+        return self._decide(key, "hold", {"reason_code": "quality_check"})
 
     def release_hold(self, key: Key) -> bool:
         return self._decide(key, "release", {})
@@ -193,7 +193,7 @@ class ServedWorld:
             source=ids.decode("src", source),
             order=order,
         )
-        asked = {"affiliate_id": self._ids[payee] if payee else None, "reason_code": "told_us"}
+        asked = {"affiliate_id": self._ids[payee] if payee else None, "reason_code": "missing_touch"}
         return self._ok(self._shop.post(f"/v1/orders/{ids.encode('ord', found[0].id)}/attribution", asked))
 
     # What moves.

@@ -22,7 +22,7 @@ from service.infra.ids import new_id
 from service.infra.security import Security
 from service.intake import desk
 from service.intake.adapters.model import Delivery, Reading
-from service.intake.desk import Person
+from service.intake.desk import Adjusted, Adjustment, Person
 from service.intake.receive import KnownSource, receive
 from service.intake.record import Received, Recorded
 from service.intake.replay import replay
@@ -169,6 +169,23 @@ class ToldShop:
         order_id = self.books.rows("SELECT id FROM orders WHERE external_id = :order", order=order)[0].id
         return self._at_desk(desk.attribute, order_id, affiliate_id=affiliate_id, reason_code="asked_for")
 
+    def adjust(self, affiliate_id: UUID, amount_minor: int, order: str | None = None) -> Adjusted:
+        """Let a person add to what a payee earns on an order, or give a bonus."""
+        person = Person(self.merchant_id, new_id(), self.books.now)
+        order_id = None
+        if order is not None:
+            order_id = self.books.rows("SELECT id FROM orders WHERE external_id = :order", order=order)[0].id
+        asked = Adjustment(
+            affiliate_id,
+            amount_minor,
+            "USD",
+            "goodwill",
+            order_id=order_id,
+            note="as agreed",
+            evidence=("https://files.example/1",),
+        )
+        return run_unit(self.engine, lambda session: desk.adjust(session, person, asked))
+
     def replay(self, recorded: Recorded) -> None:
         def work(session: Session) -> dict[UUID, Recorded]:
             return replay(session, self.merchant_id, [recorded.inbox_id], lambda _: self._reading)
@@ -253,6 +270,16 @@ def a_shop_with_everything(engine: Engine) -> ToldShop:
     shop.order("released", coupon="CAT")
     shop.decide("hold", "released", payee=cat)
     shop.decide("release", "released", payee=cat)
+    shop.order("adjusted", coupon="CAT")
+    shop.adjust(cat, 250, "adjusted")
+    shop.adjust(cat, -75, "adjusted")
+    shop.adjust(ann, 40, "adjusted")
+    shop.order("rejected and adjusted", coupon="CAT")
+    shop.adjust(cat, 30, "rejected and adjusted")
+    shop.decide("reject", "rejected and adjusted", payee=cat)
+    books.advance(seconds=1)
+    shop.adjust(cat, 20, "rejected and adjusted")
+    shop.adjust(ann, 600)
     for number in ("paid and disputed", "paid and lost", "paid and refunded", "frozen in time"):
         shop.order(number)
     books.settle()

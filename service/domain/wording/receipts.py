@@ -104,12 +104,39 @@ _RESULT = Words(
 _BORNE = Words("Paid by: {funders}.", "Bên chi trả: {funders}.", "承担方：{funders}。")
 
 
+_ADJUSTED = Words(
+    "The shop adjusted it by {amount} ({reason}).",
+    "Cửa hàng điều chỉnh {amount} ({reason}).",
+    "商家调整{amount}（{reason}）。",
+)
+_ADJUSTED_IN_VAIN = Words(
+    "An adjustment of {amount} ({reason}) does not count: the shop rejected the commission afterwards.",
+    "Khoản điều chỉnh {amount} ({reason}) không được tính: sau đó cửa hàng đã từ chối hoa hồng này.",
+    "{amount}的调整（{reason}）不计入：商家之后驳回了这笔佣金。",
+)
+_COMES_TO = Words("It comes to {amount}.", "Tổng cộng là {amount}.", "合计{amount}。")
+
+
+def _adjustments(receipt: JsonObject, speech: Speech) -> Iterator[str]:
+    """What people added or took, after what the rules give."""
+    for each in receipt["adjustments"]:
+        amount = speech.money(each["amount_minor"], receipt["currency"])
+        words = _ADJUSTED if each["counts"] else _ADJUSTED_IN_VAIN
+        yield speech.say(words, amount=amount, reason=each["reason_code"])
+    yield speech.say(_COMES_TO, amount=speech.money(receipt["target_minor"], receipt["currency"]))
+
+
 def sentences(receipt: JsonObject, speech: Speech) -> list[str]:
     """The receipt read aloud, in the order in which it is computed; nothing where there is none.
 
     receipt: as `Quote.receipt` makes it or once made it, or empty.
     """
-    return list(_read(receipt, speech)) if receipt else []
+    if not receipt:
+        return []
+    adjusted = receipt.get("adjustments")
+    by_rules = receipt | {"target_minor": receipt["rules_minor"]} if adjusted is not None else receipt
+    told = list(_read(by_rules, speech)) if "lines" in receipt else []
+    return told if adjusted is None else [*told, *_adjustments(receipt, speech)]
 
 
 def _read(receipt: JsonObject, speech: Speech) -> Iterator[str]:
