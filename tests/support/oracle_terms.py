@@ -168,10 +168,11 @@ def technical(terms: Json) -> tuple[str, Fraction]:
     return (fee["payee_id"], Fraction(fee["rate"]) / 100) if fee else ("", Fraction(0))
 
 
-def worth(terms: Json, found: list[Share], currency: str) -> Fraction:
-    """What one version gives the affiliate: each line rounded once, the cap, less the technical fee."""
+def worth(terms: Json, found: list[Share], currency: str) -> int:
+    """What one version gives the affiliate: each line rounded once, the cap, less the technical fee, rounded once."""
     total = sum(rounded(share.exact) for share in found)
-    return min(total, of(terms["cap_per_order"], currency, total)) * (1 - technical(terms)[1])
+    capped = min(total, of(terms["cap_per_order"], currency, total))
+    return capped - rounded(capped * technical(terms)[1])
 
 
 # Payees.
