@@ -185,19 +185,16 @@ def parts(claim: Claim, share: Share) -> list[Part]:
     agency = claim.agency or {"payee": "", "share": "0", "fee": "0"}
     own = Fraction(agency["share"]) / 100 * share.exact
     fee = min(Fraction(agency["fee"]) / 100 * share.left, share.left - share.exact)
-    found = [
-        Part(claim.affiliate, share.exact - own, on_top=False),
-        Part(agency["payee"], own, on_top=False),
-        Part(agency["payee"], fee, on_top=True),
-    ]
+    found = [Part(claim.affiliate, share.exact - own, on_top=False)]
+    found += [Part(agency["payee"], own, on_top=False)] if Fraction(agency["share"]) else []
+    found += [Part(agency["payee"], fee, on_top=True)] if Fraction(agency["fee"]) else []
     if share.agent and agency["payee"] in {"", share.agent}:
         found.append(Part(share.agent, min(share.fee, share.left - share.exact - fee), on_top=True))
     operator, rate = technical(claim.terms)
     return [
         Part(payee, exact * part * claim.weight, on_top)
         for who, exact, on_top in found
-        for payee, part in ((who, 1 - rate), (operator, rate))
-        if exact * part
+        for payee, part in ((who, 1 - rate), *([(operator, rate)] if rate else []))
     ]
 
 
