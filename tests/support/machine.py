@@ -854,6 +854,7 @@ class Machine(RuleBasedStateMachine):
         """The oracle and the world say the same, and nobody was paid twice."""
         self.played["steps"] += 1
         self.seen = self.world.see()
+        self.oracle.forget()
         for item in self.oracle.items:
             self.follow(item, self.seen.items[item.run, item.payee])
         self.working = False

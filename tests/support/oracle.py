@@ -134,6 +134,7 @@ class Oracle(Told):
         ]
         before = {each: self.past(each) for each in others}
         self.told[order].append((body, event))
+        self.forget()
         for each in (order, *(each for each in others if self.past(each) != before[each])):
             self._book(each)
 

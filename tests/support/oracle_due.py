@@ -58,6 +58,7 @@ class Told(Inputs):
     """larger: a number that orders bodies of one version as the service does; a tie-break nobody can derive."""
 
     larger: Callable[[bytes], Any]
+    worked_out: dict[str, Due] = field(default_factory=dict)
     told: dict[str, list[tuple[bytes, Json]]] = field(default_factory=lambda: defaultdict(list))
 
     def shown(self, order: str) -> list[Json]:
@@ -88,8 +89,17 @@ class Told(Inputs):
     def _decided(self, order: str) -> list[str | None]:
         return [event["payee"] for _, event in self.told[order] if event["type"] == "attribute"]
 
+    def forget(self) -> None:
+        """Work out anew whatever is asked from now on."""
+        self.worked_out.clear()
+
     def due(self, order: str) -> Due:
         """What an order owes to whom, and whether its money is frozen."""
+        if order not in self.worked_out:
+            self.worked_out[order] = self._due(order)
+        return self.worked_out[order]
+
+    def _due(self, order: str) -> Due:
         told = self.told[order]
         bodies = self.shown(order)
         if not bodies:
