@@ -859,9 +859,9 @@ class Machine(RuleBasedStateMachine):
             self.follow(item, self.seen.items[item.run, item.payee])
         self.working = False
         oracle, seen = self.oracle, self.seen
-        assert not (wrong := differing(seen.commissions, oracle.commissions())), wrong
+        assert not (apart := differing(seen.commissions, oracle.commissions())), apart
         assert seen.frozen == {order for order in oracle.told if oracle.due(order).frozen}
-        assert not (wrong := differing(seen.balances, oracle.balances())), wrong
+        assert not (apart := differing(seen.balances, oracle.balances())), apart
         assert seen.inbox == oracle.states()
         assert all(each >= 0 for of in seen.balances.values() for kind, each in of.items() if kind != "payable")
         self.provider_agrees()
