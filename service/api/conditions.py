@@ -65,10 +65,10 @@ class PlacedCondition(Document):
 
 
 class TouchCondition(Document):
-    """The affiliate won the order by a click, or by a coupon."""
+    """The affiliate won the order by a click, a coupon, a bound customer or product, or a cancelled order placed again."""
 
     kind: Literal["touch"]
-    one_of: Annotated[tuple[TouchKind, ...], Field(min_length=1, max_length=2)] = Field(alias="in")
+    one_of: Annotated[tuple[TouchKind, ...], Field(min_length=1, max_length=5)] = Field(alias="in")
 
 
 class CouponCondition(Document):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import partial
@@ -41,14 +42,14 @@ from service.api.views import (
     View,
 )
 from service.api.waiting import StatementDaysView, Waiting, WaitView
-from service.api.words import SectionView, enrolled_since, sections_of
+from service.api.words import SectionView, enrolled_since, names_in, sections_of
 from service.domain.commission import CommissionReason, CommissionStatus
 from service.domain.errors import Missing
 from service.domain.ledger import booking_day
 from service.domain.payout import ItemState
 from service.domain.program import Claim, ProgramVersion, Terms, claims
 from service.domain.wording import reasons, versions
-from service.domain.wording.figures import Names, Speech
+from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Language
 from service.domain.wording.statuses import STATUSES
 from service.infra import ids
@@ -472,7 +473,8 @@ def get_my_program_terms(
     known = [ProgramVersion(program_id, row.number, row.valid_from, Terms.of_json(row.terms)) for row in rows]
     counting = claims(known, at=caller.now, enrolled_at=since)
     upcoming = next((version for version in known if version.valid_from > caller.now), None)
-    names = Names(caller.merchant.time_zone, now=caller.now)
+    shown_terms = [claim.version.terms for claim in counting] + ([] if upcoming is None else [upcoming.terms])
+    names = replace(names_in(session, caller, shown_terms), now=caller.now)
 
     def shown(place: int, claim: Claim) -> CountingVersionView:
         return CountingVersionView(
@@ -813,8 +815,14 @@ def _orders_by(session: Session, caller: AffiliateKey, field: str, values: Seque
         session,
         """
         SELECT candidate ->> CAST(:field AS text) AS touched, count(DISTINCT assessment.order_id) AS number
-        FROM assessment CROSS JOIN LATERAL jsonb_array_elements(assessment.candidates) AS candidate
-        WHERE merchant_id = :merchant_id AND assessment.affiliate_id = :affiliate_id
+        -- Where several share an order, only one of them stands with it: the others have commissions on it.
+        FROM (SELECT order_id FROM assessment WHERE merchant_id = :merchant_id AND affiliate_id = :affiliate_id
+              UNION
+              SELECT order_id FROM commission
+              WHERE merchant_id = :merchant_id AND payee_id = :affiliate_id AND order_id IS NOT NULL) AS mine
+        JOIN assessment ON assessment.merchant_id = :merchant_id AND assessment.order_id = mine.order_id
+        CROSS JOIN LATERAL jsonb_array_elements(assessment.candidates) AS candidate
+        WHERE candidate ->> 'affiliate_id' = CAST(:affiliate_id AS text)
           AND candidate ->> 'reason_code' = 'won' AND candidate ->> CAST(:field AS text) = ANY(CAST(:names AS text[]))
         GROUP BY 1
         """,

@@ -4,15 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.api import trail
-from service.api.deps import Admin, Caller, Reader, ReaderOrAffiliate, ReadSession, WriteSession
+from service.api.deps import Admin, Reader, ReaderOrAffiliate, ReadSession, WriteSession
 from service.api.filters import Created
 from service.api.language import AskedLanguage
 from service.api.paging import Page, Paging, page
@@ -142,6 +144,9 @@ class CandidateView(View):
     affiliate_id: AffiliateId | None
     program_id: ProgramId | None
     chosen: bool
+    weight: str | None = Field(examples=["1/3"])
+    """What part of the order it has, as a fraction, where it is chosen: "1" where nobody shares it; of a bound product, its
+    own lines. Null where it is not chosen."""
     reason_code: Reason
     holds_from: Moment | None
     """Where the affiliate's approval or enrolment, the programme's terms or the coupon's owner is what it lacked, and begins
@@ -155,7 +160,8 @@ class AttributionView(View):
 
     order_id: OrderId
     affiliate_id: AffiliateId | None
-    """Who brought it; null: nobody."""
+    """Who brought it; where several share it, who has the largest part; null: nobody. An affiliate's key sees itself where it
+    has a part."""
     program_id: ProgramId | None
     program_version: int | None
     """The version of the programme's terms that counts for the commission; null where there is none."""
@@ -163,7 +169,7 @@ class AttributionView(View):
     words: str
     """The outcome in the language asked for; an affiliate is told whether the order counts for it, and never for whom else."""
     candidates: list[CandidateView]
-    """In the order the shop listed them. An affiliate's key sees its own alone."""
+    """In the order the shop listed them, then bound customers and products. An affiliate's key sees its own alone."""
 
 
 class TimelineKind(StrEnum):
@@ -292,11 +298,15 @@ def get_order_attribution(
     row = _order(session, caller.merchant_id, order_id)
     speech = Speech(language, Names(caller.merchant.time_zone))
     candidates = candidate_views(session, caller.merchant_id, row.candidates or [], row.placed_at, speech)
+    sharing = {each.affiliate_id for each in candidates if each.chosen}
+    winner, program_id = row.affiliate_id, row.program_id
     if caller.affiliate_id is not None:
         candidates = [each for each in candidates if each.affiliate_id == caller.affiliate_id]
-        if not candidates and row.affiliate_id != caller.affiliate_id:
+        if not candidates and winner != caller.affiliate_id:
             raise _missing(order_id)
-    winner = row.affiliate_id if _may_see(caller, row.affiliate_id) else None
+        if winner != caller.affiliate_id:
+            own = next((each for each in candidates if each.chosen), None)
+            winner, program_id = (None, None) if own is None else (own.affiliate_id, own.program_id)
     versions = fetch(
         session,
         """
@@ -315,10 +325,10 @@ def get_order_attribution(
     return AttributionView(
         order_id=order_id,
         affiliate_id=winner,
-        program_id=row.program_id if winner is not None else None,
+        program_id=program_id,
         program_version=versions[0].program_version if versions else None,
         reason_code=reason,
-        words=reasons.outcome(reason, speech, is_mine=is_mine),
+        words=reasons.outcome(reason, speech, is_mine=is_mine, is_shared=len(sharing) > 1),
         candidates=candidates,
     )
 
@@ -413,10 +423,6 @@ def _missing(order_id: UUID) -> UnknownOrder:
     return UnknownOrder(f"There is no order {ids.encode('ord', order_id)} here.")
 
 
-def _may_see(caller: Caller, affiliate_id: UUID | None) -> bool:
-    return caller.affiliate_id in {None, affiliate_id}
-
-
 def candidate_views(
     session: Session,
     merchant_id: UUID,
@@ -479,7 +485,7 @@ def _candidate(stored: Mapping[str, Any], holds_from: datetime | None, speech: S
     def named(name: str) -> UUID | None:
         return UUID(stored[name]) if stored[name] else None
 
-    reason = Reason(stored["reason_code"])
+    reason, weight = Reason(stored["reason_code"]), stored.get("weight", "1")
     return CandidateView(
         kind=TouchKind(stored["kind"]),
         ref=stored["ref"],
@@ -488,9 +494,10 @@ def _candidate(stored: Mapping[str, Any], holds_from: datetime | None, speech: S
         affiliate_id=named("affiliate_id"),
         program_id=named("program_id"),
         chosen=reason is Reason.WON,
+        weight=weight if reason is Reason.WON else None,
         reason_code=reason,
         holds_from=holds_from,
-        words=reasons.candidate(reason, speech, holds_from=holds_from),
+        words=reasons.candidate(reason, speech, holds_from=holds_from, weight=Fraction(weight)),
     )
 
 

@@ -14,6 +14,7 @@ from service.api.deps import Reader, ReaderOrAffiliate, WriteSession
 from service.api.merchants import TimeZone
 from service.api.programs import find_program, in_force
 from service.api.terms import PeriodRuleDocument, TermsDocument
+from service.api.traceable import koc_of
 from service.api.views import AffiliateId, Body, Moment, Name, ProgramId, View
 from service.domain.conditions import Situation
 from service.domain.errors import Invalid, Missing
@@ -233,8 +234,8 @@ class ReceiptToVerify(Body):
     """`receipt` and `terms` of an answer of `GET /v1/commissions/{id}/receipt`; of several credits, one at a time."""
 
     receipt: Annotated[ReceiptDocument | PeriodReceiptDocument | AdjustmentReceipt, Field(discriminator="kind")]
-    terms: TermsDocument | None = None
-    """Needed but for a period, and for adjustments alone."""
+    terms: TermsDocument | None
+    """Null only with a period's receipt, or one of adjustments alone."""
 
 
 class DifferenceView(View):
@@ -376,6 +377,8 @@ def preview_program(program_id: ProgramId, asked: PreviewAsked, caller: Reader, 
     """Try terms on an example order: which rule counts for each line, which lose and why. Nothing is changed."""
     order = asked.order
     placed_at = order.placed_at or caller.now
+    if order.affiliate_id is not None:
+        koc_of(session, caller.merchant_id, order.affiliate_id)
     exponent(order.currency)
     version = _version(session, caller.merchant_id, program_id, asked.terms, placed_at)
     lines = [_net_line(place, line) for place, line in enumerate(order.lines)]

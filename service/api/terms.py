@@ -154,7 +154,8 @@ class MarkDocument(Document):
 
 class _PeriodRule(Document):
     key: Label
-    """Its name, unique in the terms. A version whose rule has the same key goes on with it, from the next period on."""
+    """Its name, unique in the terms. A version whose rule has the same key goes on with it, from the next period on; it is of
+    the same kind, period and days. A programme has one cap."""
     period: Span
     """In the merchant's time zone, by when an order was placed."""
     first_day: Day | None = None

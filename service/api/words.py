@@ -1,5 +1,6 @@
 """What codes mean and what terms promise, for people, in the language they ask for."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from sqlmodel import Session, col, select
 
-from service.api.deps import AnyOfMerchant, ReaderOrAffiliate, ReadSession
+from service.api.deps import AffiliateKey, AnyOfMerchant, Caller, ReaderOrAffiliate, ReadSession
 from service.api.language import AskedLanguage
 from service.api.programs import find_program
 from service.api.views import WRITTEN_INTEGER, Moment, ProgramId, View
@@ -20,6 +21,8 @@ from service.domain.wording import reasons, terms
 from service.domain.wording.figures import Names
 from service.domain.wording.languages import Language, Words
 from service.domain.wording.statuses import STATUSES, Programme
+from service.infra.ids import encode
+from service.tables.parties import AffiliateKind, AffiliateRow
 from service.tables.programs import EnrollmentRow, ProgramVersionRow
 
 router = APIRouter(tags=["words"])
@@ -137,13 +140,29 @@ def get_program_version_words(
     row = session.get(ProgramVersionRow, (caller.merchant_id, program_id, number))
     if row is None:
         raise Missing("This programme has no such version.")
+    promised = Terms.of_json(row.terms)
     return TermsWordsView(
         program_id=program_id,
         number=number,
         valid_from=row.valid_from,
         language=language,
-        sections=sections_of(Terms.of_json(row.terms), language, Names(caller.merchant.time_zone)),
+        sections=sections_of(promised, language, names_in(session, caller, [promised])),
     )
+
+
+def names_in(session: Session, caller: Caller | AffiliateKey, promised: Sequence[Terms]) -> Names:
+    """What terms refer to, as the caller may read it: a KOC is told what agencies are called, and of no other KOC."""
+    asked = sorted(frozenset[UUID]().union(*(terms.people_in(each) for each in promised)))
+    reader = caller.affiliate_id
+    if not asked:
+        return Names(caller.merchant.time_zone, reader=reader)
+    conditions = [col(AffiliateRow.merchant_id) == caller.merchant_id, col(AffiliateRow.id).in_(asked)]
+    if reader is not None:
+        conditions.append(col(AffiliateRow.kind) != AffiliateKind.KOC)
+    known = session.exec(select(AffiliateRow.id, AffiliateRow.name).where(*conditions)).all()
+    # Whoever has no name to show is called by the id the API knows them by.
+    people = {each: encode("aff", each) for each in asked} | dict(known)
+    return Names(caller.merchant.time_zone, people=people, reader=reader)
 
 
 def sections_of(promised: Terms, language: Language, names: Names) -> list[SectionView]:

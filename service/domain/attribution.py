@@ -220,7 +220,7 @@ class _Judge:
         for gone in history.abandoned:
             program_id = gone.program_id
             terms = None if program_id is None else self.terms_of(program_id)
-            if program_id is None or terms is None or skus.isdisjoint(gone.skus):
+            if program_id is None or terms is None or not terms.reorder_days or skus.isdisjoint(gone.skus):
                 continue
             if placed_at - gone.placed_at <= timedelta(days=terms.reorder_days):
                 touch = Touch(TouchKind.REORDER, gone.number)

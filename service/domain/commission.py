@@ -199,8 +199,10 @@ def shift(now: Places, want: Places) -> list[Move]:
         Place.PAYABLE: want.settled_minor - now.settled_minor,
     }
     gains[Place.EXPENSE] = -sum(gains.values())
+    # First what one loses and another gains to the unit: two such pairs take two moves, mixed up they would take three.
+    even = [pair for pair in product(gains, repeat=2) if gains[pair[0]] + gains[pair[1]] == 0]
     moves: list[Move] = []
-    for source, destination in product(tuple(gains), repeat=2):
+    for source, destination in (*even, *product(gains, repeat=2)):
         amount = min(-gains[source], gains[destination])
         if amount > 0:
             moves.append(Move(EntryKind.PERIOD, source, destination, amount))

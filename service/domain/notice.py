@@ -12,10 +12,23 @@ from typing import Any
 
 from service.domain.errors import Conflict
 from service.domain.money import AMOUNT_MAX_MINOR
-from service.domain.program import AttributionTerms, Model, Precedence, ProgramVersion, Terms, versions_for
+from service.domain.periods import Cap, Ladder, Mark, Milestones, PeriodRule, Scale, Step
+from service.domain.program import (
+    AttributionTerms,
+    Base,
+    BindingRank,
+    Model,
+    Precedence,
+    ProgramVersion,
+    SelfPurchase,
+    TechnicalFee,
+    Terms,
+    Window,
+    versions_for,
+)
 from service.domain.rules import Flat, Per, Percent, Rule
 from service.domain.settlement import Approval, Settlement, StatementSettlement
-from service.domain.written import Amounts, rate_of
+from service.domain.written import Amounts, amounts_of, rate_of
 
 JsonObject = dict[str, Any]
 
@@ -88,9 +101,11 @@ def is_surely_no_cut(*, old: Terms, new: Terms) -> bool:
     """Whether new terms give every affiliate at least as much as the old for every order, no later and no less surely.
 
     Cautious: false where it would take thought. True needs each old rule in its place, the same but for what it pays;
-    further rules only in components of their own; caps and minimums no tighter, notice no shorter, attribution and
-    settlement no worse, and everything else equal. (An amount per order that rises can, where the other components of a
-    line already give all it is worth, still move a minor unit between lines.)
+    further rules only in components of their own; caps and minimums no tighter, notice no shorter, no higher technical
+    fee, each rule of a period no worse, attribution and settlement no worse, and everything else equal. What agents have
+    is on top, and no matter of the affiliate. (An amount per order that rises can, where the other components of a line
+    already give all it is worth, still move a minor unit between lines; and so can what several share of a line that is
+    rounded once.)
     """
     return (
         _surely_pays_no_less(old=old, new=new)
@@ -106,6 +121,8 @@ def _surely_pays_no_less(*, old: Terms, new: Terms) -> bool:
     return (
         _rules_no_worse(old.rules, new.rules)
         and _at_least(new.caps_minor, old.caps_minor, missing=_UNLIMITED)
+        and _fee_rate(new.technical_fee) <= _fee_rate(old.technical_fee)
+        and _periods_no_worse(old.periods, new.periods)
         # What terms hold besides, also what they will hold one day, has to be the same, or to change no amount.
         and old
         == replace(
@@ -116,26 +133,42 @@ def _surely_pays_no_less(*, old: Terms, new: Terms) -> bool:
             notice_days=old.notice_days,
             attribution=old.attribution,
             settlement=old.settlement,
+            technical_fee=old.technical_fee,
+            periods=old.periods,
         )
     )
+
+
+def _fee_rate(fee: TechnicalFee | None) -> Fraction:
+    return Fraction(0) if fee is None else fee.rate
 
 
 def _rules_no_worse(old: Sequence[Rule], new: Sequence[Rule]) -> bool:
     known = {rule.component for rule in old}
     if len(new) < len(old) or any(rule.component in known for rule in new[len(old) :]):
         return False
-    # Where an amount per order competes with other rules, to raise one can move the amount to lines where it replaces more.
+    # Where an amount per order competes with other rules, to raise one can move the amount to lines where it replaces more;
+    # and so can another moment of an agent's approval, which decides between equal amounts.
     crowded = {
         rule.component
         for place, rule in enumerate(old)
         if _is_per_order(rule)
         and any(other.component == rule.component for index, other in enumerate(old) if index != place)
     }
+    if any(
+        _approval(before) != _approval(after) and before.component in crowded
+        for before, after in zip(old, new, strict=False)
+    ):
+        return False
     return all(
-        replace(after, name=before.name) == before
+        replace(after, name=before.name, agent=before.agent) == before
         or (before.component not in crowded and _rule_no_worse(before, after))
         for before, after in zip(old, new, strict=False)
     )
+
+
+def _approval(rule: Rule) -> datetime | None:
+    return None if rule.agent is None else rule.agent.approved_at
 
 
 def _is_per_order(rule: Rule) -> bool:
@@ -143,7 +176,9 @@ def _is_per_order(rule: Rule) -> bool:
 
 
 def _rule_no_worse(old: Rule, new: Rule) -> bool:
-    same = replace(new, pays=old.pays, caps_per_line_minor=old.caps_per_line_minor, name=old.name) == old
+    same = (
+        replace(new, pays=old.pays, caps_per_line_minor=old.caps_per_line_minor, name=old.name, agent=old.agent) == old
+    )
     return (
         same
         and _at_least(new.caps_per_line_minor, old.caps_per_line_minor, missing=_UNLIMITED)
@@ -167,12 +202,76 @@ def _at_least(these: Amounts, those: Amounts, *, missing: int) -> bool:
     return all(left.get(each, missing) >= right.get(each, missing) for each in left.keys() | right.keys())
 
 
+def _periods_no_worse(old: Sequence[PeriodRule], new: Sequence[PeriodRule]) -> bool:
+    """Each cap of before is gone or higher, all else of before is there and gives no less, and no cap is added."""
+    before, after = {rule.key: rule for rule in old}, {rule.key: rule for rule in new}
+    return all(not isinstance(rule, Cap) for key, rule in after.items() if key not in before) and all(
+        _period_no_worse(rule, after.get(key)) for key, rule in before.items()
+    )
+
+
+def _period_no_worse(old: PeriodRule, new: PeriodRule | None) -> bool:
+    if new is None:
+        return isinstance(old, Cap)
+    if old.stretch != new.stretch:
+        return False
+    match old, new:
+        case Cap(), Cap():
+            return _at_least(new.amounts_minor, old.amounts_minor, missing=_UNLIMITED)
+        case Ladder(), Ladder():
+            return new.scale in {old.scale, Scale.RETROACTIVE} and _steps_no_worse(old.steps, new.steps)
+        case Milestones(), Milestones():
+            return _marks_no_worse(old.marks, new.marks)
+        case _:
+            return False
+
+
+def _steps_no_worse(old: Sequence[Step], new: Sequence[Step]) -> bool:
+    """Whether wherever a step of before begins, one begins at or before it in that currency, with at least its rate."""
+    return all(
+        any(better.rate >= step.rate and dict(better.starts_minor).get(currency, _UNLIMITED) <= start for better in new)
+        for step in old
+        for currency, start in step.starts_minor
+    )
+
+
+def _marks_no_worse(old: Sequence[Mark], new: Sequence[Mark]) -> bool:
+    """Whether each mark of before has its place, is reached no later and pays no less; further ones may follow."""
+    return len(new) >= len(old) and all(
+        _at_least(after.pays_minor, before.pays_minor, missing=0)
+        and _at_least(before.starts_minor, after.starts_minor, missing=_UNLIMITED)
+        and (before.orders is None) == (after.orders is None)
+        and (before.orders is None or after.orders is None or after.orders <= before.orders)
+        for before, after in zip(old, new, strict=False)
+    )
+
+
 def _attribution_no_worse(old: AttributionTerms, new: AttributionTerms) -> bool:
-    # A longer window adds older clicks. They take an order from nobody where the last touch counts and a click has no
-    # precedence over coupons.
-    if new.model is not Model.LAST or new.precedence is Precedence.CLICK:
+    # To have one's own purchases looked at no more takes nothing from anybody.
+    if new.self_purchase is SelfPurchase.ALLOW and old.self_purchase is not SelfPurchase.REJECT:
+        new = replace(new, self_purchase=old.self_purchase, self_purchase_by=old.self_purchase_by)
+    # A longer window adds older clicks. They take an order from nobody where the last touch counts, a click has no
+    # precedence over coupons, and nothing else counts that any click beats.
+    if (
+        new.model is not Model.LAST
+        or new.precedence is Precedence.CLICK
+        or BindingRank.AFTER in {new.customer_binding, new.product_binding}
+        or new.reorder_days
+    ):
         return new == old
-    return new.window_days >= old.window_days and replace(new, window_days=old.window_days) == old
+    return (
+        new.window_days >= old.window_days
+        and _windows_longer(old.windows, new.windows)
+        and replace(new, window_days=old.window_days, windows=old.windows) == old
+    )
+
+
+def _windows_longer(old: Sequence[Window], new: Sequence[Window]) -> bool:
+    """Whether they are for the same links, and none is shorter."""
+    return len(old) == len(new) and all(
+        replace(after, days=before.days) == before and after.days >= before.days
+        for before, after in zip(old, new, strict=True)
+    )
 
 
 def _settlement_no_worse(old: Settlement, new: Settlement) -> bool:
@@ -213,7 +312,7 @@ class ChangeEffect(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     NONE = "none"
-    """It is for people only."""
+    """It changes nothing for them."""
     UNCLEAR = "unclear"
     """It depends on the orders."""
 
@@ -263,15 +362,43 @@ def _goes_by_place(value: Any) -> bool:
 def _change(old: Any, new: Any, path: _Path) -> Change:
     pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
     if old is _ABSENT:
-        return Change(pointer, ChangeKind.ADDED, None, new, ChangeEffect.UNCLEAR)
+        return Change(pointer, ChangeKind.ADDED, None, new, _effect_of_more(new, path))
     if new is _ABSENT:
-        return Change(pointer, ChangeKind.REMOVED, old, None, ChangeEffect.UNCLEAR)
+        return Change(pointer, ChangeKind.REMOVED, old, None, _OPPOSITE[_effect_of_more(old, path)])
     return Change(pointer, ChangeKind.CHANGED, old, new, _effect(old, new, path))
+
+
+_OPPOSITE = {
+    ChangeEffect.BETTER: ChangeEffect.WORSE,
+    ChangeEffect.WORSE: ChangeEffect.BETTER,
+    ChangeEffect.NONE: ChangeEffect.NONE,
+    ChangeEffect.UNCLEAR: ChangeEffect.UNCLEAR,
+}
+
+
+def _effect_of_more(added: Any, path: _Path) -> ChangeEffect:
+    """What it means that something is there which was not."""
+    match path:
+        case ("periods", _):
+            return ChangeEffect.WORSE if added["kind"] == "cap" else ChangeEffect.BETTER
+        case _:
+            return ChangeEffect.UNCLEAR
 
 
 def _effect(old: Any, new: Any, path: _Path) -> ChangeEffect:
     match path:
-        case ("rules", _, "name"):
+        case ("attribution", *_):
+            return _effect_on_attribution(old, new, path)
+        case ("periods", *_):
+            return _effect_on_periods(old, new, path)
+        case ("technical_fee",):
+            return ChangeEffect.WORSE if old is None else ChangeEffect.BETTER
+        case ("technical_fee", "rate"):
+            return ChangeEffect.BETTER if rate_of(new) < rate_of(old) else ChangeEffect.WORSE
+        case ("base",):
+            return ChangeEffect.BETTER if new == Base.NET else ChangeEffect.WORSE
+        case ("rules", _, "name") | ("rules", _, "agent", *_) | ("technical_fee", "payee_id"):
+            # An agent's fee is on top, and its approval decides between equal amounts.
             return ChangeEffect.NONE
         case ("rules", _, "rate"):
             return ChangeEffect.BETTER if rate_of(new) > rate_of(old) else ChangeEffect.WORSE
@@ -281,7 +408,7 @@ def _effect(old: Any, new: Any, path: _Path) -> ChangeEffect:
             return _by_currency(_amounts(old), _amounts(new), missing=_UNLIMITED)
         case ("payout_minimums",):
             return _by_currency(_amounts(new), _amounts(old), missing=0)
-        case ("notice_days",) | ("attribution", "window_days"):
+        case ("notice_days",):
             return ChangeEffect.BETTER if new > old else ChangeEffect.WORSE
         case ("settlement", "hold_days"):
             return ChangeEffect.BETTER if new < old else ChangeEffect.WORSE
@@ -289,6 +416,66 @@ def _effect(old: Any, new: Any, path: _Path) -> ChangeEffect:
             return ChangeEffect.BETTER if new == Approval.AUTOMATIC else ChangeEffect.WORSE
         case _:
             return ChangeEffect.UNCLEAR
+
+
+def _effect_on_attribution(old: Any, new: Any, path: _Path) -> ChangeEffect:
+    match path:
+        case (_, "window_days") | (_, "reorder_days"):
+            return ChangeEffect.BETTER if new > old else ChangeEffect.WORSE
+        case (_, "windows"):
+            before, after = ([_window(each) for each in windows] for windows in (old, new))
+            return _by_order(is_no_worse=_windows_longer(before, after), is_no_better=_windows_longer(after, before))
+        case (_, "self_purchase"):
+            return _by_order(
+                is_no_worse=(old, new) == (SelfPurchase.REVIEW, SelfPurchase.ALLOW),
+                is_no_better=(old, new) == (SelfPurchase.ALLOW, SelfPurchase.REVIEW),
+            )
+        case (_, "customer_binding") | (_, "product_binding"):
+            # What was ignored and now comes last takes an order from nobody.
+            return _by_order(
+                is_no_worse=(old, new) == (BindingRank.IGNORED, BindingRank.AFTER),
+                is_no_better=(old, new) == (BindingRank.AFTER, BindingRank.IGNORED),
+            )
+        case _:
+            return ChangeEffect.UNCLEAR
+
+
+def _effect_on_periods(old: Any, new: Any, path: _Path) -> ChangeEffect:
+    match path:
+        case (_, _, "amounts"):
+            return _by_currency(_amounts(old), _amounts(new), missing=_UNLIMITED)
+        case (_, _, "scale"):
+            return ChangeEffect.BETTER if new == Scale.RETROACTIVE else ChangeEffect.WORSE
+        case (_, _, "steps"):
+            steps, next_steps = (
+                [Step(amounts_of(each["from"]), rate_of(each["rate"])) for each in those] for those in (old, new)
+            )
+            return _by_order(
+                is_no_worse=_steps_no_worse(steps, next_steps), is_no_better=_steps_no_worse(next_steps, steps)
+            )
+        case (_, _, "marks"):
+            marks, next_marks = (
+                [Mark(amounts_of(each["pays"]), amounts_of(each["sales"]), each["orders"]) for each in those]
+                for those in (old, new)
+            )
+            return _by_order(
+                is_no_worse=_marks_no_worse(marks, next_marks), is_no_better=_marks_no_worse(next_marks, marks)
+            )
+        case _:
+            return ChangeEffect.UNCLEAR
+
+
+def _window(written: JsonObject) -> Window:
+    return Window(written["days"], frozenset(written["content_types"]), frozenset(written["channels"]))
+
+
+def _by_order(*, is_no_worse: bool, is_no_better: bool) -> ChangeEffect:
+    """From how two things compare, each way."""
+    if is_no_worse and is_no_better:
+        return ChangeEffect.NONE
+    if is_no_worse:
+        return ChangeEffect.BETTER
+    return ChangeEffect.WORSE if is_no_better else ChangeEffect.UNCLEAR
 
 
 def _amounts(written: Sequence[JsonObject]) -> Mapping[str, int]:

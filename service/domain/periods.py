@@ -7,7 +7,7 @@ is settled for orders that may still come back.
 """
 
 from calendar import monthrange
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -328,6 +328,27 @@ def _check_steps(steps: Sequence[Step]) -> None:
             if start <= starts.get(currency, -1):
                 raise InvalidTerms("The steps of a ladder start higher one after the other, in each currency.")
             starts[currency] = start
+
+
+def check_follows(known: Iterable[PeriodRule], rules: Sequence[PeriodRule]) -> None:
+    """Refuse rules that would not get on with those of a programme's other versions, or with one another.
+
+    A period is found by its key and first day and keeps the rules it began with, so a key stays of one kind and stretch.
+    Two caps would each take back what the other took already. Raises InvalidTerms.
+    """
+    named = {rule.key: rule for rule in known}
+    for rule in rules:
+        other = named.setdefault(rule.key, rule)
+        if type(other) is not type(rule) or other.stretch != rule.stretch:
+            raise InvalidTerms(
+                f"{rule.key!r} is the key of a rule of another kind, period, first_day or last_day; give this one a key "
+                "of its own."
+            )
+    caps = sorted(key for key, rule in named.items() if isinstance(rule, Cap))
+    if len(caps) > 1:
+        raise InvalidTerms(
+            f"A programme has one cap over periods, under one key in all its versions; here are {' and '.join(caps)}."
+        )
 
 
 # Which rules a period goes by.

@@ -20,7 +20,7 @@ from service.domain.conditions import (
 from service.domain.errors import BackDated, InvalidTerms
 from service.domain.marks import ContentType, Label
 from service.domain.order import Milestone, NetLine
-from service.domain.periods import DatedRules, PeriodRule, period_rule_json, period_rule_of
+from service.domain.periods import DatedRules, PeriodRule, check_follows, period_rule_json, period_rule_of
 from service.domain.rules import Rule, rule_json, rule_of
 from service.domain.settlement import Approval, Roll, RollingSettlement, Settlement, StatementSettlement, Weekday
 from service.domain.written import Amounts, amounts_json, amounts_of, percent_of, rate_of
@@ -201,6 +201,7 @@ class Terms:
         keys = [each.key for each in terms.periods]
         if len(set(keys)) < len(keys):
             raise InvalidTerms("Each period rule has a key of its own.")
+        check_follows((), terms.periods)
         if not terms.rules:
             raise InvalidTerms("A programme needs at least one rule; a rule without match speaks for every line.")
         return terms

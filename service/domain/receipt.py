@@ -49,6 +49,8 @@ def differences(receipt: JsonObject, terms: Terms | None) -> list[Difference]:
     assert terms is not None
     division = _divided(receipt, terms)
     payee_id = UUID(receipt["payee_id"]) if "payee_id" in receipt else division.claim.credit.affiliate_id
+    if payee_id not in division.by_payee():
+        return [Difference("/payee_id", receipt["payee_id"], str(division.claim.credit.affiliate_id))]
     again = division.receipt(payee_id, voided=receipt["voided"])
     if receipt.get("adjustments") is not None:
         again = with_adjustments(again, receipt["adjustments"])

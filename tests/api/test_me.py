@@ -130,7 +130,7 @@ def test_a_commission_says_what_it_waits_for_on_its_whole_way(shop: Shop, lan: J
     [mine] = shop.get("/v1/me/commissions", by=lan["id"]).json()["data"]
     [theirs] = shop.get("/v1/commissions").json()["data"]
     way = [_codes(shop, lan)]
-    shop.post(f"/v1/commissions/{theirs['id']}/hold", {"reason_code": "risk"})
+    shop.post(f"/v1/commissions/{theirs['id']}/hold", {"reason_code": "fraud_suspected"})
     way.append(_codes(shop, lan))
     shop.post(f"/v1/commissions/{theirs['id']}/release")
     _settled(shop)
@@ -248,7 +248,7 @@ def test_the_calendar_has_the_day_of_all_that_has_one(shop: Shop, lan: Json) -> 
     held = shop.order("disputed", coupon_codes=["LAN"])
     shop.deliver(held)
     commission = shop.get("/v1/commissions").json()["data"][0]
-    shop.post(f"/v1/commissions/{commission['id']}/hold", {"reason_code": "risk"})
+    shop.post(f"/v1/commissions/{commission['id']}/hold", {"reason_code": "fraud_suspected"})
     [first] = shop.get("/v1/me/commissions", by=lan["id"], order_id=_order_id(shop, lan, "first")).json()["data"]
 
     [usd] = shop.get("/v1/me/calendar", by=lan["id"]).json()["data"]

@@ -468,3 +468,34 @@ def test_a_statement_is_paid_on_the_merchants_day(client: TestClient) -> None:
     assert commission["reason_code"] == "awaiting_statement"
     assert (settles_at.day, settles_at.hour, settles_at.minute) == (5, 0, 0)
     assert (early, due) == (0, 1)
+
+
+CAP = {"kind": "cap", "key": "most", "period": "month", "amounts": USD_50}
+LADDER = {"kind": "ladder", "key": "volume", "period": "month", "steps": [{"from": USD_50, "rate": "1"}]}
+
+
+@pytest.mark.parametrize(
+    ("periods", "accepted"),
+    [
+        pytest.param([CAP, LADDER], True, id="the same again"),
+        pytest.param([CAP | {"amounts": [{"amount_minor": 1, "currency": "USD"}]}], True, id="another amount"),
+        pytest.param([], True, id="none any more"),
+        pytest.param([CAP | {"period": "day"}], False, id="a month that becomes a day"),
+        pytest.param([LADDER | {"last_day": "2027-03-31"}], False, id="a ladder that ends"),
+        pytest.param([LADDER | {"key": "most"}], False, id="a cap that becomes a ladder"),
+        pytest.param([CAP | {"key": "second"}], False, id="a second cap"),
+    ],
+)
+def test_a_key_of_a_period_rule_stays_what_it_is(shop: Shop, periods: list[Json], accepted: bool) -> None:
+    program = shop.post("/v1/programs", asked(terms=SMALL | {"periods": [CAP, LADDER]})).json()["program"]
+
+    answer = shop.post(f"/v1/programs/{program['id']}/versions", {"terms": SMALL | {"periods": periods}})
+
+    assert answer.status_code == (201 if accepted else 422)
+    assert accepted or answer.json()["code"] == "invalid-terms"
+
+
+def test_two_caps_of_one_programme_are_refused(shop: Shop) -> None:
+    answer = shop.post("/v1/programs", asked(terms=SMALL | {"periods": [CAP, CAP | {"key": "daily", "period": "day"}]}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-terms")

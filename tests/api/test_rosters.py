@@ -108,7 +108,7 @@ def test_whoever_is_no_koc_can_bring_nothing(shop: Shop, lan: Json, kind: str) -
         "customer": shop.post("/v1/customer-bindings", {**who, **program, "customer": {"id": "1"}}),
         "product": shop.post("/v1/product-bindings", {**who, **program, "sku": "tea"}),
         "grade": shop.post(f"/v1/affiliates/{payee['id']}/grades", {"tier": "gold"}),
-        "order": shop.post(f"/v1/orders/{order['order_id']}/attribution", {**who, "reason_code": "told_us"}),
+        "order": shop.post(f"/v1/orders/{order['order_id']}/attribution", {**who, "reason_code": "missing_order"}),
     }
     many = {
         "links": shop.post("/v1/links/bulk", {"items": [{**who, **program, **shop_url}]}),

@@ -1,23 +1,39 @@
 """Random facts about one order, drawn from few times and ids so that they collide often."""
 
+from dataclasses import replace
+from datetime import date
 from fractions import Fraction
 
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from service.domain.conditions import (
+    AffiliateIn,
     Between,
     CategoryIn,
+    ChannelIn,
     Condition,
+    ContentIn,
+    CountryIn,
     CouponIn,
+    CustomerIs,
+    CustomerKind,
+    CustomerListed,
+    CustomerMonths,
+    GroupIn,
+    HourBetween,
     LineAmount,
     Measure,
     OrderAmount,
     Placed,
     SkuIn,
+    SubIdIn,
+    TierIn,
     TouchIn,
+    WeekdayIn,
 )
 from service.domain.identity import IdentityKind
+from service.domain.marks import ContentType
 from service.domain.order import (
     DecisionFact,
     DecisionKind,
@@ -38,7 +54,10 @@ from service.domain.order import (
     order_fact,
     refund_fact,
 )
+from service.domain.periods import Cap, Ladder, Mark, Milestones, PeriodRule, Scale, Span, Step, Stretch
+from service.domain.program import AttributionTerms, BindingRank, Model, Precedence, SelfPurchase, Window
 from service.domain.rules import Flat, Match, Per, Percent, Plan, Rule, When
+from service.domain.settlement import Weekday
 from tests.domain.builders import ANN, ANNS_LINK, BEN, BENS_LINK, NOBODY, a_click, a_coupon, day
 
 
@@ -189,4 +208,68 @@ def _rules(draw: st.DrawFn) -> Rule:
 
 
 rules = _rules()
-"""Everything a rule can be."""
+"""What a rule can be that asks about nothing but the order."""
+
+
+# Terms of every kind, for words and notice: not for orders that know no affiliate and no customer.
+
+_words = st.frozensets(st.sampled_from(["gold", "vip"]), min_size=1)
+_contents = st.frozensets(st.sampled_from(ContentType), min_size=1)
+every_condition: st.SearchStrategy[Condition] = st.one_of(
+    conditions,
+    st.builds(TouchIn, st.frozensets(st.sampled_from(TouchKind), min_size=1)),
+    st.builds(AffiliateIn, st.frozensets(st.sampled_from([ANN, BEN, NOBODY]), min_size=1)),
+    st.builds(TierIn, _words),
+    st.builds(GroupIn, _words),
+    st.builds(ContentIn, _contents),
+    st.builds(ChannelIn, _words),
+    st.builds(SubIdIn, st.sampled_from(["sub1", "sub5"]), _words),
+    st.builds(WeekdayIn, st.frozensets(st.sampled_from(Weekday), min_size=1)),
+    st.builds(HourBetween, st.integers(0, 11), st.integers(12, 24)),
+    st.builds(HourBetween, st.integers(12, 23), st.integers(0, 11)),
+    st.builds(CountryIn, st.frozensets(st.sampled_from(["VN", "TH"]), min_size=1)),
+    st.builds(CustomerIs, st.sampled_from(CustomerKind)),
+    st.builds(CustomerMonths, st.integers(1, 24)),
+    st.builds(CustomerListed, _words),
+)
+_days = st.none() | st.dates(date(2026, 1, 1), date(2026, 6, 30))
+_last_days = st.none() | st.dates(date(2026, 7, 1), date(2026, 12, 31))
+_stretches = st.one_of(
+    st.builds(Stretch, st.sampled_from([span for span in Span if span is not Span.CAMPAIGN]), _days, _last_days),
+    st.builds(Stretch, st.just(Span.CAMPAIGN), st.just(date(2026, 3, 1)), _last_days),
+)
+
+
+@st.composite
+def _steps(draw: st.DrawFn) -> tuple[Step, ...]:
+    starts = sorted(draw(st.sets(amounts, min_size=1, max_size=3)))
+    by_rate = sorted(draw(st.lists(rates, min_size=len(starts), max_size=len(starts))))
+    return tuple(Step((("USD", start),), rate) for start, rate in zip(starts, by_rate, strict=True))
+
+
+marks = st.one_of(
+    st.builds(Mark, some_amounts, orders=st.integers(1, 20)),
+    st.builds(Mark, some_amounts, some_amounts),
+)
+steps = _steps()
+_keys = st.just("x")
+period_rule: st.SearchStrategy[PeriodRule] = st.one_of(
+    st.builds(Cap, _keys, _stretches, some_amounts),
+    st.builds(Ladder, _keys, _stretches, steps, st.sampled_from(Scale)),
+    st.builds(Milestones, _keys, _stretches, st.lists(marks, min_size=1, max_size=3).map(tuple)),
+)
+periods = st.lists(period_rule, max_size=3).map(
+    lambda found: tuple(replace(each, key=f"rule-{number}") for number, each in enumerate(found))
+)
+attributions = st.builds(
+    AttributionTerms,
+    window_days=st.integers(0, 60),
+    windows=st.lists(st.builds(Window, st.integers(0, 60), _contents, _words), max_size=2).map(tuple),
+    model=st.sampled_from(Model),
+    precedence=st.sampled_from(Precedence),
+    customer_binding=st.sampled_from(BindingRank),
+    product_binding=st.sampled_from(BindingRank),
+    self_purchase=st.sampled_from(SelfPurchase),
+    self_purchase_by=st.frozensets(st.sampled_from([kind.value for kind in IdentityKind]), min_size=1),
+    reorder_days=st.sampled_from([0, 30]),
+)

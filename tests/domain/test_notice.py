@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.conditions import Situation, SkuIn
+from service.domain.dated import Binding
+from service.domain.marks import ContentType
 from service.domain.notice import (
     Change,
     ChangeEffect,
@@ -25,21 +27,53 @@ from service.domain.notice import (
     terms_hash,
 )
 from service.domain.order import Line, Milestone, NetLine
+from service.domain.periods import (
+    Cap,
+    Ladder,
+    Mark,
+    Milestones,
+    PeriodRule,
+    Scale,
+    Span,
+    Step,
+    Stretch,
+    Sum,
+    Sums,
+    gives,
+    period_rule_json,
+)
 from service.domain.program import (
     AttributionTerms,
+    Base,
+    BindingRank,
     Model,
     Precedence,
     ProgramVersion,
     SelfPurchase,
+    TechnicalFee,
     Terms,
+    Window,
     versions_for,
 )
 from service.domain.quote import quote
-from service.domain.rules import Flat, Per, Percent, Plan, Rule
+from service.domain.rules import Agent, Flat, Per, Percent, Plan, Rule
 from service.domain.settlement import Approval, RollingSettlement, StatementSettlement
 from service.domain.written import Amounts
 from tests.domain import strategies
-from tests.domain.builders import a_version, day, flat, percent, utc
+from tests.domain.builders import (
+    ANN,
+    BEN,
+    PROGRAM,
+    a_click,
+    a_shop,
+    a_version,
+    an_order,
+    assessed,
+    day,
+    flat,
+    percent,
+    utc,
+)
 from tests.domain.strategies import examples
 
 OLD_HAND, NEWCOMER = utc("2026-01-05"), utc("2026-03-10")
@@ -224,7 +258,17 @@ def terms(*rules: Rule, **more: Any) -> Terms:
 ROLLING = RollingSettlement(Milestone.PAID, 14)
 MONTHLY = StatementSettlement(Milestone.PAID, 7, cut_off_day=31, months_after=1, pay_day=20)
 BONUS = flat({"USD": 100}, component="bonus", per=Per.ORDER)
-LAST_BY_CLICK = AttributionTerms(precedence=Precedence.CLICK)
+UNBOUND = AttributionTerms(customer_binding=BindingRank.IGNORED, product_binding=BindingRank.BEFORE)
+LAST_BY_CLICK = replace(UNBOUND, precedence=Precedence.CLICK)
+REVIEWED = AttributionTerms(self_purchase=SelfPurchase.REVIEW)
+LIVE = Window(3, frozenset({ContentType.LIVE}))
+AGENT = Agent(ANN, Fraction(1, 10), utc("2026-01-01"))
+FEE = TechnicalFee(ANN, Fraction(1, 10))
+CAP = Cap("most", Stretch(Span.MONTH), (("USD", 500),))
+LADDER = Ladder(
+    "climb", Stretch(Span.MONTH), (Step((("USD", 100),), Fraction(1, 10)), Step((("USD", 300),), Fraction(1, 5)))
+)
+MARKS = Milestones("marks", Stretch(Span.MONTH), (Mark((("USD", 5),), orders=3), Mark((("USD", 9),), (("USD", 400),))))
 
 NO_CUT = [
     pytest.param(terms(), terms(), id="the same"),
@@ -251,7 +295,68 @@ NO_CUT = [
     ),
     pytest.param(terms(payout_minimums_minor=(("USD", 5),)), terms(), id="no minimum any more"),
     pytest.param(terms(), terms(notice_days=31), id="longer notice"),
-    pytest.param(terms(), terms(attribution=AttributionTerms(window_days=31)), id="a longer window"),
+    pytest.param(terms(attribution=UNBOUND), terms(attribution=replace(UNBOUND, window_days=31)), id="a longer window"),
+    pytest.param(
+        terms(attribution=replace(UNBOUND, windows=(LIVE,))),
+        terms(attribution=replace(UNBOUND, windows=(replace(LIVE, days=4),))),
+        id="a longer window of a content",
+    ),
+    pytest.param(
+        terms(attribution=REVIEWED),
+        terms(attribution=replace(REVIEWED, self_purchase=SelfPurchase.ALLOW, self_purchase_by=frozenset({"id"}))),
+        id="own purchases looked at no more",
+    ),
+    pytest.param(
+        terms(attribution=replace(REVIEWED, self_purchase=SelfPurchase.ALLOW)),
+        terms(attribution=replace(REVIEWED, self_purchase=SelfPurchase.ALLOW, self_purchase_by=frozenset({"id"}))),
+        id="by what nobody is looked for",
+    ),
+    pytest.param(terms(percent("10", priority=1)), terms(percent("10", priority=1, agent=AGENT)), id="an agent"),
+    pytest.param(
+        terms(percent("10", priority=1, agent=AGENT)),
+        terms(percent("11", priority=1, agent=replace(AGENT, fee=Fraction(0)))),
+        id="an agent's fee, and a higher rate",
+    ),
+    pytest.param(terms(technical_fee=FEE), terms(technical_fee=replace(FEE, rate=Fraction(1, 20))), id="a lower fee"),
+    pytest.param(terms(technical_fee=FEE), terms(), id="no technical fee any more"),
+    pytest.param(terms(technical_fee=FEE), terms(technical_fee=replace(FEE, payee_id=BEN)), id="a fee for another"),
+    pytest.param(terms(periods=(CAP,)), terms(), id="no cap of a month any more"),
+    pytest.param(
+        terms(periods=(CAP,)), terms(periods=(replace(CAP, amounts_minor=(("USD", 501),)),)), id="a higher one"
+    ),
+    pytest.param(terms(), terms(periods=(LADDER, MARKS)), id="bonuses"),
+    pytest.param(terms(periods=(LADDER, MARKS)), terms(periods=(MARKS, LADDER)), id="bonuses turned round"),
+    pytest.param(
+        terms(periods=(LADDER,)),
+        terms(periods=(replace(LADDER, scale=Scale.RETROACTIVE),)),
+        id="a ladder for everything",
+    ),
+    pytest.param(
+        terms(periods=(LADDER,)),
+        terms(periods=(replace(LADDER, steps=(Step((("USD", 50),), Fraction(1, 9)), *LADDER.steps[1:])),)),
+        id="a step that begins earlier and gives more",
+    ),
+    pytest.param(
+        terms(periods=(LADDER,)),
+        terms(
+            periods=(
+                replace(
+                    LADDER,
+                    steps=(*LADDER.steps, Step((("USD", 900),), Fraction(1))),
+                ),
+            )
+        ),
+        id="one more step",
+    ),
+    pytest.param(
+        terms(periods=(MARKS,)),
+        terms(
+            periods=(
+                replace(MARKS, marks=(Mark((("USD", 6),), orders=2), *MARKS.marks[1:], Mark((("USD", 1),), orders=9))),
+            )
+        ),
+        id="a mark reached earlier that pays more, and one more",
+    ),
     pytest.param(
         terms(settlement=ROLLING), terms(settlement=RollingSettlement(Milestone.PAID, 13)), id="payable earlier"
     ),
@@ -283,7 +388,92 @@ A_CUT = [
     pytest.param(terms(), terms(exclude=(SkuIn(frozenset({"A"})),)), id="goods excluded"),
     pytest.param(terms(), terms(payout_minimums_minor=(("USD", 1),)), id="a minimum"),
     pytest.param(terms(), terms(notice_days=29), id="shorter notice"),
-    pytest.param(terms(), terms(attribution=AttributionTerms(window_days=29)), id="a shorter window"),
+    pytest.param(
+        terms(attribution=UNBOUND), terms(attribution=replace(UNBOUND, window_days=29)), id="a shorter window"
+    ),
+    *(
+        pytest.param(
+            terms(attribution=attribution),
+            terms(attribution=replace(attribution, window_days=31)),
+            id=f"a longer one, {why}",
+        )
+        for attribution, why in (
+            (replace(UNBOUND, customer_binding=BindingRank.AFTER), "where bound customers come after clicks"),
+            (replace(UNBOUND, product_binding=BindingRank.AFTER), "where bound products do"),
+            (replace(UNBOUND, reorder_days=7), "where orders placed again do"),
+            (replace(UNBOUND, model=Model.LINEAR), "where all clicks share"),
+        )
+    ),
+    pytest.param(
+        terms(attribution=replace(UNBOUND, windows=(LIVE,))),
+        terms(attribution=replace(UNBOUND, windows=(replace(LIVE, days=2),))),
+        id="a shorter window of a content",
+    ),
+    pytest.param(
+        terms(attribution=UNBOUND),
+        terms(attribution=replace(UNBOUND, windows=(replace(LIVE, days=60),))),
+        id="a window of its own for a content",
+    ),
+    pytest.param(terms(), terms(attribution=AttributionTerms(customer_binding=BindingRank.BEFORE)), id="another rank"),
+    pytest.param(terms(), terms(attribution=REVIEWED), id="own purchases looked at"),
+    pytest.param(
+        terms(attribution=REVIEWED),
+        terms(attribution=replace(REVIEWED, self_purchase_by=frozenset({"id"}))),
+        id="looked at by less",
+    ),
+    pytest.param(
+        terms(BONUS, percent("1", component="bonus", priority=1)),
+        terms(BONUS, percent("1", component="bonus", priority=1, agent=AGENT)),
+        id="an agent where an amount per order competes",
+    ),
+    pytest.param(
+        terms(percent("10", priority=1, agent=AGENT)), terms(percent("9", priority=1)), id="an agent less, and a rate"
+    ),
+    pytest.param(terms(), terms(technical_fee=FEE), id="a technical fee"),
+    pytest.param(terms(technical_fee=FEE), terms(technical_fee=replace(FEE, rate=Fraction(2, 10))), id="a higher one"),
+    pytest.param(terms(base=Base.CASH), terms(), id="another base"),
+    pytest.param(terms(), terms(periods=(CAP,)), id="a cap of a month"),
+    pytest.param(
+        terms(periods=(CAP,)), terms(periods=(replace(CAP, amounts_minor=(("USD", 499),)),)), id="a lower one"
+    ),
+    pytest.param(
+        terms(periods=(CAP,)),
+        terms(periods=(replace(CAP, amounts_minor=(("USD", 500), ("VND", 5))),)),
+        id="a cap in one more currency",
+    ),
+    pytest.param(
+        terms(periods=(CAP,)), terms(periods=(replace(CAP, stretch=Stretch(Span.YEAR)),)), id="a cap of another span"
+    ),
+    pytest.param(terms(periods=(LADDER, MARKS)), terms(periods=(MARKS,)), id="a ladder less"),
+    pytest.param(terms(periods=(LADDER,)), terms(periods=(replace(LADDER, key="new"),)), id="a ladder of another name"),
+    pytest.param(
+        terms(periods=(LADDER,)), terms(periods=(replace(MARKS, key=LADDER.key),)), id="marks in place of a ladder"
+    ),
+    pytest.param(
+        terms(periods=(replace(LADDER, scale=Scale.RETROACTIVE),)), terms(periods=(LADDER,)), id="a ladder for less"
+    ),
+    pytest.param(terms(periods=(LADDER,)), terms(periods=(replace(LADDER, steps=LADDER.steps[:1]),)), id="a step less"),
+    pytest.param(
+        terms(periods=(LADDER,)),
+        terms(periods=(replace(LADDER, steps=(Step((("USD", 101),), Fraction(1, 10)), *LADDER.steps[1:])),)),
+        id="a step that begins later",
+    ),
+    pytest.param(
+        terms(periods=(MARKS,)),
+        terms(periods=(replace(MARKS, marks=(Mark((("USD", 5),), orders=4), *MARKS.marks[1:])),)),
+        id="a mark reached later",
+    ),
+    pytest.param(
+        terms(periods=(MARKS,)),
+        terms(periods=(replace(MARKS, marks=(Mark((("USD", 4),), orders=3), *MARKS.marks[1:])),)),
+        id="a mark that pays less",
+    ),
+    pytest.param(
+        terms(periods=(MARKS,)),
+        terms(periods=(replace(MARKS, marks=(Mark((("USD", 5),), (("USD", 1),)), *MARKS.marks[1:])),)),
+        id="a mark of sales in place of orders",
+    ),
+    pytest.param(terms(periods=(MARKS,)), terms(periods=(replace(MARKS, marks=MARKS.marks[:1]),)), id="a mark less"),
     pytest.param(terms(), terms(attribution=AttributionTerms(model=Model.FIRST)), id="another model"),
     pytest.param(
         terms(attribution=LAST_BY_CLICK),
@@ -291,8 +481,8 @@ A_CUT = [
         id="a longer window in which old clicks beat coupons",
     ),
     pytest.param(
-        terms(attribution=AttributionTerms(model=Model.FIRST)),
-        terms(attribution=AttributionTerms(model=Model.FIRST, window_days=31)),
+        terms(attribution=replace(UNBOUND, model=Model.FIRST)),
+        terms(attribution=replace(UNBOUND, model=Model.FIRST, window_days=31)),
         id="a longer window in which the first counts",
     ),
     pytest.param(
@@ -330,6 +520,50 @@ def test_an_amount_per_order_that_is_raised_can_give_less() -> None:
 
     assert (_total(old, lines), _total(new, lines)) == (160, 125)
     assert not is_surely_no_cut(old=old, new=new)
+
+
+def test_a_longer_window_can_take_an_order_from_whom_its_buyer_is_bound_to() -> None:
+    """Why one is not taken for a rise where bindings come after clicks."""
+    binding = Binding(day(-50), BEN, PROGRAM)
+
+    def brought_by(window_days: int) -> Any:
+        shop = replace(a_shop(window_days=window_days), customer_bindings={("email", "hash-of-cam"): (binding,)})
+        order = an_order(touches=[a_click(on=day(-31))], customer=(("email", "hash-of-cam"),))
+        return assessed(order, shop=shop).attribution.affiliate_id
+
+    assert (brought_by(30), brought_by(31)) == (BEN, ANN)
+    assert not is_surely_no_cut(old=terms(), new=terms(attribution=AttributionTerms(window_days=31)))
+
+
+def test_what_is_surely_no_cut_of_a_period_gives_no_sums_less() -> None:
+    counted: Counter[bool] = Counter()
+    places = st.builds(Sum, strategies.amounts, strategies.amounts, st.integers(0, 25))
+
+    @examples(1500)
+    @given(strategies.period_rule, strategies.period_rule, st.booleans(), st.builds(Sums, places, places, places))
+    def holds(old: PeriodRule, drawn: PeriodRule, is_like: bool, sums: Sums) -> None:
+        new: PeriodRule = replace(drawn, stretch=old.stretch)
+        # Terms drawn alone seldom compare.
+        if is_like:
+            match old, new:
+                case Ladder(steps=before), Ladder(steps=after):
+                    last = max(before[-1].rate, after[-1].rate)
+                    new = replace(new, steps=tuple(Step(step.starts_minor, last) for step in before))
+                case Milestones(marks=before_marks), Milestones(marks=after_marks):
+                    new = replace(new, marks=(*before_marks, *after_marks))
+                case _:
+                    pass
+        is_no_cut = is_surely_no_cut(old=terms(periods=(old,)), new=terms(periods=(new,)))
+        counted[is_no_cut] += 1
+
+        if is_no_cut:
+            assert gives([new], sums, "USD").target_minor >= gives([old], sums, "USD").target_minor
+            assert gives([new], sums, "USD").settled_minor >= gives([old], sums, "USD").settled_minor
+
+    holds()
+
+    assert counted[True] > 200
+    assert counted[False] > 200
 
 
 def _total(of: Terms, lines: Sequence[NetLine]) -> int:
@@ -451,6 +685,15 @@ def amounts(**minor: int) -> list[dict[str, Any]]:
     return [{"amount_minor": amount, "currency": currency} for currency, amount in minor.items()]
 
 
+def windows(*days: int) -> list[dict[str, Any]]:
+    return [{"days": number, "content_types": ["live"], "channels": [f"c{place}"]} for place, number in enumerate(days)]
+
+
+def of_period(rule: PeriodRule) -> dict[str, Any]:
+    """Terms with this rule, whatever it is called."""
+    return {"periods": [period_rule_json(rule) | {"key": "x"}]}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "effect"),
     [
@@ -482,6 +725,57 @@ def amounts(**minor: int) -> list[dict[str, Any]]:
         pytest.param({"rules": [{"kind": "percent", "name": "A"}]}, {"rules": [{"kind": "percent", "name": "B"}]}, "none",
                      id="a name"),
         pytest.param({"exclude": []}, {"exclude": [{"kind": "sku", "in": ["A"]}]}, "unclear", id="an exclusion"),
+        pytest.param({"base": "net"}, {"base": "cash"}, "worse", id="less of a base"),
+        pytest.param({"base": "cash"}, {"base": "net"}, "better", id="more of a base"),
+        pytest.param({"rules": [{"kind": "percent", "agent": None}]},
+                     {"rules": [{"kind": "percent", "agent": {"payee_id": "aff_1", "fee": "5"}}]}, "none", id="an agent"),
+        pytest.param({"rules": [{"kind": "percent", "agent": {"fee": "4"}}]},
+                     {"rules": [{"kind": "percent", "agent": {"fee": "5"}}]}, "none", id="an agent's fee"),
+        pytest.param({"technical_fee": None}, {"technical_fee": {"payee_id": "aff_1", "rate": "5"}}, "worse", id="a fee"),
+        pytest.param({"technical_fee": {"rate": "5"}}, {"technical_fee": None}, "better", id="no fee"),
+        pytest.param({"technical_fee": {"rate": "5"}}, {"technical_fee": {"rate": "12"}}, "worse", id="a higher fee"),
+        pytest.param({"technical_fee": {"rate": "12"}}, {"technical_fee": {"rate": "5"}}, "better", id="a lower fee"),
+        pytest.param({"technical_fee": {"payee_id": "aff_1"}}, {"technical_fee": {"payee_id": "aff_2"}}, "none",
+                     id="a fee for another"),
+        pytest.param({"attribution": {"reorder_days": 0}}, {"attribution": {"reorder_days": 7}}, "better", id="re-orders"),
+        pytest.param({"attribution": {"windows": windows(3)}}, {"attribution": {"windows": windows(4)}}, "better",
+                     id="a longer window of a content"),
+        pytest.param({"attribution": {"windows": windows(3, 3)}}, {"attribution": {"windows": windows(3, 2)}}, "worse",
+                     id="a shorter one"),
+        pytest.param({"attribution": {"windows": windows(3, 3)}}, {"attribution": {"windows": windows(4, 2)}}, "unclear",
+                     id="one longer and one shorter"),
+        pytest.param({"attribution": {"windows": []}}, {"attribution": {"windows": windows(9)}}, "unclear",
+                     id="a window of its own"),
+        pytest.param({"attribution": {"self_purchase": "review"}}, {"attribution": {"self_purchase": "allow"}}, "better",
+                     id="own purchases without a look"),
+        pytest.param({"attribution": {"self_purchase": "allow"}}, {"attribution": {"self_purchase": "review"}}, "worse",
+                     id="own purchases with one"),
+        pytest.param({"attribution": {"self_purchase": "reject"}}, {"attribution": {"self_purchase": "allow"}}, "unclear",
+                     id="own purchases"),
+        pytest.param({"attribution": {"customer_binding": "ignored"}}, {"attribution": {"customer_binding": "after"}},
+                     "better", id="bound customers count"),
+        pytest.param({"attribution": {"product_binding": "after"}}, {"attribution": {"product_binding": "ignored"}},
+                     "worse", id="bound products count no more"),
+        pytest.param({"attribution": {"product_binding": "after"}}, {"attribution": {"product_binding": "before"}},
+                     "unclear", id="bound products come first"),
+        pytest.param({"periods": []}, {"periods": [period_rule_json(CAP)]}, "worse", id="a cap of a month"),
+        pytest.param({"periods": [period_rule_json(CAP)]}, {"periods": []}, "better", id="no cap of a month"),
+        pytest.param({"periods": []}, {"periods": [period_rule_json(LADDER)]}, "better", id="a ladder"),
+        pytest.param({"periods": [period_rule_json(MARKS)]}, {"periods": []}, "worse", id="no marks any more"),
+        pytest.param(of_period(CAP), of_period(replace(CAP, amounts_minor=(("USD", 499),))), "worse", id="a lower cap"),
+        pytest.param(of_period(CAP), of_period(replace(CAP, amounts_minor=(("USD", 501),))), "better", id="a higher one"),
+        pytest.param(of_period(CAP), of_period(LADDER), "unclear", id="a ladder in place of a cap"),
+        pytest.param(of_period(CAP), of_period(replace(CAP, stretch=Stretch(Span.YEAR))), "unclear", id="a longer span"),
+        pytest.param(of_period(LADDER), of_period(replace(LADDER, scale=Scale.RETROACTIVE)), "better", id="a scale"),
+        pytest.param(of_period(replace(LADDER, scale=Scale.RETROACTIVE)), of_period(LADDER), "worse", id="the other scale"),
+        pytest.param(of_period(LADDER), of_period(replace(LADDER, steps=LADDER.steps[:1])), "worse", id="a step less"),
+        pytest.param(of_period(replace(LADDER, steps=LADDER.steps[:1])), of_period(LADDER), "better", id="a step more"),
+        pytest.param(of_period(LADDER), of_period(replace(LADDER, steps=(Step((("USD", 50),), Fraction(1, 8)),))),
+                     "unclear", id="steps that begin earlier and give less"),
+        pytest.param(of_period(MARKS), of_period(replace(MARKS, marks=MARKS.marks[:1])), "worse", id="a mark less"),
+        pytest.param(of_period(replace(MARKS, marks=MARKS.marks[:1])), of_period(MARKS), "better", id="a mark more"),
+        pytest.param(of_period(MARKS), of_period(replace(MARKS, marks=tuple(reversed(MARKS.marks)))), "unclear",
+                     id="marks turned round"),
     ],
 )  # fmt: skip
 def test_each_difference_says_what_it_means_for_affiliates(
@@ -498,11 +792,20 @@ def test_pointers_are_escaped() -> None:
     assert change.pointer == "/a~1b/~0"
 
 
+some_terms = st.builds(
+    Terms,
+    rules=st.lists(strategies.rules, min_size=1, max_size=3).map(tuple),
+    attribution=strategies.attributions,
+    technical_fee=st.none() | strategies.rates.map(lambda rate: replace(FEE, rate=rate)),
+    periods=strategies.periods,
+)
+
+
 @examples(200)
-@given(st.lists(strategies.rules, min_size=1, max_size=3), st.lists(strategies.rules, min_size=1, max_size=3))
-def test_differences_are_all_of_them(old: list[Rule], new: list[Rule]) -> None:
+@given(some_terms, some_terms)
+def test_differences_are_all_of_them(old: Terms, new: Terms) -> None:
     """Putting each change into the old terms makes the new ones."""
-    before, after = written(terms(*old)), written(terms(*new))
+    before, after = written(old), written(new)
 
     told = differences(before, after)
 

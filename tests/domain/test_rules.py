@@ -38,7 +38,6 @@ from service.domain.conditions import (
     WeekdayIn,
     condition_json,
     condition_of,
-    holds,
 )
 from service.domain.errors import InvalidTerms, UnknownCurrency
 from service.domain.marks import ContentType
@@ -183,39 +182,6 @@ ASKED = an_asked(
     touch=TouchKind.COUPON,
     coupon="ann10",
 )
-
-
-@pytest.mark.parametrize(
-    ("condition", "is_true"),
-    [
-        pytest.param(SkuIn(frozenset({"MUG"})), True, id="sku: its own"),
-        pytest.param(SkuIn(frozenset({"mug"})), False, id="sku: case matters"),
-        pytest.param(CategoryIn(frozenset({"tea", "food"})), True, id="category: its own"),
-        pytest.param(CategoryIn(frozenset({"food"})), False, id="category: another"),
-        pytest.param(LineAmount(Between((("USD", 4_000),))), True, id="line_amount: what is left, from it on"),
-        pytest.param(LineAmount(Between((("USD", 4_001),))), False, id="line_amount: less is left"),
-        pytest.param(LineAmount(Between((("USD", 8_000),), (), Measure.ORDERED)), True, id="line_amount: as ordered"),
-        pytest.param(LineAmount(Between((), (("USD", 4_000),))), False, id="line_amount: below leaves the end out"),
-        pytest.param(LineAmount(Between((("VND", 1),))), False, id="line_amount: no amount in this currency"),
-        pytest.param(OrderAmount(Between((("USD", 6_000),), (("USD", 6_001),))), True, id="order_amount: what is left"),
-        pytest.param(
-            OrderAmount(Between((("USD", 10_000),), (), Measure.ORDERED)), True, id="order_amount: as ordered"
-        ),
-        pytest.param(OrderAmount(Between((("USD", 6_001),))), False, id="order_amount: less is left"),
-        pytest.param(Placed(since=PLACED), True, id="placed: from it on"),
-        pytest.param(Placed(since=PLACED + SECOND), False, id="placed: too early"),
-        pytest.param(Placed(until=PLACED), False, id="placed: until leaves the end out"),
-        pytest.param(Placed(PLACED - SECOND, PLACED + SECOND), True, id="placed: between"),
-        pytest.param(TouchIn(frozenset({TouchKind.COUPON})), True, id="touch: coupon"),
-        pytest.param(TouchIn(frozenset({TouchKind.CLICK})), False, id="touch: not a click"),
-        pytest.param(CouponIn(frozenset({"ann10"})), True, id="coupon: the code that won"),
-        pytest.param(CouponIn(frozenset({"ben10"})), False, id="coupon: another"),
-    ],
-)
-def test_what_a_condition_asks(condition: Condition, is_true: bool) -> None:
-    [line, _], order = ASKED
-
-    assert holds(condition, line, order) is is_true
 
 
 YES, NO = SkuIn(frozenset({"MUG"})), SkuIn(frozenset({"POT"}))

@@ -192,6 +192,15 @@ def test_golden_shopee_vietnam_capped_base_and_uncapped_extra() -> None:
     assert target.receipt["borne_by"] == {"merchant": 30_000, "brand": 150_000}
 
 
+def test_s14_a_refund_shrinks_what_everybody_has_of_a_line() -> None:
+    shop = on_the_roster(a_shop(a_technical_fee(a_version(percent("20")))), "30", "5")
+
+    whole, half = (by_payee(assessed(an_order(), *back, shop=shop)) for back in ([], [a_refund(5_000)]))
+
+    assert whole == {ANN: 1_260, STAR: 540 + 450, PLATFORM: 250}
+    assert half == {payee: amount // 2 for payee, amount in whole.items()}
+
+
 # One agency a line
 
 

@@ -7,7 +7,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from fractions import Fraction
@@ -21,48 +21,96 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import wording
-from service.domain.attribution import Reason
+from service.domain.attribution import Credit, Reason
 from service.domain.commission import CommissionReason, CommissionStatus
 from service.domain.conditions import (
+    AffiliateIn,
     Between,
     CategoryIn,
+    ChannelIn,
     Condition,
+    ContentIn,
+    CountryIn,
     CouponIn,
+    CustomerIs,
+    CustomerKind,
+    CustomerListed,
+    CustomerMonths,
+    GroupIn,
+    HourBetween,
     LineAmount,
     Measure,
     OrderAmount,
     Placed,
     Situation,
     SkuIn,
+    SubIdIn,
+    TierIn,
     TouchIn,
+    WeekdayIn,
 )
+from service.domain.dated import Membership
+from service.domain.identity import IdentityKind
+from service.domain.marks import ContentType
 from service.domain.order import Milestone, TouchKind
+from service.domain.periods import (
+    Cap,
+    Ladder,
+    Mark,
+    Milestones,
+    PeriodRule,
+    Scale,
+    Span,
+    Step,
+    Stretch,
+    Sum,
+    Sums,
+    gives,
+    period_rule_json,
+)
 from service.domain.program import (
     AttributionTerms,
+    Base,
+    BindingRank,
     Claim,
     Model,
     Precedence,
     ProgramVersion,
     SelfPurchase,
+    TechnicalFee,
     Terms,
+    Window,
     claims,
     versions_for,
 )
 from service.domain.quote import quote
-from service.domain.rules import Flat, Match, Per, Percent, Plan, Rule, When
+from service.domain.rules import Agent, Flat, Match, Per, Percent, Plan, Rule, When
 from service.domain.settlement import Approval, Roll, RollingSettlement, Settlement, StatementSettlement, Weekday
+from service.domain.shares import Claim as Asked
+from service.domain.shares import divide
 from service.domain.wording import reasons, receipts, terms, versions
 from service.domain.wording.figures import LISTED_MAX, Names, Speech
 from service.domain.wording.languages import Language, Words, preferred
 from service.domain.wording.statuses import STATUSES, Programme
 from service.domain.wording.terms import Part, sentences
 from tests.domain import strategies
-from tests.domain.builders import PROGRAM, a_line, a_refund, an_order, day, flat, netted, percent, utc
+from tests.domain.builders import (
+    OTHER_PROGRAM,
+    PROGRAM,
+    a_line,
+    a_refund,
+    an_order,
+    day,
+    flat,
+    netted,
+    percent,
+    utc,
+)
 from tests.domain.strategies import examples
 from tests.support.house import place, python_files
 
 EN, VI, ZH = Language.EN, Language.VI, Language.ZH
-ANN = UUID(int=7)
+ANN, BEN, STAR, OPERATOR = (UUID(int=number) for number in (7, 8, 9, 10))
 MODULES = [
     importlib.import_module(f"{wording.__name__}.{found.name}") for found in pkgutil.iter_modules(wording.__path__)
 ]
@@ -354,16 +402,101 @@ CONDITIONS: list[tuple[Condition, str, str, str]] = [
         "下单时间从2026年11月1日00:00起至2027年1月1日00:00前",
     ),
     (
-        TouchIn(frozenset(TouchKind)),
+        TouchIn(frozenset({TouchKind.CLICK, TouchKind.COUPON})),
         "the order comes by a click on your link or your code",
         "đơn đến từ lượt bấm vào liên kết của bạn hoặc mã của bạn",
         "订单来自您的推广链接的点击或您的优惠码",
+    ),
+    (
+        TouchIn(frozenset({TouchKind.CUSTOMER, TouchKind.PRODUCT, TouchKind.REORDER})),
+        "the order comes by a buyer bound to you, a product bound to you or a buyer who orders again what you brought and was cancelled",
+        "đơn đến từ người mua đã gắn với bạn, sản phẩm đã gắn với bạn hoặc người mua đặt lại đơn do bạn mang về đã bị hủy",
+        "订单来自与您绑定的买家、与您绑定的商品或重新下单的买家（您带来的原订单已取消）",
     ),
     (
         CouponIn(frozenset({"live10"})),
         "the order comes by the code “LIVE10”",
         "đơn đến từ mã “LIVE10”",
         "订单来自优惠码“LIVE10”",
+    ),
+    (
+        AffiliateIn(frozenset({ANN})),
+        f"the KOC is “{ANN}”",
+        f"KOC là “{ANN}”",
+        f"达人为“{ANN}”",
+    ),
+    (
+        TierIn(frozenset({"gold", "vip"})),
+        "your tier is “gold” or “vip”",
+        "hạng của bạn là “gold” hoặc “vip”",
+        "您的等级为“gold”或“vip”",
+    ),
+    (GroupIn(frozenset({"tea"})), "you are in the group “tea”", "bạn thuộc nhóm “tea”", "您属于分组“tea”"),
+    (
+        ContentIn(frozenset({ContentType.LIVE, ContentType.VIDEO})),
+        "the order comes by a link shown in a video or a live stream",
+        "đơn đến từ liên kết đặt trong video hoặc phiên livestream",
+        "订单来自发布在短视频或直播中的推广链接",
+    ),
+    (
+        ChannelIn(frozenset({"zalo"})),
+        "the order comes by a link of the channel “zalo”",
+        "đơn đến từ liên kết thuộc kênh “zalo”",
+        "订单来自渠道“zalo”的推广链接",
+    ),
+    (
+        SubIdIn("sub2", frozenset({"a"})),
+        "the order comes by a link whose sub2 is “a”",
+        "đơn đến từ liên kết có sub2 là “a”",
+        "订单来自sub2为“a”的推广链接",
+    ),
+    (
+        WeekdayIn(frozenset({Weekday.SUN, Weekday.SAT})),
+        "the order is placed on a Saturday or a Sunday",
+        "đơn được đặt vào thứ Bảy hoặc Chủ nhật",
+        "下单日为星期六或星期日",
+    ),
+    (
+        HourBetween(20, 24),
+        "the order is placed from 20:00 on and before 24:00 of a day",
+        "đơn được đặt trong ngày, từ 20:00 đến trước 24:00",
+        "下单时间在每天20:00起至24:00前",
+    ),
+    (
+        HourBetween(22, 2),
+        "the order is placed from 22:00 of a day on and before 2:00 of the next",
+        "đơn được đặt từ 22:00 đến trước 2:00 hôm sau",
+        "下单时间在每天22:00起至次日2:00前",
+    ),
+    (
+        CountryIn(frozenset({"VN", "TH"})),
+        "the order goes to the country TH or VN",
+        "đơn được giao đến quốc gia TH hoặc VN",
+        "收货国家或地区为TH或VN",
+    ),
+    (
+        CustomerIs(CustomerKind.NEW),
+        "it is the buyer's first order, cancelled ones not counted",
+        "đây là đơn đầu tiên của người mua, không tính đơn đã hủy",
+        "这是买家的首单（不计已取消的订单）",
+    ),
+    (
+        CustomerIs(CustomerKind.RETURNING),
+        "the buyer has ordered before, cancelled orders not counted",
+        "người mua đã từng đặt hàng, không tính đơn đã hủy",
+        "买家以前下过单（不计已取消的订单）",
+    ),
+    (
+        CustomerMonths(12),
+        "the order is placed less than 12 months after the buyer's first one, or is that",
+        "đơn được đặt chưa đến 12 tháng sau đơn đầu tiên của người mua, kể cả chính đơn đó",
+        "下单时距买家首单不足12个月（含首单）",
+    ),
+    (
+        CustomerListed(frozenset({"staff"})),
+        "the buyer is on the shop's list “staff”",
+        "người mua có trong danh sách “staff” của cửa hàng",
+        "买家在商家的名单“staff”中",
     ),
 ]
 
@@ -381,6 +514,28 @@ def test_every_kind_of_condition_pay_and_settlement_is_tried() -> None:
     assert {type(condition) for condition, *_ in CONDITIONS} == set(get_args(Condition))
     assert {type(rule.pays) for rule, *_ in PAYS} == set(get_args(get_type_hints(Rule)["pays"]))
     assert {type(settlement) for settlement, *_ in SETTLEMENTS} == set(get_args(Settlement))
+    assert {type(rule) for rule, *_ in PERIODS} == set(get_args(PeriodRule))
+
+
+def test_a_koc_reads_of_a_list_of_kocs_only_whether_it_is_on_it() -> None:
+    invited = Terms((percent("10", when=When(every=(AffiliateIn(frozenset({ANN, BEN})),))),))
+    people = {ANN: "Ann", BEN: "Ben"}
+
+    by_reader = {
+        reader: _told(invited, Part.COMMISSION, names=Names(people=people, reader=reader))[1]
+        for reader in (None, ANN, STAR)
+    }
+
+    assert by_reader == {
+        None: "Rule 1: 10% of the value of all goods. It counts only if the KOC is “Ann” or “Ben”.",
+        ANN: (
+            "Rule 1: 10% of the value of all goods. It counts only if you are one of the KOCs whom the shop names for it (you are)."
+        ),
+        STAR: (
+            "Rule 1: 10% of the value of all goods. It counts only if you are one of the KOCs whom the shop names for it (you are not)."
+        ),
+    }
+    assert terms.people_in(invited) == {ANN, BEN}
 
 
 PAYS: list[tuple[Rule, str, str, str]] = [
@@ -517,20 +672,193 @@ def test_limits_and_exclusions_stand_where_there_are_any() -> None:
     assert parts == [Part.COMMISSION, Part.ATTRIBUTION, Part.SETTLEMENT, Part.PAYOUT, Part.CHANGES]
 
 
+STARTS = (("USD", 10_000),)
+MORE = (("USD", 50_000), ("VND", 1_000_000))
+STEPS = (Step(STARTS, Fraction(2, 100)), Step(MORE, Fraction(45, 1000)))
+PERIODS: list[tuple[PeriodRule, str, str, str]] = [
+    (
+        Cap("month", Stretch(Span.MONTH), (("USD", 50_000),)),
+        "Period rule “month”: within one calendar month your commissions come to at most 500.00 USD.",
+        "Quy tắc kỳ “month”: trong một tháng dương lịch, tổng hoa hồng của bạn tối đa 500,00 USD.",
+        "周期规则“month”：一个自然月内，您的佣金合计最高500.00 USD。",
+    ),
+    (
+        Ladder("climb", Stretch(Span.QUARTER, first_day=date(2026, 1, 1)), STEPS),
+        (
+            "Period rule “climb”: within one quarter (orders from 1 Jan 2026 on) you get a bonus on your sales, each rate for the part "
+            "of them between its start and the next: 2% from 100.00 USD on, 4.5% from 500.00 USD or 1,000,000 VND (by currency) on."
+        ),
+        (
+            "Quy tắc kỳ “climb”: trong một quý (đơn đặt từ 01/01/2026), bạn được thưởng theo doanh số, mỗi tỷ lệ áp dụng cho phần "
+            "doanh số từ mốc của nó đến mốc kế tiếp: 2% từ 100,00 USD, 4,5% từ 500,00 USD hoặc 1.000.000 VND (tùy loại tiền)."
+        ),
+        (
+            "周期规则“climb”：一个季度（2026年1月1日起下的订单）内按销售额分段奖励，每个比例只适用于该档起点至下一档之间的部分："
+            "满100.00 USD为2%、满500.00 USD或1,000,000 VND（按币种）为4.5%。"
+        ),
+    ),
+    (
+        Ladder("all", Stretch(Span.DAY, last_day=date(2026, 1, 31)), STEPS[:1], Scale.RETROACTIVE),
+        (
+            "Period rule “all”: within one day (orders up to 31 Jan 2026) you get a bonus on all of your sales, by the highest start "
+            "they reach: 2% from 100.00 USD on."
+        ),
+        (
+            "Quy tắc kỳ “all”: trong một ngày (đơn đặt đến 31/01/2026), bạn được thưởng trên toàn bộ doanh số, theo mốc cao nhất đạt "
+            "được: 2% từ 100,00 USD."
+        ),
+        "周期规则“all”：一天（2026年1月31日及以前下的订单）内按全部销售额奖励，比例以达到的最高档为准：满100.00 USD为2%。",
+    ),
+    (
+        Milestones(
+            "nov",
+            Stretch(Span.CAMPAIGN, date(2026, 11, 1), date(2026, 11, 11)),
+            (Mark((("USD", 500),), orders=1), Mark((("USD", 2_000),), orders=30), Mark((("USD", 900),), STARTS)),
+        ),
+        (
+            "Period rule “nov”: within the campaign (orders of 1 Nov 2026 to 11 Nov 2026) you get each of these bonuses once: "
+            "5.00 USD with 1 order, 20.00 USD with 30 orders, 9.00 USD once sales reach 100.00 USD."
+        ),
+        (
+            "Quy tắc kỳ “nov”: trong chiến dịch (đơn đặt từ 01/11/2026 đến 11/11/2026), bạn được mỗi khoản thưởng sau một lần: "
+            "5,00 USD khi đạt 1 đơn, 20,00 USD khi đạt 30 đơn, 9,00 USD khi doanh số đạt 100,00 USD."
+        ),
+        (
+            "周期规则“nov”：活动期（2026年11月1日至2026年11月11日下的订单）内，以下奖励各发放一次："
+            "满1单奖励5.00 USD、满30单奖励20.00 USD、销售额满100.00 USD奖励9.00 USD。"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "english", "vietnamese", "chinese"), PERIODS)
+def test_a_period_rule_is_a_sentence(rule: PeriodRule, english: str, vietnamese: str, chinese: str) -> None:
+    promised = Terms((EVERYTHING,), periods=(rule,))
+
+    assert [_told(promised, Part.PERIODS, language)[0] for language in Language] == [english, vietnamese, chinese]
+    # What sales are is said where something goes by them.
+    assert len(_told(promised, Part.PERIODS)) == (3 if isinstance(rule, Cap) else 4)
+
+
+def test_each_span_of_a_period_is_called_something_else() -> None:
+    for language in Language:
+        said = {
+            _told(
+                Terms((EVERYTHING,), periods=(Cap("x", Stretch(span, date(2026, 1, 1)), STARTS),)),
+                Part.PERIODS,
+                language,
+            )[0]
+            for span in Span
+        }
+        assert len(said) == len(Span)
+
+
+def test_fees_say_who_has_what_out_of_what() -> None:
+    approved = utc("2026-01-02T03:04")
+    promised = Terms(
+        (
+            percent("10", priority=1, agent=Agent(STAR, Fraction(5, 100), approved)),
+            percent("12", priority=1, plan=Plan.EXCLUSIVE, agent=Agent(BEN, Fraction(1, 100), approved)),
+        ),
+        technical_fee=TechnicalFee(OPERATOR, Fraction(1, 10)),
+    )
+    names = Names(people={STAR: "Star MCN", OPERATOR: "Platform"})
+
+    assert _told(promised, Part.FEES, names=names) == [
+        "Of each commission and fee 10% goes to “Platform” as a technical fee.",
+        (
+            "Where rule 1 fits an item, the shop may pay “Star MCN” (approved 2 Jan 2026, 03:04) 5% of its value as a service fee on top, "
+            "also if a target rule pays you; nothing of it comes out of your commission."
+        ),
+        (
+            f"For goods that earn by rule 2 the shop pays “{BEN}” (approved 2 Jan 2026, 03:04) 1% of their value as a service fee on top; "
+            "nothing of it comes out of your commission."
+        ),
+        (
+            "For one item one service fee at most is paid: where an exclusive rule counts that of its own agency, else that of the open "
+            "rule that ranks first, and of rules that give equally much that of the agency approved first. Where you have an agency of "
+            "your own, no other is paid a fee for your orders."
+        ),
+    ]
+    assert _told(promised, Part.FEES, ZH, names=names)[0] == "每笔佣金和服务费中，10%作为技术服务费归“Platform”。"
+    assert terms.people_in(promised) == {STAR, BEN, OPERATOR}
+
+
 def test_attribution_says_each_choice() -> None:
     said = {
-        (model, precedence, purchase): tuple(
-            _told(Terms((EVERYTHING,), attribution=AttributionTerms(7, model, precedence, purchase)), Part.ATTRIBUTION)
+        (model, precedence, purchase, customer, product): tuple(
+            _told(
+                Terms(
+                    (EVERYTHING,),
+                    attribution=AttributionTerms(
+                        7,
+                        model=model,
+                        precedence=precedence,
+                        self_purchase=purchase,
+                        customer_binding=customer,
+                        product_binding=product,
+                    ),
+                ),
+                Part.ATTRIBUTION,
+            )
         )
         for model in Model
         for precedence in Precedence
         for purchase in SelfPurchase
+        for customer in BindingRank
+        for product in BindingRank
     }
 
     assert len(set(said.values())) == len(said)
     assert all("within 7 days" in lines[0] for lines in said.values())
     one_day = Terms((EVERYTHING,), attribution=AttributionTerms(1))
     assert "within 1 day after it" in _told(one_day, Part.ATTRIBUTION)[0]
+
+
+def test_attribution_says_what_is_measured_and_for_how_long() -> None:
+    attribution = AttributionTerms(
+        30,
+        (
+            Window(3, frozenset({ContentType.LIVE}), frozenset({"zalo", "web"})),
+            Window(1, channels=frozenset({"sms"})),
+            Window(9),
+        ),
+        Model.POSITION,
+        Fraction(1, 2),
+        Fraction(1, 5),
+        self_purchase=SelfPurchase.REVIEW,
+        self_purchase_by=frozenset({"phone", "email"}),
+        reorder_days=14,
+    )
+
+    told = _told(Terms((EVERYTHING,), attribution=attribution), Part.ATTRIBUTION)
+
+    assert told[:4] == [
+        "A click on your link counts for orders placed within 30 days after it.",
+        "For a link shown in a live stream or of the channel “web” or “zalo” that is within 3 days.",
+        "For a link of the channel “sms” that is within 1 day.",
+        "If several of these fit a link, the first one counts.",
+    ]
+    assert told[6].startswith(
+        "If several clicks or codes could count, the first has 50% of the commission and the last 20%,"
+    )
+    assert "again within 14 days of having placed it" in told[9]
+    assert told[10:] == [
+        "What you buy yourself through your own link or code is on hold until the shop has looked at it.",
+        "That a buyer is you is seen by the e-mail address or the phone number.",
+    ]
+    allowed = AttributionTerms(self_purchase=SelfPurchase.ALLOW)
+    assert not any("is seen by" in line for line in _told(Terms((EVERYTHING,), attribution=allowed), Part.ATTRIBUTION))
+    assert {kind.value for kind in IdentityKind} == AttributionTerms().self_purchase_by
+
+
+def test_the_base_is_said() -> None:
+    said = {
+        language: {_told(Terms((EVERYTHING,), base=base), Part.COMMISSION, language)[0] for base in Base}
+        for language in Language
+    }
+
+    assert all(len(each) == len(Base) for each in said.values())
 
 
 NOW = utc("2026-10-18")
@@ -612,7 +940,8 @@ def test_payout_and_changes_say_what_is_promised() -> None:
     assert _told(bare, Part.PAYOUT) == ["There is no minimum for a payout."]
     assert "worse ones only after 30 days" in _told(promised, Part.CHANGES)[1]
     assert _told(bare, Part.CHANGES)[1].endswith("also where they are worse.")
-    assert _told(bare, Part.CHANGES, names=Names("Asia/Shanghai"))[2].endswith("Asia/Shanghai.")
+    assert _told(bare, Part.CHANGES)[2].startswith("The shop may stop the programme from a moment on")
+    assert _told(bare, Part.CHANGES, names=Names("Asia/Shanghai"))[-1].endswith("Asia/Shanghai.")
 
 
 def test_words_of_the_merchant_are_repeated_as_they_are() -> None:
@@ -621,18 +950,23 @@ def test_words_of_the_merchant_are_repeated_as_they_are() -> None:
     assert _rule(rule) == "Rule 1 ({number} \\ “x”): 1% of the value of goods with SKU “%s” or “{skus}”."
 
 
+agents = st.builds(Agent, st.sampled_from([STAR, BEN]), strategies.rates, strategies.times)
+asking = st.builds(
+    lambda rule, agent, condition: replace(rule, agent=agent, when=replace(rule.when, every=(condition,))),
+    strategies.rules,
+    st.none() | agents,
+    strategies.every_condition,
+)
+technical_fees = st.builds(TechnicalFee, st.just(OPERATOR), strategies.rates)
 promises = st.builds(
     Terms,
-    rules=st.lists(strategies.rules, min_size=1, max_size=4).map(tuple),
-    exclude=st.lists(strategies.conditions, max_size=2).map(tuple),
+    rules=st.lists(asking, min_size=1, max_size=4).map(tuple),
+    base=st.sampled_from(Base),
+    exclude=st.lists(strategies.every_condition, max_size=2).map(tuple),
     caps_minor=st.one_of(st.just(()), strategies.some_amounts),
-    attribution=st.builds(
-        AttributionTerms,
-        st.integers(0, 60),
-        st.sampled_from(Model),
-        st.sampled_from(Precedence),
-        st.sampled_from(SelfPurchase),
-    ),
+    attribution=strategies.attributions,
+    technical_fee=st.none() | technical_fees,
+    periods=strategies.periods,
     settlement=st.one_of(
         st.builds(RollingSettlement, st.sampled_from(Milestone), st.integers(0, 30), st.sampled_from(Approval)),
         st.builds(
@@ -680,11 +1014,34 @@ def test_terms_that_differ_never_read_the_same(promised: Terms) -> None:
         Terms(**{**_fields(promised), "payout_minimums_minor": (("EUR", 12_345),)}),
         Terms(**{**_fields(promised), "exclude": (*promised.exclude, SkuIn(frozenset({"NEW"})))}),
         Terms(**{**_fields(promised), "rules": (*promised.rules, EVERYTHING)}),
+        Terms(**{**_fields(promised), "technical_fee": TechnicalFee(ANN, Fraction(1, 3_000))}),
+        Terms(**{**_fields(promised), "periods": (*promised.periods, Cap("new", Stretch(Span.DAY), STARTS))}),
+        Terms(**{**_fields(promised), "base": Base.NET if promised.base is Base.CASH else Base.CASH}),
+        *(
+            Terms(**{**_fields(promised), "attribution": replace(promised.attribution, **change)})
+            for change in _changes(promised.attribution)
+        ),
     ]
 
     for language in Language:
         read = sentences(promised, language, names=Names())
         assert all(sentences(other, language, names=Names()) != read for other in changed)
+
+
+def _changes(attribution: AttributionTerms) -> list[dict[str, Any]]:
+    def other(members: type[Enum], now: Enum) -> Enum:
+        return next(each for each in members if each is not now)
+
+    return [
+        {"window_days": attribution.window_days + 1},
+        {"windows": (*attribution.windows, Window(1, frozenset({ContentType.POST})))},
+        {"model": other(Model, attribution.model)},
+        {"precedence": other(Precedence, attribution.precedence)},
+        {"customer_binding": other(BindingRank, attribution.customer_binding)},
+        {"product_binding": other(BindingRank, attribution.product_binding)},
+        {"self_purchase": other(SelfPurchase, attribution.self_purchase)},
+        {"reorder_days": attribution.reorder_days + 1},
+    ]
 
 
 def _fields(promised: Terms) -> dict[str, Any]:
@@ -712,6 +1069,20 @@ def test_an_outcome_can_be_said_from_every_side(reason: Reason, language: Langua
     assert said[None] == reasons.ATTRIBUTION[reason].to(language)
     depends = reason in {Reason.WON, Reason.DECIDED}
     assert len(set(said.values())) == (3 if depends else 1)
+    shared = {mine: reasons.outcome(reason, Speech(language), is_mine=mine, is_shared=True) for mine in said}
+    # Of a part that somebody else has, a KOC is told what it is told of the whole.
+    assert {mine for mine in said if shared[mine] != said[mine]} == ({None, True} if reason is Reason.WON else set())
+
+
+def test_a_candidate_says_what_part_it_has() -> None:
+    third = reasons.candidate(Reason.WON, Speech(EN), weight=Fraction(1, 3))
+
+    assert third == "This brought the order, so the commission counts for it. Its part is 1/3."
+    assert reasons.candidate(Reason.WON, Speech(EN)) == reasons.ATTRIBUTION[Reason.WON].en
+    # A weight is that of a winner.
+    assert (
+        reasons.candidate(Reason.NOT_LAST, Speech(EN), weight=Fraction(1, 3)) == reasons.ATTRIBUTION[Reason.NOT_LAST].en
+    )
 
 
 # Receipts.
@@ -781,7 +1152,7 @@ def test_a_receipt_says_where_a_limit_was_and_where_no_rule_is() -> None:
     assert "Rule 3: a fixed 1.00 USD for the line; that gives 0.50 USD." in told
     assert "No rule of the terms fits Line 4, so it earns nothing." in told
     assert told[-2:] == [
-        "The order was cancelled or its commission rejected, so it earns nothing.",
+        "The order was cancelled, its commission rejected or the programme stopped, so it earns nothing.",
         "The commission is 0.00 USD.",
     ]
 
@@ -821,6 +1192,192 @@ def test_a_receipt_of_the_first_release_is_still_read() -> None:
     assert told[-1] == "The commission is 1.75 USD."
 
 
+def _divided(promised: Terms, *asked: Credit, agency: Membership | None = None, ordered: int = 10_000) -> list[Any]:
+    """Divisions of an order of one line of "TEA" and one of "CUP", each of 100.00 USD unless told."""
+    lines = netted(an_order(a_line(ordered, id="1", sku="TEA"), a_line(ordered, id="2", sku="CUP")))
+    taken = frozenset[str]().union(*(credit.skus or frozenset() for credit in asked))
+    claimed = []
+    for credit in asked:
+        own = [
+            line
+            for line in lines
+            if (line.line.sku in credit.skus if credit.skus is not None else line.line.sku not in taken)
+        ]
+        order = Situation.of(lines, placed_at=day(0), currency="USD", affiliate_id=credit.affiliate_id)
+        quoted = quote(ProgramVersion(PROGRAM, 2, day(-30), promised), own, order)
+        claimed.append(Asked(credit, (quoted,), agency, some_lines=len(own) < len(lines)))
+    return divide(claimed)
+
+
+def test_a_receipt_says_what_agency_agent_and_operator_have() -> None:
+    promised = Terms(
+        (percent("10", priority=1, agent=Agent(BEN, Fraction(5, 100), day(-40))),),
+        caps_minor=(("USD", 1_000),),
+        technical_fee=TechnicalFee(OPERATOR, Fraction(1, 10)),
+    )
+    agency = Membership(day(-50), STAR, Fraction(3, 10), Fraction(2, 100))
+    [division] = _divided(promised, Credit(ANN, PROGRAM), agency=agency)
+
+    told = receipts.sentences(division.receipt(ANN, voided=False), Speech(EN))
+
+    assert told[:4] == [
+        "Computed by version 2 of the terms, which was in force when the order was placed.",
+        "An agency has 30% of the commission, and 2% of the goods on top.",
+        "Of each part 10% is taken as a technical fee.",
+        "Each line is rounded once as a whole; its parts share that so that the largest remainders are rounded up first.",
+    ]
+    assert told[4:14] == [
+        "Line 1 (SKU TEA): 100.00 USD ordered, nothing came back; the base is 100.00 USD.",
+        "Rule 1: 10% of 100.00 USD is exactly 10.00 USD.",
+        "Line 1 (SKU TEA) earns exactly 10.00 USD, which is divided:",
+        "the KOC: exactly 6.30 USD, rounded 6.30 USD, after the cap 3.15 USD.",
+        "the technical fee out of that (the KOC): exactly 0.70 USD, rounded 0.70 USD, after the cap 0.35 USD.",
+        "the agency: exactly 2.70 USD, rounded 2.70 USD, after the cap 1.35 USD.",
+        "the technical fee out of that (the agency): exactly 0.30 USD, rounded 0.30 USD, after the cap 0.15 USD.",
+        "the agency's fee on top: exactly 1.80 USD, rounded 1.80 USD.",
+        "the technical fee out of that (the agency's fee on top): exactly 0.20 USD, rounded 0.20 USD.",
+        "The service fee of rule 1 is not paid for this line, since the KOC has another agency.",
+    ]
+    assert told[-4:] == [
+        "All lines together: 20.00 USD.",
+        "One order earns at most 10.00 USD, so of 20.00 USD that much counts.",
+        "The commission is 10.00 USD.",
+        "What counts here is 6.30 USD, for the KOC.",
+    ]
+    last = {
+        payee: receipts.sentences(division.receipt(payee, voided=False), Speech(EN))[-1] for payee in (STAR, OPERATOR)
+    }
+    assert last == {
+        STAR: "What counts here is 6.30 USD, for the agency and the agency's fee on top.",
+        OPERATOR: "What counts here is 1.40 USD, for the technical fee.",
+    }
+    voided = receipts.sentences(division.receipt(STAR, voided=True), Speech(ZH))
+    assert voided[-3:] == [
+        "订单已取消、佣金审核未通过或推广计划已暂停，没有佣金。",
+        "佣金：0.00 USD。",
+        "此处计0.00 USD，用于机构和机构服务费（另付）。",
+    ]
+
+
+def test_an_agent_without_another_agency_has_its_fee() -> None:
+    [division] = _divided(
+        Terms((percent("10", priority=1, agent=Agent(BEN, Fraction(5, 100), day(-40))),)), Credit(ANN, PROGRAM)
+    )
+
+    told = receipts.sentences(division.receipt(BEN, voided=False), Speech(VI))
+
+    assert "phí dịch vụ trả thêm: đúng 5,00 USD, làm tròn thành 5,00 USD." in told
+    assert told[-2:] == ["Hoa hồng là 20,00 USD.", "Khoản được tính ở đây là 10,00 USD, cho phí dịch vụ trả thêm."]
+
+
+def test_a_shared_order_says_what_part_it_is_and_names_nobody() -> None:
+    third = Fraction(1, 3)
+    promised = Terms((EVERYTHING,), caps_minor=(("USD", 100),))
+    divisions = _divided(
+        promised,
+        Credit(ANN, PROGRAM, weight=third),
+        Credit(BEN, PROGRAM, weight=2 * third),
+        Credit(STAR, PROGRAM, skus=frozenset({"TEA"})),
+        ordered=1_001,
+    )
+
+    told = receipts.sentences(divisions[0].receipt(ANN, voided=False), Speech(EN))
+    bound = receipts.sentences(divisions[2].receipt(STAR, voided=False), Speech(EN))
+
+    assert told == [
+        "Computed by version 2 of the terms, which was in force when the order was placed.",
+        "Of the commission on this order 1/3 counts here.",
+        "Products of this order that are bound to somebody else are not counted here.",
+        "Each line is rounded once as a whole; its parts share that so that the largest remainders are rounded up first.",
+        "Line 2 (SKU CUP): 10.01 USD ordered, nothing came back; the base is 10.01 USD.",
+        "Rule 1: 10% of 10.01 USD is exactly 1.001 USD.",
+        "Line 2 (SKU CUP) earns exactly 1.001 USD, which is divided:",
+        "the KOC: exactly 0.33366666… USD, rounded 0.33 USD.",
+        "others who brought this order: exactly 0.66733333… USD.",
+        "All lines together: 0.33 USD.",
+        "The commission is 0.33 USD.",
+        "What counts here is 0.33 USD, for the KOC.",
+    ]
+    assert bound[1] == "Only the products “TEA” count here."
+    assert bound[-1] == "The commission is 1.00 USD."
+    [capped] = _divided(replace(promised, caps_minor=(("USD", 90),)), Credit(ANN, PROGRAM, weight=third), ordered=1_001)
+    assert "This part of the order earns at most 0.30 USD, so of 0.66 USD that much counts." in receipts.sentences(
+        capped.receipt(ANN, voided=False), Speech(EN)
+    )
+
+
+def test_a_receipt_of_several_credits_is_read_one_after_the_other() -> None:
+    divisions = _divided(
+        Terms((EVERYTHING,)), Credit(ANN, PROGRAM), Credit(ANN, OTHER_PROGRAM, skus=frozenset({"TEA"}))
+    )
+    parts = [division.receipt(ANN, voided=False) for division in divisions]
+
+    told = receipts.sentences({"credits": parts, "target_minor": 2_000}, Speech(EN))
+
+    first, second = (receipts.sentences(each, Speech(EN)) for each in parts)
+    assert told == [
+        "Part 1 of 2 of this order:",
+        *first,
+        "Part 2 of 2 of this order:",
+        *second,
+        "All parts together: 20.00 USD.",
+    ]
+
+
+def test_what_was_not_paid_in_money_is_said() -> None:
+    receipt = _receipt(Terms((EVERYTHING,)), an_order(a_line(1_000, id="1")))
+    receipt["lines"][0] |= {"virtual_minor": 400, "base_minor": 600}
+
+    told = receipts.sentences(receipt, Speech(EN))
+
+    assert told[2] == "Line 1: 4.00 USD of it was paid with gift cards, points or store credit and does not count."
+
+
+def _period(sums: Sums, *rules: PeriodRule) -> dict[str, Any]:
+    """As `period_receipt` makes it."""
+    given = gives(rules, sums, "USD")
+    parts = {"pending": sums.pending, "held": sums.held, "settled": sums.settled}
+    return {
+        "currency": "USD",
+        "rules": [period_rule_json(rule) for rule in rules],
+        "sums": {place: asdict(each) for place, each in parts.items()},
+        "gives": asdict(given),
+        "target_minor": given.target_minor,
+    }
+
+
+def test_a_period_s_receipt_walks_from_its_sums_to_what_it_gives() -> None:
+    ladder = Ladder("climb", Stretch(Span.MONTH), (Step((("USD", 10_000),), Fraction(1, 10)),))
+    sums = Sums(pending=Sum(800, 8_000, 1), settled=Sum(1_200, 12_000, 3))
+
+    told = receipts.sentences(_period(sums, ladder), Speech(EN))
+
+    assert told[1:] == [
+        "Settled: 3 orders, sales 120.00 USD, commissions 12.00 USD.",
+        "Waiting: 1 order, sales 80.00 USD, commissions 8.00 USD.",
+        "What is settled gives 2.00 USD, with what waits 8.00 USD more, with what is on hold 0.00 USD more.",
+        "The bonus is 10.00 USD.",
+    ]
+    assert told[0].startswith("Period rule “climb”: within one calendar month you get a bonus")
+
+
+def test_a_cap_s_receipt_says_what_is_taken_back() -> None:
+    caps = [Cap("month", Stretch(Span.MONTH), (("USD", most),)) for most in (1_000, 1_500)]
+    sums = Sums(held=Sum(500, 5_000, 1), settled=Sum(1_200, 12_000, 3))
+
+    told = receipts.sentences(_period(sums, *caps), Speech(VI))
+
+    assert told[2:] == [
+        "Trong các quy tắc này, quy tắc có lợi nhất được áp dụng.",
+        "Đã đối soát: 3 đơn, doanh số 120,00 USD, hoa hồng 12,00 USD.",
+        "Tạm giữ: 1 đơn, doanh số 50,00 USD, hoa hồng 5,00 USD.",
+        "Phần đã đối soát cho 0,00 USD, cộng phần đang chờ thêm 0,00 USD, cộng phần tạm giữ thêm -2,00 USD.",
+        "Phần vượt mức tối đa bị trừ 2,00 USD.",
+    ]
+    empty = receipts.sentences(_period(Sums(), *caps[:1]), Speech(EN))
+    assert empty[1:] == ["No order of the period earns anything now.", "Above the cap 0.00 USD is taken back."]
+
+
 def test_where_nothing_was_computed_there_is_nothing_to_read() -> None:
     assert receipts.sentences({}, Speech(EN)) == []
 
@@ -837,6 +1394,40 @@ def test_any_receipt_can_be_read(snapshot: Any, promised: Terms, language: Langu
     assert any(
         line == receipts._RESULT.to(language, amount=speech.money(receipt["target_minor"], "USD")) for line in told
     )
+
+
+members = st.builds(Membership, st.just(day(-50)), st.just(STAR), strategies.rates, strategies.rates)
+
+
+@examples(150)
+@given(promises, st.none() | members, st.booleans(), st.sampled_from(Language))
+def test_any_division_can_be_read_by_each_of_its_payees(
+    promised: Terms, agency: Membership | None, voided: bool, language: Language
+) -> None:
+    half = Fraction(1, 2)
+    divisions = _divided(
+        promised, Credit(ANN, PROGRAM, weight=half), Credit(BEN, PROGRAM, weight=half), agency=agency, ordered=9_999
+    )
+
+    for division in divisions:
+        for payee, amount in division.by_payee().items():
+            told = receipts.sentences(division.receipt(payee, voided=voided), Speech(language))
+            assert all(line and "{" not in line for line in told)
+            assert Speech(language).money(0 if voided else amount, "USD") in " ".join(told[-2:])
+
+
+@examples(150)
+@given(strategies.period_rule, st.tuples(*[strategies.amounts] * 4), st.sampled_from(Language))
+def test_any_period_s_receipt_can_be_read(rule: PeriodRule, drawn: tuple[int, ...], language: Language) -> None:
+    commission, sales, more, orders = drawn
+    sums = Sums(Sum(commission, sales, orders), Sum(more, more, 1), Sum(sales, more, orders))
+    receipt = _period(sums, rule)
+
+    told = receipts.sentences(receipt, Speech(language))
+
+    sign = -1 if isinstance(rule, Cap) else 1
+    assert all(line and "{" not in line for line in told)
+    assert Speech(language).money(sign * receipt["target_minor"], "USD") in told[-1]
 
 
 # Versions.

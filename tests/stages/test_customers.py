@@ -44,7 +44,7 @@ def an_order(day: int, *, customer: tuple[tuple[str, str], ...] = MAI, **more: o
     return snapshot(10_000, placed=at(day), customer=customer, **more), paid(day)  # type: ignore[arg-type]
 
 
-def test_only_the_first_order_earns_though_it_arrives_second(engine: Engine) -> None:
+def test_c9_only_the_first_order_earns_though_it_arrives_second(engine: Engine) -> None:
     books = Books.opened(engine, FIRST_ONLY)
 
     books.tell("B", *an_order(5))

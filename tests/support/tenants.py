@@ -54,6 +54,9 @@ class Tenant:
         )["program"]
         endpoint = _made(shop.post("/v1/webhook-endpoints", {"url": f"https://canary-{word}-hooks.example/"}))
         shop.post(f"/v1/webhook-endpoints/{endpoint['webhook_endpoint']['id']}/ping")
+        budget = {"limit": {"amount_minor": 10**9, "currency": "USD"}, "name": self.text("budget")}
+        for _ in range(2):
+            _made(shop.post(f"/v1/programs/{program['id']}/budgets", budget))
         agency = shop.an_affiliate(self.text("agency"), kind="agency", enrolled=False)
         for number in (1, 2):
             affiliate = shop.an_affiliate(

@@ -20,6 +20,10 @@ _MOMENT = Words("{day}, {time}", "{time} ngày {day}", "{day}{time}")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ONE_DAY = Words("{number} day", "{number} ngày", "{number}天")
 _DAYS = Words("{number} days", "{number} ngày", "{number}天")
+_ONE_MONTH = Words("{number} month", "{number} tháng", "{number}个月")
+_MONTHS_LONG = Words("{number} months", "{number} tháng", "{number}个月")
+_ONE_ORDER = Words("{number} order", "{number} đơn", "{number}单")
+_ORDERS = Words("{number} orders", "{number} đơn", "{number}单")
 _OR = Words(" or ", " hoặc ", "或")
 _AND = Words(" and ", " và ", "和")
 _COMMA = Words(", ", ", ", "、")
@@ -32,12 +36,14 @@ class Names:
     """What terms refer to and do not hold.
 
     time_zone: the merchant's, in which days are counted. people: what affiliates and agencies are called.
-    now: the moment for which examples of dates are given; None: none are.
+    now: the moment for which examples of dates are given; None: none are. reader: the KOC they are read to, who is told
+    of no other one; None: the merchant.
     """
 
     time_zone: str = "UTC"
     people: Mapping[UUID, str] = field(default_factory=dict)
     now: datetime | None = None
+    reader: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,12 @@ class Speech:
 
     def days(self, number: int) -> str:
         return self.say(_ONE_DAY if number == 1 else _DAYS, number=number)
+
+    def months(self, number: int) -> str:
+        return self.say(_ONE_MONTH if number == 1 else _MONTHS_LONG, number=number)
+
+    def orders(self, number: int) -> str:
+        return self.say(_ONE_ORDER if number == 1 else _ORDERS, number=self.number(str(number)))
 
     def day(self, day: date) -> str:
         return self.say(_DAY, day=day.day, month=_MONTHS[day.month - 1], number=day.month, year=day.year)

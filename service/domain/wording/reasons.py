@@ -5,6 +5,7 @@ One sentence for each code: what is waited for, or why it came to nothing. Neith
 
 from collections.abc import Mapping
 from datetime import datetime
+from fractions import Fraction
 from typing import Final
 
 from service.domain.attribution import Reason
@@ -14,9 +15,9 @@ from service.domain.wording.languages import Words
 
 ATTRIBUTION: Final[Mapping[Reason, Words]] = {
     Reason.WON: Words(
-        "This click or code brought the order, so the commission counts for it.",
-        "Lượt bấm hoặc mã này đã mang về đơn hàng nên hoa hồng được tính cho nó.",
-        "该订单由这次点击或这个优惠码带来，佣金归其所有。",
+        "This brought the order, so the commission counts for it.",
+        "Đơn hàng được mang về nhờ điều này nên hoa hồng được tính cho nó.",
+        "该订单由此带来，佣金归其所有。",
     ),
     Reason.DECIDED: Words(
         "A person at the shop decided who brought this order.",
@@ -73,10 +74,15 @@ ATTRIBUTION: Final[Mapping[Reason, Words]] = {
         "Người mua và KOC là cùng một người; tự mua qua liên kết hoặc mã của mình không có hoa hồng.",
         "买家与达人是同一人；通过自己的链接或优惠码购买没有佣金。",
     ),
+    Reason.BINDING_IGNORED: Words(
+        "By the programme's terms a bound buyer or product brings no order.",
+        "Theo điều khoản của chương trình, người mua hoặc sản phẩm được gắn không mang lại đơn.",
+        "按推广计划的条款，买家或商品绑定不带来订单。",
+    ),
     Reason.OTHER_KIND_FIRST: Words(
-        "The order carried both clicks and codes, and by the programme's terms the other kind comes first.",
-        "Đơn có cả lượt bấm lẫn mã, và theo điều khoản của chương trình thì loại kia được ưu tiên.",
-        "订单同时带有点击和优惠码，按推广计划的条款，另一种方式优先。",
+        "Something of another kind (a click, a code, a bound buyer or product) comes first by the programme's terms.",
+        "Có yếu tố thuộc loại khác (lượt bấm, mã, người mua hoặc sản phẩm được gắn) được ưu tiên theo điều khoản của chương trình.",
+        "另有其他方式（点击、优惠码、绑定的买家或商品）按推广计划的条款优先。",
     ),
     Reason.NOT_LAST: Words(
         "A later click or code counts: the last one before the order wins.",
@@ -141,6 +147,11 @@ COMMISSION: Final[Mapping[CommissionReason, Words]] = {
         "Theo điều khoản của chương trình, đơn này không có sản phẩm nào được tính hoa hồng.",
         "按推广计划的条款，该订单中没有可计佣的商品。",
     ),
+    CommissionReason.PAUSED: Words(
+        "The programme was stopped when the order was placed, so it earns nothing.",
+        "Khi đơn được đặt, chương trình đang tạm dừng nên không có hoa hồng.",
+        "下单时推广计划已暂停，没有佣金。",
+    ),
     CommissionReason.NO_TERMS: Words(
         "When the order was placed you were in no programme with terms in force.",
         "Khi đơn được đặt, bạn chưa tham gia chương trình nào có điều khoản đang hiệu lực.",
@@ -155,6 +166,11 @@ COMMISSION: Final[Mapping[CommissionReason, Words]] = {
         "The shop is checking this order; the commission is frozen until it lets go.",
         "Cửa hàng đang kiểm tra đơn này; hoa hồng bị tạm giữ cho đến khi cửa hàng mở lại.",
         "商家正在核查该订单，佣金冻结至核查结束。",
+    ),
+    CommissionReason.SELF_PURCHASE: Words(
+        "The buyer may be the KOC; the commission is frozen until a person at the shop has decided.",
+        "Người mua có thể chính là KOC; hoa hồng bị tạm giữ cho đến khi nhân viên cửa hàng quyết định.",
+        "买家可能就是达人本人，佣金冻结至商家人工处理。",
     ),
     CommissionReason.REFUND_CURRENCY: Words(
         "A refund came in another currency than the order; the commission is frozen until the shop clears it up.",
@@ -186,6 +202,21 @@ COMMISSION: Final[Mapping[CommissionReason, Words]] = {
         "Đang chờ hết thời hạn đổi trả hàng rồi mới đối soát.",
         "等待退货期结束后结算。",
     ),
+    CommissionReason.PERIOD_BONUS: Words(
+        "A bonus for the orders of a period; it is settled as they are.",
+        "Khoản thưởng cho các đơn của một kỳ; được đối soát cùng với các đơn đó.",
+        "一个周期内订单的奖励，随订单一起结算。",
+    ),
+    CommissionReason.ADJUSTED: Words(
+        "The shop gave or corrected this amount itself; the receipt says by how much and why.",
+        "Cửa hàng tự cộng hoặc điều chỉnh số tiền này; biên nhận cho biết bao nhiêu và vì sao.",
+        "这笔金额由商家奖励或调整，明细中写明金额和原因。",
+    ),
+    CommissionReason.PERIOD_CAP: Words(
+        "What the orders of a period earn above its cap is taken back here; it stands as they do.",
+        "Phần hoa hồng vượt mức tối đa của kỳ được trừ tại đây; đi theo các đơn của kỳ.",
+        "周期内订单佣金超出封顶的部分在此扣回，与订单同步。",
+    ),
     CommissionReason.AWAITING_STATEMENT: Words(
         "It waits for the pay day of its monthly statement.",
         "Đang chờ đến ngày chi trả của kỳ đối soát tháng.",
@@ -205,6 +236,17 @@ _MINE: Final[Mapping[Reason, Words]] = {
         "商家人工决定该订单归您。",
     ),
 }
+_MINE_IN_PART = Words(
+    "A part of this order counts for you.",
+    "Một phần của đơn này được tính cho bạn.",
+    "该订单的一部分归您。",
+)
+_IN_PARTS = Words(
+    "Several share this order: below is what part each has.",
+    "Đơn này được chia cho nhiều bên: bên dưới là phần của từng bên.",
+    "该订单由多方分享，各自的部分见下。",
+)
+_OF_IT = Words("{why} Its part is {part}.", "{why} Phần được tính là {part}.", "{why}其份额为{part}。")
 _NOT_MINE: Final[Mapping[Reason, Words]] = {
     Reason.WON: Words(
         "This order counts for another KOC; below is why your own clicks and codes do not count.",
@@ -224,14 +266,26 @@ _HOLDS_FROM = Words(
 )
 
 
-def candidate(reason: Reason, speech: Speech, *, holds_from: datetime | None = None) -> str:
-    """Why one touch won or lost. holds_from: when what it lacked began, where that was after the order."""
+def candidate(
+    reason: Reason, speech: Speech, *, holds_from: datetime | None = None, weight: Fraction = Fraction(1)
+) -> str:
+    """Why one touch won or lost.
+
+    holds_from: when what it lacked began, where that was after the order. weight: its part, where several share.
+    """
     why = speech.say(ATTRIBUTION[reason])
+    if reason is Reason.WON and weight != 1:
+        return speech.say(_OF_IT, why=why, part=weight)
     return why if holds_from is None else speech.say(_HOLDS_FROM, why=why, moment=speech.moment(holds_from))
 
 
-def outcome(reason: Reason, speech: Speech, *, is_mine: bool | None) -> str:
-    """Who brought an order, without naming anybody. is_mine: whether it counts for the KOC who asks; None: the merchant asks."""
+def outcome(reason: Reason, speech: Speech, *, is_mine: bool | None, is_shared: bool = False) -> str:
+    """Who brought an order, without naming anybody.
+
+    is_mine: whether it counts for the KOC who asks; None: the merchant asks. is_shared: several affiliates have a part.
+    """
+    if reason is Reason.WON and is_shared and is_mine is not False:
+        return speech.say(_IN_PARTS if is_mine is None else _MINE_IN_PART)
     own = {None: ATTRIBUTION, True: _MINE, False: _NOT_MINE}[is_mine]
     return speech.say(own.get(reason, ATTRIBUTION[reason]))
 

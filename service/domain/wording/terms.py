@@ -1,7 +1,8 @@
 """A programme's terms in sentences, made from the same value the machine computes with.
 
-To add a kind: of condition, one case in `_condition`; of a rule's pay, one in `_pays`; of settlement, one in `_settlement`;
-of a choice, one line in its table below; of a part of terms, one function in `_SECTIONS`. Each brings its words in every language.
+To add a kind: of condition, one case in `_condition`; of a rule's pay, one in `_pays`; of a period's rule, one in `period_rule`;
+of settlement, one in `_settlement`; of a choice, one line in its table below; of a part of terms, one function in `_SECTIONS`.
+Each brings its words in every language.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,23 +11,50 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 from typing import Final, assert_never
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from service.domain.conditions import (
+    AffiliateIn,
     Between,
     CategoryIn,
+    ChannelIn,
     Condition,
+    ContentIn,
+    CountryIn,
     CouponIn,
+    CustomerIs,
+    CustomerKind,
+    CustomerListed,
+    CustomerMonths,
+    GroupIn,
+    HourBetween,
     LineAmount,
     Measure,
     OrderAmount,
     Placed,
     SkuIn,
+    SubIdIn,
+    TierIn,
     TouchIn,
+    WeekdayIn,
 )
+from service.domain.identity import IdentityKind
+from service.domain.marks import ContentType
 from service.domain.order import Milestone, TouchKind
-from service.domain.program import AttributionTerms, Base, Model, Precedence, SelfPurchase, Terms
-from service.domain.rules import BASE, MERCHANT, Flat, Match, Per, Percent, Plan, Rule, When
+from service.domain.periods import Cap, Count, Ladder, Mark, Milestones, PeriodRule, Scale, Span, Stretch
+from service.domain.program import (
+    AttributionTerms,
+    Base,
+    BindingRank,
+    Model,
+    Precedence,
+    SelfPurchase,
+    TechnicalFee,
+    Terms,
+    Window,
+)
+from service.domain.rules import BASE, MERCHANT, Agent, Flat, Match, Per, Percent, Plan, Rule, When
 from service.domain.settlement import Approval, Roll, RollingSettlement, Settlement, StatementSettlement, Weekday
 from service.domain.wording.figures import Names, Speech
 from service.domain.wording.languages import Language, Words
@@ -37,6 +65,8 @@ class Part(StrEnum):
 
     COMMISSION = "commission"
     LIMITS = "limits"
+    PERIODS = "periods"
+    FEES = "fees"
     EXCLUSIONS = "exclusions"
     ATTRIBUTION = "attribution"
     SETTLEMENT = "settlement"
@@ -54,6 +84,8 @@ class Section:
 TITLES: Final[Mapping[Part, Words]] = {
     Part.COMMISSION: Words("What you earn", "Hoa hồng của bạn", "佣金"),
     Part.LIMITS: Words("Limits", "Mức tối đa", "佣金上限"),
+    Part.PERIODS: Words("Bonuses and caps by period", "Thưởng và mức tối đa theo kỳ", "周期奖励与封顶"),
+    Part.FEES: Words("Fees and agencies", "Phí và đại lý", "服务费与机构"),
     Part.EXCLUSIONS: Words("What earns nothing", "Trường hợp không có hoa hồng", "不计佣情况"),
     Part.ATTRIBUTION: Words("Which orders count for you", "Đơn hàng được tính cho bạn", "订单归属"),
     Part.SETTLEMENT: Words("When it becomes payable", "Khi nào được đối soát", "结算"),
@@ -72,6 +104,13 @@ def sentences(terms: Terms, language: Language, *, names: Names) -> list[Section
     return [Section(part, speech.say(TITLES[part]), lines) for part, lines in told if lines]
 
 
+def people_in(terms: Terms) -> frozenset[UUID]:
+    """Whom the sentences may call by name."""
+    conditions = [*terms.exclude, *(each for rule in terms.rules for each in rule.when.conditions())]
+    invited = [each.affiliates for each in conditions if isinstance(each, AffiliateIn)]
+    return terms.payees.union(*invited)
+
+
 # What is earned.
 
 BASES: Final[Mapping[Base, Words]] = {
@@ -81,6 +120,13 @@ BASES: Final[Mapping[Base, Words]] = {
         "Hoa hồng tính trên số tiền người mua trả cho hàng hóa: sau giảm giá, không gồm thuế, phí vận chuyển, phụ phí và thẻ quà "
         "tặng, trừ phần đã trả hàng hoặc hoàn tiền.",
         "佣金按买家实付的商品金额计算：扣除优惠，不含税费、运费、手续费和礼品卡，并扣除退货退款部分。",
+    ),
+    Base.CASH: Words(
+        "Commission is computed on what the buyer pays for the goods in money: after discounts, without tax, shipping, fees and gift "
+        "cards, less what was returned or refunded, and less the part that was paid with gift cards, points or store credit.",
+        "Hoa hồng tính trên số tiền người mua thực trả bằng tiền cho hàng hóa: sau giảm giá, không gồm thuế, phí vận chuyển, phụ phí "
+        "và thẻ quà tặng, trừ phần đã trả hàng hoặc hoàn tiền, và trừ phần thanh toán bằng thẻ quà tặng, điểm hoặc số dư tại cửa hàng.",
+        "佣金按买家以现金实付的商品金额计算：扣除优惠，不含税费、运费、手续费和礼品卡，并扣除退货退款部分，以及用礼品卡、积分或店铺余额支付的部分。",
     ),
 }
 PLANS: Final[Mapping[Plan, Words]] = {
@@ -337,6 +383,145 @@ def _condition(condition: Condition, speech: Speech) -> str:
             words = Words("the order comes by the code {these}", "đơn đến từ mã {these}", "订单来自优惠码{these}")
             # Codes are kept in small letters, and known to people in capitals.
             return speech.say(words, these=speech.named([code.upper() for code in codes]))
+        case WeekdayIn() | HourBetween():
+            return _by_clock(condition, speech)
+        case AffiliateIn(affiliates):
+            return _invited(affiliates, speech)
+        case TierIn() | GroupIn() | ContentIn() | ChannelIn() | SubIdIn():
+            return _of_affiliate(condition, speech)
+        case CountryIn() | CustomerIs() | CustomerMonths() | CustomerListed():
+            return _of_customer(condition, speech)
+        case _:
+            assert_never(condition)
+
+
+_ONE_DAY_LONG = Words(
+    "the order is placed from {since} on and before {until} of a day",
+    "đơn được đặt trong ngày, từ {since} đến trước {until}",
+    "下单时间在每天{since}起至{until}前",
+)
+_OVER_MIDNIGHT = Words(
+    "the order is placed from {since} of a day on and before {until} of the next",
+    "đơn được đặt từ {since} đến trước {until} hôm sau",
+    "下单时间在每天{since}起至次日{until}前",
+)
+
+
+def _by_clock(condition: WeekdayIn | HourBetween, speech: Speech) -> str:
+    match condition:
+        case WeekdayIn(days):
+            words = Words("the order is placed on {these}", "đơn được đặt vào {these}", "下单日为{these}")
+            return speech.say(words, these=speech.either(speech.say(WEEKDAYS[day]) for day in sorted(days)))
+        case HourBetween(since, until):
+            words = _ONE_DAY_LONG if since < until else _OVER_MIDNIGHT
+            return speech.say(words, since=f"{since}:00", until=f"{until}:00")
+        case _:
+            assert_never(condition)
+
+
+_KOC_IS = Words("the KOC is {these}", "KOC là {these}", "达人为{these}")
+_YOU_ARE_INVITED = Words(
+    "you are one of the KOCs whom the shop names for it (you are)",
+    "bạn nằm trong số KOC được cửa hàng chỉ định (bạn có trong đó)",
+    "您在商家指定的达人之列（您在其中）",
+)
+_YOU_ARE_NOT_INVITED = Words(
+    "you are one of the KOCs whom the shop names for it (you are not)",
+    "bạn nằm trong số KOC được cửa hàng chỉ định (bạn không có trong đó)",
+    "您在商家指定的达人之列（您不在其中）",
+)
+
+
+def _invited(affiliates: frozenset[UUID], speech: Speech) -> str:
+    """To a KOC only whether it is one of them: the others are nobody's business but the merchant's."""
+    reader = speech.names.reader
+    if reader is not None:
+        return speech.say(_YOU_ARE_INVITED if reader in affiliates else _YOU_ARE_NOT_INVITED)
+    return speech.say(_KOC_IS, these=speech.either(sorted(speech.person(each) for each in affiliates)))
+
+
+CONTENTS: Final[Mapping[ContentType, Words]] = {
+    ContentType.POST: Words("a post", "bài đăng", "图文"),
+    ContentType.VIDEO: Words("a video", "video", "短视频"),
+    ContentType.LIVE: Words("a live stream", "phiên livestream", "直播"),
+    ContentType.OTHER: Words("other content", "nội dung khác", "其他内容"),
+}
+
+
+def _contents(content_types: frozenset[ContentType], speech: Speech) -> str:
+    return speech.either(speech.say(CONTENTS[each]) for each in ContentType if each in content_types)
+
+
+def _of_affiliate(condition: TierIn | GroupIn | ContentIn | ChannelIn | SubIdIn, speech: Speech) -> str:
+    match condition:
+        case TierIn(tiers):
+            words = Words("your tier is {these}", "hạng của bạn là {these}", "您的等级为{these}")
+            return speech.say(words, these=speech.named(tiers))
+        case GroupIn(groups):
+            words = Words("you are in the group {these}", "bạn thuộc nhóm {these}", "您属于分组{these}")
+            return speech.say(words, these=speech.named(groups))
+        case ContentIn(content_types):
+            words = Words(
+                "the order comes by a link shown in {these}",
+                "đơn đến từ liên kết đặt trong {these}",
+                "订单来自发布在{these}中的推广链接",
+            )
+            return speech.say(words, these=_contents(content_types, speech))
+        case ChannelIn(channels):
+            words = Words(
+                "the order comes by a link of the channel {these}",
+                "đơn đến từ liên kết thuộc kênh {these}",
+                "订单来自渠道{these}的推广链接",
+            )
+            return speech.say(words, these=speech.named(channels))
+        case SubIdIn(name, values):
+            words = Words(
+                "the order comes by a link whose {name} is {these}",
+                "đơn đến từ liên kết có {name} là {these}",
+                "订单来自{name}为{these}的推广链接",
+            )
+            return speech.say(words, name=name, these=speech.named(values))
+        case _:
+            assert_never(condition)
+
+
+CUSTOMERS: Final[Mapping[CustomerKind, Words]] = {
+    CustomerKind.NEW: Words(
+        "it is the buyer's first order, cancelled ones not counted",
+        "đây là đơn đầu tiên của người mua, không tính đơn đã hủy",
+        "这是买家的首单（不计已取消的订单）",
+    ),
+    CustomerKind.RETURNING: Words(
+        "the buyer has ordered before, cancelled orders not counted",
+        "người mua đã từng đặt hàng, không tính đơn đã hủy",
+        "买家以前下过单（不计已取消的订单）",
+    ),
+}
+
+
+def _of_customer(condition: CountryIn | CustomerIs | CustomerMonths | CustomerListed, speech: Speech) -> str:
+    match condition:
+        case CountryIn(countries):
+            words = Words(
+                "the order goes to the country {these}", "đơn được giao đến quốc gia {these}", "收货国家或地区为{these}"
+            )
+            return speech.say(words, these=speech.either(sorted(countries)))
+        case CustomerIs(kind):
+            return speech.say(CUSTOMERS[kind])
+        case CustomerMonths(below):
+            words = Words(
+                "the order is placed less than {months} after the buyer's first one, or is that",
+                "đơn được đặt chưa đến {months} sau đơn đầu tiên của người mua, kể cả chính đơn đó",
+                "下单时距买家首单不足{months}（含首单）",
+            )
+            return speech.say(words, months=speech.months(below))
+        case CustomerListed(lists):
+            words = Words(
+                "the buyer is on the shop's list {these}",
+                "người mua có trong danh sách {these} của cửa hàng",
+                "买家在商家的名单{these}中",
+            )
+            return speech.say(words, these=speech.named(lists))
         case _:
             assert_never(condition)
 
@@ -348,6 +533,13 @@ MEASURES: Final[Mapping[Measure, Words]] = {
 TOUCHES: Final[Mapping[TouchKind, Words]] = {
     TouchKind.CLICK: Words("a click on your link", "lượt bấm vào liên kết của bạn", "您的推广链接的点击"),
     TouchKind.COUPON: Words("your code", "mã của bạn", "您的优惠码"),
+    TouchKind.CUSTOMER: Words("a buyer bound to you", "người mua đã gắn với bạn", "与您绑定的买家"),
+    TouchKind.PRODUCT: Words("a product bound to you", "sản phẩm đã gắn với bạn", "与您绑定的商品"),
+    TouchKind.REORDER: Words(
+        "a buyer who orders again what you brought and was cancelled",
+        "người mua đặt lại đơn do bạn mang về đã bị hủy",
+        "重新下单的买家（您带来的原订单已取消）",
+    ),
 }
 _FROM_TO = Words("at least {least} and less than {below}", "từ {least} đến dưới {below}", "满{least}且低于{below}")
 _FROM = Words("at least {least}", "từ {least} trở lên", "满{least}")
@@ -408,6 +600,179 @@ def _limits(terms: Terms, speech: Speech) -> Iterator[str]:
         yield speech.say(_CAP, amounts=speech.amounts(terms.caps_minor))
 
 
+# Periods.
+
+SPANS: Final[Mapping[Span, Words]] = {
+    Span.DAY: Words("one day", "một ngày", "一天"),
+    Span.MONTH: Words("one calendar month", "một tháng dương lịch", "一个自然月"),
+    Span.QUARTER: Words("one quarter", "một quý", "一个季度"),
+    Span.YEAR: Words("one calendar year", "một năm dương lịch", "一个自然年"),
+    Span.CAMPAIGN: Words("the campaign", "chiến dịch", "活动期"),
+}
+_STRETCHES: Mapping[tuple[bool, bool], Words] = {
+    (True, True): Words(
+        "{span} (orders of {first} to {last})",
+        "{span} (đơn đặt từ {first} đến {last})",
+        "{span}（{first}至{last}下的订单）",
+    ),
+    (True, False): Words(
+        "{span} (orders from {first} on)", "{span} (đơn đặt từ {first})", "{span}（{first}起下的订单）"
+    ),
+    (False, True): Words(
+        "{span} (orders up to {last})", "{span} (đơn đặt đến {last})", "{span}（{last}及以前下的订单）"
+    ),
+}
+_PERIOD_CAP = Words(
+    "Period rule “{key}”: within {span} your commissions come to at most {amounts}.",
+    "Quy tắc kỳ “{key}”: trong {span}, tổng hoa hồng của bạn tối đa {amounts}.",
+    "周期规则“{key}”：{span}内，您的佣金合计最高{amounts}。",
+)
+SCALES: Final[Mapping[Scale, Words]] = {
+    Scale.MARGINAL: Words(
+        "Period rule “{key}”: within {span} you get a bonus on your sales, each rate for the part of them between its start and the next: "
+        "{steps}.",
+        "Quy tắc kỳ “{key}”: trong {span}, bạn được thưởng theo doanh số, mỗi tỷ lệ áp dụng cho phần doanh số từ mốc của nó đến mốc "
+        "kế tiếp: {steps}.",
+        "周期规则“{key}”：{span}内按销售额分段奖励，每个比例只适用于该档起点至下一档之间的部分：{steps}。",
+    ),
+    Scale.RETROACTIVE: Words(
+        "Period rule “{key}”: within {span} you get a bonus on all of your sales, by the highest start they reach: {steps}.",
+        "Quy tắc kỳ “{key}”: trong {span}, bạn được thưởng trên toàn bộ doanh số, theo mốc cao nhất đạt được: {steps}.",
+        "周期规则“{key}”：{span}内按全部销售额奖励，比例以达到的最高档为准：{steps}。",
+    ),
+}
+_STEP = Words("{rate} from {starts} on", "{rate} từ {starts}", "满{starts}为{rate}")
+_MILESTONES = Words(
+    "Period rule “{key}”: within {span} you get each of these bonuses once: {marks}.",
+    "Quy tắc kỳ “{key}”: trong {span}, bạn được mỗi khoản thưởng sau một lần: {marks}.",
+    "周期规则“{key}”：{span}内，以下奖励各发放一次：{marks}。",
+)
+COUNTS: Final[Mapping[Count, Words]] = {
+    Count.SALES: Words(
+        "{pays} once sales reach {starts}", "{pays} khi doanh số đạt {starts}", "销售额满{starts}奖励{pays}"
+    ),
+    Count.ORDERS: Words("{pays} with {orders}", "{pays} khi đạt {orders}", "满{orders}奖励{pays}"),
+}
+_SALES = Words(
+    "Sales and orders are those that earn you a commission: goods after returns, by when the order was placed.",
+    "Doanh số và số đơn là của các đơn mang lại hoa hồng cho bạn: giá trị hàng sau trả hàng, tính theo thời điểm đặt đơn.",
+    "销售额和订单数只计为您带来佣金的订单：按扣除退货退款后的商品金额和下单时间计算。",
+)
+_STANDS_WITH_ORDERS = Words(
+    "What a period gives or takes back stands where its orders stand: it is settled only as far as they are.",
+    "Khoản thưởng hoặc phần vượt mức của một kỳ đi theo các đơn của kỳ: chỉ được đối soát khi các đơn đó được đối soát.",
+    "周期的奖励或超出封顶的扣减与其订单同步：订单结算多少，它才结算多少。",
+)
+_KEEPS_RULES = Words(
+    "A period keeps the rules it began with; changes to them begin with the next period.",
+    "Mỗi kỳ giữ nguyên quy tắc từ lúc bắt đầu; thay đổi áp dụng từ kỳ sau.",
+    "每个周期沿用开始时的规则，变更从下一周期起适用。",
+)
+
+
+def _periods(terms: Terms, speech: Speech) -> Iterator[str]:
+    for rule in terms.periods:
+        yield period_rule(rule, speech)
+    if any(not isinstance(rule, Cap) for rule in terms.periods):
+        yield speech.say(_SALES)
+    if terms.periods:
+        yield speech.say(_STANDS_WITH_ORDERS)
+        yield speech.say(_KEEPS_RULES)
+
+
+def period_rule(rule: PeriodRule, speech: Speech) -> str:
+    """What a rule over many orders promises."""
+    span = _span(rule.stretch, speech)
+    match rule:
+        case Cap(amounts_minor=amounts):
+            return speech.say(_PERIOD_CAP, key=rule.key, span=span, amounts=speech.amounts(amounts))
+        case Ladder(steps=steps, scale=scale):
+            told = speech.listed(
+                speech.say(_STEP, rate=speech.percent(step.rate), starts=speech.amounts(step.starts_minor))
+                for step in steps
+            )
+            return speech.say(SCALES[scale], key=rule.key, span=span, steps=told)
+        case Milestones(marks=marks):
+            told = speech.listed(_mark(mark, speech) for mark in marks)
+            return speech.say(_MILESTONES, key=rule.key, span=span, marks=told)
+        case _:
+            assert_never(rule)
+
+
+def _span(stretch: Stretch, speech: Speech) -> str:
+    span = speech.say(SPANS[stretch.span])
+    first, last = stretch.first_day, stretch.last_day
+    if first is None and last is None:
+        return span
+    return speech.say(
+        _STRETCHES[first is not None, last is not None],
+        span=span,
+        first="" if first is None else speech.day(first),
+        last="" if last is None else speech.day(last),
+    )
+
+
+def _mark(mark: Mark, speech: Speech) -> str:
+    pays = speech.amounts(mark.pays_minor)
+    if mark.orders is None:
+        return speech.say(COUNTS[Count.SALES], pays=pays, starts=speech.amounts(mark.starts_minor))
+    return speech.say(COUNTS[Count.ORDERS], pays=pays, orders=speech.orders(mark.orders))
+
+
+# Fees.
+
+_TECHNICAL_FEE = Words(
+    "Of each commission and fee {rate} goes to {payee} as a technical fee.",
+    "Mỗi khoản hoa hồng và phí được trích {rate} cho {payee} làm phí kỹ thuật.",
+    "每笔佣金和服务费中，{rate}作为技术服务费归{payee}。",
+)
+_SERVICE_FEE = Words(
+    "For goods that earn by rule {number} the shop pays {agent} (approved {moment}) {rate} of their value as a service fee on top; "
+    "nothing of it comes out of your commission.",
+    "Với hàng được tính theo quy tắc {number}, cửa hàng trả thêm cho {agent} (duyệt lúc {moment}) {rate} giá trị hàng làm phí dịch vụ; "
+    "khoản này không trừ vào hoa hồng của bạn.",
+    "按规则{number}计佣的商品，商家另向{agent}（{moment}通过）支付商品金额{rate}的服务费，不从您的佣金中扣除。",
+)
+_COMPETING_FEE = Words(
+    "Where rule {number} fits an item, the shop may pay {agent} (approved {moment}) {rate} of its value as a service fee on top, also if a "
+    "target rule pays you; nothing of it comes out of your commission.",
+    "Khi quy tắc {number} áp dụng cho một sản phẩm, cửa hàng có thể trả thêm cho {agent} (duyệt lúc {moment}) {rate} giá trị sản phẩm làm phí "
+    "dịch vụ, kể cả khi hoa hồng của bạn tính theo quy tắc mục tiêu; khoản này không trừ vào hoa hồng của bạn.",
+    "规则{number}适用于商品时，即使您的佣金按定向计划计算，商家也可另向{agent}（{moment}通过）支付商品金额{rate}的服务费，不从您的佣金中扣除。",
+)
+_ONE_FEE = Words(
+    "For one item one service fee at most is paid: where an exclusive rule counts that of its own agency, else that of the open rule that "
+    "ranks first, and of rules that give equally much that of the agency approved first. Where you have an agency of your own, no other "
+    "is paid a fee for your orders.",
+    "Mỗi sản phẩm chỉ trả tối đa một khoản phí dịch vụ: nếu quy tắc độc quyền được tính thì của đại lý ghi trong quy tắc đó, nếu không thì "
+    "của quy tắc mở được xếp trước; khi bằng nhau thì của đại lý được duyệt trước. Nếu bạn thuộc một đại lý, không đại lý nào khác được "
+    "nhận phí cho đơn của bạn.",
+    "每个商品最多支付一笔服务费：按专属规则计佣的，归该规则的机构；否则归排序在先的普通规则，佣金相同时归先通过的机构。"
+    "如您已有所属机构，您的订单不再向其他机构支付服务费。",
+)
+
+
+def _fees(terms: Terms, speech: Speech) -> Iterator[str]:
+    if terms.technical_fee is not None:
+        fee: TechnicalFee = terms.technical_fee
+        yield speech.say(_TECHNICAL_FEE, rate=speech.percent(fee.rate), payee=speech.person(fee.payee_id))
+    agents = [(place, rule, rule.agent) for place, rule in enumerate(terms.rules) if rule.agent is not None]
+    for place, rule, agent in agents:
+        yield _agent(place, rule, agent, speech)
+    if agents:
+        yield speech.say(_ONE_FEE)
+
+
+def _agent(place: int, rule: Rule, agent: Agent, speech: Speech) -> str:
+    return speech.say(
+        _SERVICE_FEE if rule.plan is Plan.EXCLUSIVE else _COMPETING_FEE,
+        number=place + 1,
+        agent=speech.person(agent.payee_id),
+        moment=speech.moment(agent.approved_at),
+        rate=speech.percent(agent.fee),
+    )
+
+
 def _exclusions(terms: Terms, speech: Speech) -> Iterator[str]:
     for condition in terms.exclude:
         yield speech.say(_EXCLUDED, condition=_condition(condition, speech))
@@ -425,6 +790,52 @@ MODELS: Final[Mapping[Model, Words]] = {
         "If several clicks or codes could count, the first one wins.",
         "Nếu có nhiều lượt bấm hoặc mã hợp lệ, lần đầu tiên sẽ thắng.",
         "有多次有效点击或优惠码时，以第一次为准。",
+    ),
+    Model.LINEAR: Words(
+        "If several clicks or codes could count, they share the commission equally.",
+        "Nếu có nhiều lượt bấm hoặc mã hợp lệ, hoa hồng được chia đều cho tất cả.",
+        "有多次有效点击或优惠码时，佣金平均分配。",
+    ),
+    Model.POSITION: Words(
+        "If several clicks or codes could count, the first has {first} of the commission and the last {last}, and those between share the "
+        "rest equally; two alone share all of it in that proportion.",
+        "Nếu có nhiều lượt bấm hoặc mã hợp lệ, lần đầu được {first} hoa hồng, lần cuối được {last}, các lần ở giữa chia đều phần còn lại; "
+        "nếu chỉ có hai lần, hai lần chia toàn bộ theo tỷ lệ đó.",
+        "有多次有效点击或优惠码时，首次得佣金的{first}，末次得{last}，其余平分剩余部分；只有两次时，按此比例分配全部佣金。",
+    ),
+}
+CUSTOMER_BINDINGS: Final[Mapping[BindingRank, Words]] = {
+    BindingRank.BEFORE: Words(
+        "An order of a buyer whom the shop has bound to you counts for you, whatever clicks and codes it carries.",
+        "Đơn của người mua được cửa hàng gắn với bạn luôn được tính cho bạn, dù đơn có lượt bấm hay mã nào.",
+        "商家与您绑定的买家下的订单归您，不论订单带有哪些点击和优惠码。",
+    ),
+    BindingRank.AFTER: Words(
+        "An order of a buyer whom the shop has bound to you counts for you where no click and no code counts.",
+        "Đơn của người mua được cửa hàng gắn với bạn được tính cho bạn khi không có lượt bấm hay mã nào hợp lệ.",
+        "商家与您绑定的买家下的订单，没有有效点击和优惠码时归您。",
+    ),
+    BindingRank.IGNORED: Words(
+        "That a buyer is bound to you brings you no orders here.",
+        "Việc người mua được gắn với bạn không mang lại đơn nào trong chương trình này.",
+        "在此推广计划中，买家绑定不带来订单。",
+    ),
+}
+PRODUCT_BINDINGS: Final[Mapping[BindingRank, Words]] = {
+    BindingRank.BEFORE: Words(
+        "Products that the shop has bound to you count for you in every order, whoever brought the rest of it.",
+        "Sản phẩm được cửa hàng gắn với bạn được tính cho bạn trong mọi đơn, dù ai mang về phần còn lại.",
+        "商家与您绑定的商品在任何订单中都归您，不论订单其余部分由谁带来。",
+    ),
+    BindingRank.AFTER: Words(
+        "Products that the shop has bound to you count for you in orders that nobody else brought.",
+        "Sản phẩm được cửa hàng gắn với bạn được tính cho bạn trong các đơn không do ai khác mang về.",
+        "商家与您绑定的商品，在没有其他推广人的订单中归您。",
+    ),
+    BindingRank.IGNORED: Words(
+        "That a product is bound to you brings you no orders here.",
+        "Việc sản phẩm được gắn với bạn không mang lại đơn nào trong chương trình này.",
+        "在此推广计划中，商品绑定不带来订单。",
     ),
 }
 PRECEDENCES: Final[Mapping[Precedence, Words]] = {
@@ -455,11 +866,47 @@ SELF_PURCHASES: Final[Mapping[SelfPurchase, Words]] = {
         "Bạn tự mua qua liên kết hoặc mã của mình vẫn có hoa hồng.",
         "您通过自己的链接或优惠码购买同样有佣金。",
     ),
+    SelfPurchase.REVIEW: Words(
+        "What you buy yourself through your own link or code is on hold until the shop has looked at it.",
+        "Bạn tự mua qua liên kết hoặc mã của mình thì hoa hồng bị tạm giữ cho đến khi cửa hàng xem xét.",
+        "您通过自己的链接或优惠码购买的，佣金冻结至商家核查。",
+    ),
 }
+IDENTITIES: Final[Mapping[IdentityKind, Words]] = {
+    IdentityKind.ADDRESS: Words("the address", "địa chỉ", "地址"),
+    IdentityKind.EMAIL: Words("the e-mail address", "email", "电子邮箱"),
+    IdentityKind.ID: Words("the customer number", "mã khách hàng", "客户编号"),
+    IdentityKind.PAYMENT: Words("the means of payment", "phương tiện thanh toán", "支付方式"),
+    IdentityKind.PHONE: Words("the phone number", "số điện thoại", "电话号码"),
+}
+_SEEN_BY = Words(
+    "That a buyer is you is seen by {kinds}.",
+    "Người mua được nhận ra là bạn qua {kinds}.",
+    "通过{kinds}识别买家是否为您本人。",
+)
 _WINDOW = Words(
     "A click on your link counts for orders placed within {days} after it.",
     "Lượt bấm vào liên kết của bạn được tính cho các đơn đặt trong vòng {days} sau đó.",
     "您的推广链接被点击后，{days}内下的订单有效。",
+)
+_WINDOW_OF = Words(
+    "For a link {marked} that is within {days}.",
+    "Với liên kết {marked}, thời hạn đó là {days}.",
+    "{marked}的推广链接，期限为{days}。",
+)
+_SHOWN_IN = Words("shown in {contents}", "đặt trong {contents}", "发布在{contents}中")
+_ON_CHANNEL = Words("of the channel {channels}", "thuộc kênh {channels}", "渠道为{channels}")
+_FIRST_WINDOW = Words(
+    "If several of these fit a link, the first one counts.",
+    "Nếu nhiều thời hạn trên cùng phù hợp với một liên kết, thời hạn đầu tiên được áp dụng.",
+    "同一链接符合以上多项的，以第一项为准。",
+)
+_REORDER = Words(
+    "If a buyer cancels an order that you brought and orders one of its products again within {days} of having placed it, that counts for "
+    "you where nothing else does.",
+    "Nếu người mua hủy đơn do bạn mang về rồi đặt lại một sản phẩm trong đó trong vòng {days} kể từ khi đặt đơn cũ, đơn mới được tính cho bạn "
+    "nếu không có gì khác được tính.",
+    "买家取消您带来的订单后，在原订单下单起{days}内重新购买其中商品的，如无其他有效归属，新订单归您。",
 )
 _CODE = Words(
     "Your code counts whenever the buyer uses it in the order, without any click.",
@@ -471,10 +918,35 @@ _CODE = Words(
 def _attribution(terms: Terms, speech: Speech) -> Iterator[str]:
     attribution: AttributionTerms = terms.attribution
     yield speech.say(_WINDOW, days=speech.days(attribution.window_days))
+    windows = [window for window in attribution.windows if window.content_types or window.channels]
+    for window in windows:
+        yield speech.say(_WINDOW_OF, marked=_marked(window, speech), days=speech.days(window.days))
+    if len(windows) > 1:
+        yield speech.say(_FIRST_WINDOW)
     yield speech.say(_CODE)
     yield speech.say(PRECEDENCES[attribution.precedence])
-    yield speech.say(MODELS[attribution.model])
+    yield speech.say(
+        MODELS[attribution.model],
+        first=speech.percent(attribution.position_first),
+        last=speech.percent(attribution.position_last),
+    )
+    yield speech.say(CUSTOMER_BINDINGS[attribution.customer_binding])
+    yield speech.say(PRODUCT_BINDINGS[attribution.product_binding])
+    if attribution.reorder_days:
+        yield speech.say(_REORDER, days=speech.days(attribution.reorder_days))
     yield speech.say(SELF_PURCHASES[attribution.self_purchase])
+    if attribution.self_purchase is not SelfPurchase.ALLOW:
+        kinds = [kind for kind in IdentityKind if kind in attribution.self_purchase_by]
+        yield speech.say(_SEEN_BY, kinds=speech.either(speech.say(IDENTITIES[kind]) for kind in kinds))
+
+
+def _marked(window: Window, speech: Speech) -> str:
+    marks = []
+    if window.content_types:
+        marks.append(speech.say(_SHOWN_IN, contents=_contents(window.content_types, speech)))
+    if window.channels:
+        marks.append(speech.say(_ON_CHANNEL, channels=speech.named(window.channels)))
+    return speech.either(marks)
 
 
 # Settlement.
@@ -698,6 +1170,15 @@ _BY_PLACING = Words(
 )
 
 
+_PAUSES = Words(
+    "The shop may stop the programme from a moment on, or have all of it checked: orders placed while it is stopped earn nothing, orders "
+    "placed before are not touched.",
+    "Cửa hàng có thể dừng chương trình hoặc chuyển sang duyệt từng đơn kể từ một thời điểm: đơn đặt trong lúc dừng không có hoa hồng, "
+    "đơn đặt trước đó không bị ảnh hưởng.",
+    "商家可从某一时刻起暂停推广计划或改为逐笔审核：暂停期间下的订单没有佣金，之前下的订单不受影响。",
+)
+
+
 def _payout(terms: Terms, speech: Speech) -> Iterator[str]:
     if terms.payout_minimums_minor:
         yield speech.say(_MINIMUM, amounts=speech.amounts(terms.payout_minimums_minor))
@@ -711,12 +1192,15 @@ def _changes(terms: Terms, speech: Speech) -> Iterator[str]:
         yield speech.say(_NOTICE, days=speech.days(terms.notice_days))
     else:
         yield speech.say(_NO_NOTICE)
+    yield speech.say(_PAUSES)
     yield speech.say(_TIME_ZONE, zone=speech.names.time_zone)
 
 
 _SECTIONS: Final[Mapping[Part, Callable[[Terms, Speech], Iterator[str]]]] = {
     Part.COMMISSION: _commission,
     Part.LIMITS: _limits,
+    Part.PERIODS: _periods,
+    Part.FEES: _fees,
     Part.EXCLUSIONS: _exclusions,
     Part.ATTRIBUTION: _attribution,
     Part.SETTLEMENT: _settlement,
