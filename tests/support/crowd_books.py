@@ -62,12 +62,14 @@ class CrowdSeen:
     """What a proof has met. again: orders assessed again because of another; settled: settle runs in between."""
 
     sets: Counter[Crowd] = field(default_factory=Counter)
+    reasons: Counter[CommissionReason] = field(default_factory=Counter)
     deliveries: int = 0
     again: int = 0
     settled: int = 0
 
     def add(self, other: "CrowdSeen") -> None:
         self.sets.update(other.sets)
+        self.reasons.update(other.reasons)
         self.deliveries += other.deliveries
         self.again += other.again
         self.settled += other.settled
@@ -204,6 +206,7 @@ def _difference(orders: Orders, dice: random.Random, seen: CrowdSeen) -> str:
     answers = {name: Answer.of(outcome) for name, outcome in at_once.outcomes.items()}
     periods = at_once.periods()
     seen.sets.update(crowd_of(at_once))
+    seen.reasons.update(target.reason for outcome in at_once.outcomes.values() for target in outcome.targets)
     at_once.settle()
     settled = at_once.periods()
     for number in range(TELLINGS):
