@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from tests.support.oracle import AWAY, HERE, Item, Oracle
+from tests.support.oracle_brought import Past
 from tests.support.oracle_due import Key
 from tests.support.world import STEPS, Json, Seen, SeenItem, World
 
@@ -191,11 +192,11 @@ terms = st.builds(
     attribution=st.fixed_dictionaries(
         {
             "window_days": st.sampled_from([30, 1]),
-            "model": st.sampled_from(["last", "first", "linear", "position"]),
+            "model": st.sampled_from(["last", "first", "linear", "linear", "position", "position"]),
             "precedence": st.sampled_from(["coupon", "click", "time", "time"]),
             "self_purchase": st.sampled_from(["reject", "allow", "review"]),
             "customer_binding": st.sampled_from(["after", "before", "ignored"]),
-            "reorder_days": st.sampled_from([0, 0, 3]),
+            "reorder_days": st.sampled_from([0, 3, 30]),
         }
     ),
     minimum=st.sampled_from([0, 0, 400]),
@@ -507,6 +508,57 @@ class Machine(RuleBasedStateMachine):
         customer=st.sampled_from([None, BUYER]),
     )
     one_earns, another_earns = earns(an_order_that_earns), earns(an_order_that_earns)
+
+    def several_orders(
+        self,
+        told: list[str],
+        placed: list[int],
+        coupons: list[list[str]],
+        net: int,
+        customer: str | None,
+        cancelled: str,
+    ) -> Any:
+        """Orders of one customer, as they are told; one may be cancelled, another place it again, several share one."""
+        given = []
+        for number, (name, hours, codes) in enumerate(zip(told, placed, coupons, strict=False)):
+            self.placed.pop(name, None)
+            given.append(
+                self.order(
+                    again=None,
+                    name=name,
+                    currency="USD",
+                    nets=[(net, "MUG"), (333 * number, "TEA")],
+                    carriage=False,
+                    coupons=codes,
+                    clicked=[0, 1] if not codes and number % 2 else [],
+                    customer=customer,
+                    cancelled=name == cancelled,
+                    paid=True,
+                    which="new",
+                    placed=hours,
+                )
+            )
+            self.agrees()
+        return multiple(*(each for each in given if isinstance(each, Delivered)))
+
+    come_together = rule(
+        target=deliveries,
+        told=st.permutations(ORDERS[:3]),
+        placed=st.permutations([830, 50, 4, 3]),
+        coupons=st.lists(
+            st.sampled_from([["annten"], ["benten"], ["annten", "benten"], ["benten", "annten", "catten"], []]),
+            min_size=2,
+            max_size=3,
+        ),
+        net=st.sampled_from([10_000, 30_001]),
+        customer=st.sampled_from([BUYER, BUYER, BUYER, EMAILS[0], None]),
+        cancelled=st.sampled_from([*ORDERS[:3], ""]),
+    )
+    some_come, others_come, more_come = (
+        come_together(several_orders),
+        come_together(several_orders),
+        come_together(several_orders),
+    )
 
     @rule(
         target=deliveries,
@@ -952,6 +1004,10 @@ class Machine(RuleBasedStateMachine):
             self.played.update(
                 f"commissions {place}" for place in ("pending", "held", "settled") if getattr(standing, place)
             )
+        for order in self.oracle.told:
+            due = self.oracle.due(order)
+            self.played["orders of several"] += sum(owed.placed_at is not None for owed in due.owed.values()) > 1
+            self.played["orders that others bear on"] += self.oracle.past(order) != Past()
         for key in self.seen.commissions:
             self.played["commissions of periods"] += key not in self.oracle.settled
             self.played["commissions of agencies and operators"] += key.payee not in AFFILIATES
