@@ -68,7 +68,7 @@ class Claim:
     @property
     def best(self) -> Quote:
         # max keeps the first of equals: the version in force, then the protected one superseded last.
-        return max(self.quotes, key=lambda quoted: quoted.total_minor)
+        return max(self.quotes, key=lambda quoted: quoted.worth_minor)
 
     def cells(self, share: LineShare) -> list[Cell]:
         """The parts of one line: the affiliate's first, then by role."""

@@ -137,6 +137,28 @@ def test_golden_taobao_technical_fee(rate: str, ordered: list[Line], koc: int, t
     assert by_payee(outcome) == {ANN: koc, PLATFORM: technical}
 
 
+def test_a_technical_fee_that_is_new_waits_as_long_as_any_cut() -> None:
+    """The machine found it: the version with the fee gives no less before the fee, so it counted at once."""
+    before = a_version(percent("10"), since=day(-100))
+    with_fee = a_technical_fee(a_version(percent("10"), number=2, since=day(-10)), "50")
+
+    within_notice = assessed(an_order(), shop=a_shop(before, with_fee))
+    after_notice = assessed(an_order(placed_at=day(25)), shop=a_shop(before, with_fee))
+
+    assert by_payee(within_notice) == {ANN: 1_000}
+    assert by_payee(after_notice) == {ANN: 500, PLATFORM: 500}
+
+
+def test_a_receipt_with_a_technical_fee_says_what_each_version_leaves() -> None:
+    before = a_version(percent("8"), since=day(-100))
+    with_fee = a_technical_fee(a_version(percent("10"), number=2, since=day(-10)))
+
+    [ann, _] = assessed(an_order(), shop=a_shop(before, with_fee)).targets
+
+    assert [each["total_minor"] for each in ann.receipt["versions_considered"]] == [900, 800]
+    assert differences(ann.receipt, with_fee.terms) == []
+
+
 A_20, B_22 = offered("20", an_agent(AGENT_A, "5")), offered("22", an_agent(AGENT_B, "3", "2026-01-01T10:00"))
 B_20 = offered("20", an_agent(AGENT_B, "3", "2026-01-01T10:00"))
 
