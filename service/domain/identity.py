@@ -53,7 +53,8 @@ def normalised(kind: str, value: str, country: str = "") -> str:
             # Lower case can take a letter and its accent apart again.
             return unicodedata.normalize("NFC", unicodedata.normalize("NFC", value).lower()).strip()
         case IdentityKind.PHONE:
-            return _phone(value, country)
+            number = _phone(value, country)
+            return "" if number == "+" else number
         case IdentityKind.PAYMENT:
             return "".join(value.split())
         case _:

@@ -323,7 +323,15 @@ class Machine(RuleBasedStateMachine):
         """Terms with the days of this history's campaign."""
         first_day, last_day = self.campaign
         days = {"first_day": first_day, "last_day": last_day}
-        periods = [{**each, **(days if each["period"] == "campaign" else {})} for each in terms.get("periods", [])]
+        named = [{each["key"] for each in known.get("periods", [])} for _, known in self.oracle.terms]
+        # A key that was dropped does not come back.
+        gone = set[str]().union(*named) - (named[-1] if named else set())
+        periods = [
+            {**each, **(days if each["period"] == "campaign" else {})}
+            for each in terms.get("periods", [])
+            if each["key"] not in gone
+        ]
+        terms = {name: each for name, each in terms.items() if name != "periods"}
         return {**terms, "periods": periods} if periods else terms
 
     @rule(changed=terms, back_dated=st.sampled_from([False, False, False, True]))

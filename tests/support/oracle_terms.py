@@ -249,26 +249,31 @@ def periods(
     versions: begun by then, oldest first. A key has the same period in all of them. joined: since when in the programme.
     """
     ends = [since for since, _ in versions[1:]]
-    for key in dict.fromkeys(rule["key"] for _, terms in versions for rule in terms.get("periods", [])):
-        own = [
-            (since, until, terms["notice_days"], rule)
-            for (since, terms), until in zip(versions, [*ends, None], strict=True)
-            for rule in terms.get("periods", [])
-            if rule["key"] == key
+    spans = [
+        ({rule["key"]: rule for rule in terms.get("periods", [])}, terms, until)
+        for (_, terms), until in zip(versions, [*ends, None], strict=True)
+    ]
+
+    def shield(at: datetime) -> list[Json]:  # rules of versions whose notice still runs for who was in
+        since = joined(at)
+        return [
+            rules
+            for rules, terms, until in spans
+            if until and since and since < until <= at < until + timedelta(days=terms["notice_days"])
         ]
-        begins_on = first_day(own[0][-1], placed_at, zone)
+
+    for key in dict.fromkeys(key for rules, _, _ in spans for key in rules):
+        own = [(until, rules[key]) for rules, _, until in spans if key in rules]
+        begins_on = first_day(own[0][1], placed_at, zone)
         if begins_on is None:
             continue
         began = datetime(begins_on.year, begins_on.month, begins_on.day, tzinfo=zone)
-        since_when = joined(began)
-        kept = [rule for _, until, _, rule in own if until is None or until > began][:1]
-        if kept:
-            kept += [
-                rule
-                for _, until, notice, rule in own
-                if until and since_when and since_when < until <= began < until + timedelta(days=notice)
-            ]
-            yield key, begins_on, kept
+        kept = [rule for until, rule in own if until is None or until > began][:1]
+        is_cap, guards = own[0][1]["kind"] == "cap", [key in rules for rules in shield(placed_at)]
+        if (kept and not (is_cap and False in guards)) or (not kept and not is_cap and True in guards):
+            kept += [rules[key] for rules in shield(began) if key in rules]
+            if kept:
+                yield key, begins_on, kept
 
 
 def gives(rules: list[Json], total: Total, currency: str) -> int:
