@@ -27,7 +27,7 @@ from service.api.views import WRITTEN_INTEGER, Body, ExternalId, Moment, Name, P
 from service.domain.errors import Conflict, InvalidTerms, Missing
 from service.domain.events import EventType
 from service.domain.notice import NoticeTooShort, is_surely_no_cut, reaches_at
-from service.domain.periods import check_follows
+from service.domain.periods import check_follows, check_keys_stay
 from service.domain.program import ProgramVersion, Terms
 from service.domain.settlement_presets import PRESETS, Preset
 from service.infra.ids import encode, new_id
@@ -378,7 +378,15 @@ def create_program_version(
     # Also keeps two versions from taking one number.
     valid_from = start_of(session, caller.merchant_id, asked=asked.valid_from, recorded_at=caller.now, is_first=False)
     before = versions_of(session, caller.merchant_id, [program_id])[program_id]
-    check_follows((rule for each in read_versions(before) for rule in each.terms.periods), terms.periods)
+    known = read_versions(before)
+    check_follows((rule for each in known for rule in each.terms.periods), terms.periods)
+    check_keys_stay(
+        [
+            *(each.terms.periods for each in known if each.valid_from <= valid_from),
+            terms.periods,
+            *(each.terms.periods for each in known if each.valid_from > valid_from),
+        ]
+    )
     announced_at = caller.now + timedelta(hours=program.min_notice_hours)
     if valid_from < announced_at and _may_be_cut(_followed(before, valid_from), terms):
         if asked.valid_from is not None:

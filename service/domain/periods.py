@@ -351,6 +351,23 @@ def check_follows(known: Iterable[PeriodRule], rules: Sequence[PeriodRule]) -> N
         )
 
 
+def check_keys_stay(versions: Iterable[Sequence[PeriodRule]]) -> None:
+    """Refuse a key that comes back after a version without it: whoever was protected meanwhile would have two rules.
+
+    versions: the rules of each, in the order in which they begin. Raises InvalidTerms.
+    """
+    gone: set[str] = set()
+    before: set[str] = set()
+    for rules in versions:
+        now = {rule.key for rule in rules}
+        if now & gone:
+            raise InvalidTerms(
+                f"{min(now & gone)!r} is the key of a rule that was dropped; give the new one another key."
+            )
+        gone |= before - now
+        before = now
+
+
 # Which rules a period goes by.
 
 
@@ -372,6 +389,16 @@ class DatedRules:
     ends_at: datetime | None = None
     """When the next version began; None where it is the newest."""
 
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset(rule.key for rule in self.rules)
+
+    def protects(self, enrolled_at: datetime | None, at: datetime) -> bool:
+        """Whether it was superseded less than its notice before a moment, after an affiliate enrolled."""
+        if enrolled_at is None or self.ends_at is None:
+            return False
+        return enrolled_at < self.ends_at <= at < self.ends_at + self.notice
+
 
 def periods_of(
     versions: Sequence[DatedRules],
@@ -384,22 +411,36 @@ def periods_of(
 
     A period keeps the rules it began with: of each key that of the version in force when it began, or of the first
     version after that which has the key; and, for an affiliate enrolled before a version was superseded less than its
-    notice period earlier, that version's too. An order counts from the moment on at which a version with the key began.
+    notice period earlier, that version's too. An order counts from the moment on at which a version with the key began; in
+    a cap, once no version without it protects the affiliate any more; in a bonus that was dropped, as long as one does.
     """
     begun = [version for version in versions if version.valid_from <= placed_at]
+    enrolled_at = enrolled_since(placed_at)
+    kept = [version for version in begun if version.protects(enrolled_at, placed_at)]
     found: dict[PeriodKey, tuple[PeriodRule, ...]] = {}
     seen: set[str] = set()
+
+    def began(rule: PeriodRule) -> tuple[date, datetime] | None:
+        begins_on = rule.stretch.begin_of(placed_at, time_zone)
+        if begins_on is None or rule.key in seen:
+            return None
+        return begins_on, datetime.combine(begins_on, time(), ZoneInfo(time_zone))
+
     for version in begun:
         for rule in version.rules:
-            begins_on = rule.stretch.begin_of(placed_at, time_zone)
-            if begins_on is None or rule.key in seen:
-                continue
-            began = datetime.combine(begins_on, time(), ZoneInfo(time_zone))
-            if version.ends_at is not None and version.ends_at <= began:
+            begins = began(rule)
+            if begins is None or (version.ends_at is not None and version.ends_at <= begins[1]):
                 continue
             seen.add(rule.key)
-            protected = _protected(rule, began, begun, enrolled_since(began))
-            found[PeriodKey(rule.key, begins_on)] = (rule, *protected)
+            if not (isinstance(rule, Cap) and any(rule.key not in each.keys for each in kept)):
+                protected = _protected(rule, begins[1], begun, enrolled_since(begins[1]))
+                found[PeriodKey(rule.key, begins[0])] = (rule, *protected)
+    # Dropped before the period began: a bonus goes on for its notice. A cap that is gone is gone.
+    for rule in (rule for version in kept for rule in version.rules if not isinstance(rule, Cap)):
+        begins = began(rule)
+        if begins is not None and (rules := tuple(_protected(rule, begins[1], begun, enrolled_since(begins[1])))):
+            seen.add(rule.key)
+            found[PeriodKey(rule.key, begins[0])] = rules
     return found
 
 
@@ -408,10 +449,5 @@ def _protected(
 ) -> Iterator[PeriodRule]:
     """Rules of the same key that an affiliate still may claim for a period, though they were superseded before it."""
     for version in versions:
-        ends_at = version.ends_at
-        if (
-            enrolled_at is not None
-            and ends_at is not None
-            and enrolled_at < ends_at <= began < ends_at + version.notice
-        ):
+        if version.protects(enrolled_at, began):
             yield from (old for old in version.rules if old.key == rule.key and old.stretch == rule.stretch)

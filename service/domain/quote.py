@@ -57,6 +57,12 @@ class Quote:
     def total_minor(self) -> int:
         return self.uncapped_minor if self.cap_minor is None else min(self.uncapped_minor, self.cap_minor)
 
+    @property
+    def worth_minor(self) -> int:
+        """What versions are compared by: what is left of the total for the affiliate, before an agency has its share."""
+        fee = self.version.terms.technical_fee
+        return self.total_minor if fee is None else self.total_minor - round_half_away(self.total_minor * fee.rate)
+
     def receipt(self, *, considered: "Sequence[Quote]", voided: bool, payable: int) -> JsonObject:
         """Everything needed to recompute by hand what a single payee earns."""
         return {
@@ -77,7 +83,7 @@ class Quote:
                 {
                     "version": quoted.version.number,
                     "standing": "in_force" if index == 0 else "protected",
-                    "total_minor": quoted.total_minor,
+                    "total_minor": quoted.worth_minor,
                 }
                 for index, quoted in enumerate(considered)
             ],

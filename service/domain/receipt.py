@@ -55,7 +55,7 @@ def differences(receipt: JsonObject, terms: Terms | None) -> list[Difference]:
     if receipt.get("adjustments") is not None:
         again = with_adjustments(again, receipt["adjustments"])
     computed = again | {"versions_considered": receipt["versions_considered"]}
-    return [*_compared(receipt, computed), *_chosen(receipt, division.claim.best.total_minor)]
+    return [*_compared(receipt, computed), *_chosen(receipt, division.claim.best.worth_minor)]
 
 
 def _period_again(receipt: JsonObject) -> JsonObject:

@@ -15,7 +15,7 @@ from service.domain.attribution import Credit
 from service.domain.dated import Membership
 from service.domain.money import round_half_away, spread
 from service.domain.quote import LineShare, Quote
-from service.domain.rules import weights_of
+from service.domain.rules import MERCHANT, weights_of
 from service.domain.written import percent_of
 
 JsonObject = dict[str, Any]
@@ -68,7 +68,7 @@ class Claim:
     @property
     def best(self) -> Quote:
         # max keeps the first of equals: the version in force, then the protected one superseded last.
-        return max(self.quotes, key=lambda quoted: quoted.total_minor)
+        return max(self.quotes, key=lambda quoted: quoted.worth_minor)
 
     def cells(self, share: LineShare) -> list[Cell]:
         """The parts of one line: the affiliate's first, then by role."""
@@ -148,16 +148,6 @@ class Division:
             for line in self.lines
         )
 
-    @property
-    def commission_minor(self) -> int:
-        """What the affiliate's commission comes to, with what others have of it, without fees on top."""
-        return sum(
-            amount
-            for line, amounts in zip(self.lines, self.paid, strict=True)
-            for cell, amount in zip(line.cells, amounts, strict=True)
-            if not cell.is_on_top
-        )
-
     def receipt(self, payee_id: UUID, *, voided: bool) -> JsonObject:
         """Everything needed to recompute by hand what a payee earns by this credit."""
         best = self.claim.best
@@ -178,8 +168,18 @@ class Division:
             "voided": voided,
             "payee_id": str(payee_id),
             "target_minor": payable,
-            "borne_by": best.borne_by(by_line, 0 if voided else self.commission_minor),
+            "borne_by": self._borne_by(payee_id, by_line, voided=voided),
         }
+
+    def _borne_by(self, payee_id: UUID, by_line_minor: Sequence[int], *, voided: bool) -> JsonObject:
+        """Who bears what the payee earns: of the commission as its rules' funders do, what is on top the merchant."""
+        own = {True: 0, False: 0}
+        for line, amounts in zip(self.lines, self.paid, strict=True):
+            for cell, amount in zip(line.cells, amounts, strict=True):
+                if cell.payee_id == payee_id and not voided:
+                    own[cell.is_on_top] += amount
+        borne: dict[str, int] = self.claim.best.borne_by(by_line_minor, own[False])
+        return borne | {MERCHANT: borne.get(MERCHANT, 0) + own[True]} if own[True] else borne
 
     def _partial(self) -> JsonObject:
         if self.claim.credit.skus is not None:

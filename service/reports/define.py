@@ -289,4 +289,38 @@ BALANCES = Report(
     order="affiliate_id, currency",
 )
 
-REPORTS = {report.name: report for report in (COMMISSIONS, PAYOUTS, BALANCES)}
+FUNDERS = Report(
+    name="funders",
+    title="Who bears it",
+    description="One row for each programme, funder and currency: what of the commissions of orders placed in a time each bears.",
+    filters=frozenset({Filter.FROM, Filter.TO, Filter.CURRENCY}),
+    columns=(
+        Column(
+            "program_id", Kind.ID, "The programme that pays; empty for bonuses outside of programmes.", prefix="prg"
+        ),
+        Column("funder", Kind.TEXT, "Who bears it, as the rules name it: merchant, or a brand, or a platform."),
+        _CURRENCY,
+        Column("commissions", Kind.COUNT, "How many commissions it bears a part of."),
+        Column("earned", Kind.MONEY, "What that comes to, fees and bonuses included."),
+    ),
+    query="""
+    SELECT commission.program_id, part.key AS funder, commission.currency, count(*) AS commissions,
+           CAST(sum(CAST(part.value AS bigint)) AS bigint) AS earned_minor
+    FROM commission
+    -- A period's commission, and a bonus, are the merchant's.
+    CROSS JOIN LATERAL jsonb_each_text(
+        coalesce(commission.receipt -> 'borne_by', jsonb_build_object('merchant', commission.target_minor))) AS part
+    WHERE commission.merchant_id = %(merchant_id)s AND part.value <> '0'
+      AND (%(from)s::date IS NULL
+           OR coalesce(commission.placed_at, commission.created_at)
+              >= CAST(%(from)s::date AS timestamp) AT TIME ZONE %(time_zone)s)
+      AND (%(to)s::date IS NULL
+           OR coalesce(commission.placed_at, commission.created_at)
+              < CAST(%(to)s::date + 1 AS timestamp) AT TIME ZONE %(time_zone)s)
+      AND (%(currency)s::text IS NULL OR commission.currency = %(currency)s)
+    GROUP BY commission.program_id, part.key, commission.currency
+    """,
+    order="program_id, funder, currency",
+)
+
+REPORTS = {report.name: report for report in (COMMISSIONS, PAYOUTS, BALANCES, FUNDERS)}

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from service.domain.assessment import Assessment, assess
 from service.domain.commission import Places, difference, settle_move, settleable
+from service.domain.customer import History
 from service.domain.dated import DatedInputs
 from service.domain.order import Fact, FactKind, OrderFacts, merge
 from tests.domain.builders import merged
@@ -23,12 +24,23 @@ class Books:
 
     def receive(self, batch: Iterable[Fact]) -> Assessment:
         """What one unit of work does: merge the batch, merge it into the rows, assess, move the difference."""
+        self.merge(batch)
+        return self.assess()
+
+    def merge(self, batch: Iterable[Fact]) -> None:
         for key, fact in merged(batch).items():
             known = self.rows.get(key)
             winner = fact if known is None else merge(known, fact)
             if winner is not known:
                 self.rows[key] = _as_read_back(winner)
-        outcome = assess(OrderFacts.of(self.rows.values()), self.inputs, identities=self.identities, known=self.places)
+
+    @property
+    def facts(self) -> OrderFacts:
+        return OrderFacts.of(self.rows.values())
+
+    def assess(self, history: History | None = None) -> Assessment:
+        """history: what the customer's other orders say, where somebody knows them."""
+        outcome = assess(self.facts, self.inputs, identities=self.identities, known=self.places, history=history)
         self.identities = dict(outcome.attribution.identities)
         for target in outcome.targets:
             now = self.places.get((target.payee_id, target.currency), Places())

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from service.domain.commission import Move, Place, Places, shift
@@ -30,6 +30,7 @@ from service.domain.periods import (
     Sum,
     Sums,
     check_follows,
+    check_keys_stay,
     contribution,
     gives,
     period_rule_json,
@@ -303,6 +304,50 @@ def test_a_cut_reaches_who_was_enrolled_after_the_notice_period(
     assert list(found(versions, placed, enrolled=enrolled).values()) == [rules]
 
 
+@pytest.mark.parametrize(
+    ("enrolled", "placed", "periods"),
+    [
+        pytest.param("2026-01-15", "2026-02-15T12:00", [], id="who was enrolled is not capped at once"),
+        pytest.param("2026-01-15", "2026-03-11T12:00", [], id="up to the end of the notice"),
+        pytest.param("2026-01-15", "2026-03-12T00:00", [date(2026, 3, 12)], id="then he is"),
+        pytest.param("2026-02-11", "2026-02-15T12:00", [date(2026, 2, 15)], id="who joined with the cap is"),
+    ],
+)
+def test_a_new_cap_is_a_cut_and_waits_for_its_notice(enrolled: str, placed: str, periods: list[date]) -> None:
+    versions = dated((V1, []), (V2, [a_cap(5, key="most", stretch=DAY)]), notice_days=30)
+
+    assert [key.begins_on for key in found(versions, placed, enrolled=enrolled)] == periods
+
+
+@pytest.mark.parametrize(
+    ("enrolled", "placed", "rules"),
+    [
+        pytest.param("2026-01-15", "2026-03-05T12:00", [(HIGH,)], id="March began within the notice"),
+        pytest.param("2026-01-15", "2026-03-12T00:00", [], id="but nothing counts once the notice is over"),
+        pytest.param("2026-02-11", "2026-03-05T12:00", [], id="who joined without it never had it"),
+        pytest.param("2026-01-15", "2026-02-28T12:00", [(HIGH,)], id="its own month goes on for all"),
+    ],
+)
+def test_a_dropped_bonus_goes_on_for_its_notice(
+    enrolled: str, placed: str, rules: list[tuple[PeriodRule, ...]]
+) -> None:
+    versions = dated((V1, [HIGH]), (V2, []), notice_days=30)
+
+    assert list(found(versions, placed, enrolled=enrolled).values()) == rules
+
+
+def test_a_cap_that_is_dropped_is_gone_with_its_period() -> None:
+    versions = dated((V1, [a_cap(5, key="most", stretch=DAY)]), (V2, []), notice_days=30)
+
+    assert found(versions, "2026-02-11T12:00", enrolled="2026-01-15") == {}
+
+
+def test_a_key_does_not_come_back() -> None:
+    check_keys_stay([[LOW], [HIGH], []])
+    with pytest.raises(InvalidTerms, match="'volume'"):
+        check_keys_stay([[LOW], [], [HIGH]])
+
+
 def test_each_rule_has_its_own_periods() -> None:
     cap, tet = a_cap(5, key="most", stretch=DAY), marks(("orders", 1, 1), key="tet", stretch=TET)
 
@@ -330,6 +375,14 @@ lists_of_rules = st.lists(
 )
 
 
+def keys_stay(versions: list[DatedRules]) -> bool:
+    try:
+        check_keys_stay([version.rules for version in versions])
+    except InvalidTerms:
+        return False
+    return True
+
+
 @examples(200)
 @given(
     st.lists(st.tuples(moments, lists_of_rules), min_size=1, max_size=4, unique_by=lambda each: each[0]),
@@ -346,6 +399,7 @@ def test_all_orders_of_a_period_go_by_the_same_rules(
     notice_days: int,
 ) -> None:
     in_force = dated(*sorted(versions, key=lambda each: each[0]), notice_days=notice_days)
+    assume(keys_stay(in_force))
     rules: dict[PeriodKey, tuple[PeriodRule, ...]] = {}
 
     for at in placed:

@@ -52,6 +52,16 @@ from tests.domain.strategies import examples
 STAR, MOON, AGENT_A, AGENT_B, PLATFORM = (UUID(int=each) for each in (0x51, 0x52, 0x61, 0x62, 0x71))
 
 
+def commission_of(division: Division) -> int:
+    """What a credit's commission comes to, with what others have of it, without fees on top."""
+    return sum(
+        amount
+        for line, amounts in zip(division.lines, division.paid, strict=True)
+        for cell, amount in zip(line.cells, amounts, strict=True)
+        if not cell.is_on_top
+    )
+
+
 def a_technical_fee(version: ProgramVersion, rate: str = "10", *, payee: UUID = PLATFORM) -> ProgramVersion:
     return replace(version, terms=replace(version.terms, technical_fee=TechnicalFee(payee, rate_of(rate))))
 
@@ -125,6 +135,28 @@ def test_golden_taobao_technical_fee(rate: str, ordered: list[Line], koc: int, t
     outcome = assessed(an_order(*ordered, currency=CNY), shop=shop)
 
     assert by_payee(outcome) == {ANN: koc, PLATFORM: technical}
+
+
+def test_a_technical_fee_that_is_new_waits_as_long_as_any_cut() -> None:
+    """The machine found it: the version with the fee gives no less before the fee, so it counted at once."""
+    before = a_version(percent("10"), since=day(-100))
+    with_fee = a_technical_fee(a_version(percent("10"), number=2, since=day(-10)), "50")
+
+    within_notice = assessed(an_order(), shop=a_shop(before, with_fee))
+    after_notice = assessed(an_order(placed_at=day(25)), shop=a_shop(before, with_fee))
+
+    assert by_payee(within_notice) == {ANN: 1_000}
+    assert by_payee(after_notice) == {ANN: 500, PLATFORM: 500}
+
+
+def test_a_receipt_with_a_technical_fee_says_what_each_version_leaves() -> None:
+    before = a_version(percent("8"), since=day(-100))
+    with_fee = a_technical_fee(a_version(percent("10"), number=2, since=day(-10)))
+
+    [ann, _] = assessed(an_order(), shop=a_shop(before, with_fee)).targets
+
+    assert [each["total_minor"] for each in ann.receipt["versions_considered"]] == [900, 800]
+    assert differences(ann.receipt, with_fee.terms) == []
 
 
 A_20, B_22 = offered("20", an_agent(AGENT_A, "5")), offered("22", an_agent(AGENT_B, "3", "2026-01-01T10:00"))
@@ -418,9 +450,9 @@ def test_caps_hold_for_commissions_and_leave_alone_what_is_on_top(claims: list[C
         cap = claim.best.cap_minor
         uncapped = sum(line.commission_minor for line in division.lines)
         if cap is None:
-            assert division.commission_minor == uncapped
+            assert commission_of(division) == uncapped
         else:
-            assert division.commission_minor == min(uncapped, int(cap * claim.credit.weight))
+            assert commission_of(division) == min(uncapped, int(cap * claim.credit.weight))
         on_top = [
             (minor, paid)
             for line, amounts in zip(division.lines, division.paid, strict=True)
@@ -473,7 +505,7 @@ def test_a_refund_raises_no_line_and_no_payees_amount_by_more_than_a_unit_a_line
     for cells, left in zip(cells_by_line(then), cells_by_line(now), strict=True):
         assert sum(minor for _, minor, _ in left) <= sum(minor for _, minor, _ in cells)
         assert all(minor <= before + 1 for (_, before, _), (_, minor, _) in zip(cells, left, strict=True))
-    assert sum(division.commission_minor for division in now) <= sum(division.commission_minor for division in then)
+    assert sum(commission_of(division) for division in now) <= sum(commission_of(division) for division in then)
     if all(net.net_minor == 0 for net in back):
         assert set(totals(now).values()) <= {0}
 

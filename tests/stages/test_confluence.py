@@ -11,6 +11,8 @@ from sqlalchemy import Engine
 from service.domain.order import Fact
 from tests.support.books import Books, paid, refund, snapshot
 from tests.support.confluence_books import differences, one_process, two_processes
+from tests.support.confluence_crowd import CROWD
+from tests.support.crowd import orders_of
 from tests.support.fact_sets import facts_of
 
 
@@ -33,6 +35,29 @@ def test_shuffled_duplicated_and_split_over_two_processes_the_books_are_the_same
 @pytest.mark.parametrize("seed", range(4))
 def test_shuffled_and_duplicated_the_books_are_the_same(engine: Engine, seed: int) -> None:
     found = differences(engine, one_process(engine), sets(1000 * seed, 20), seed=seed)
+
+    assert found.orders == {}
+    assert found.others == []
+
+
+def crowds(first: int, count: int) -> dict[str, tuple[Fact, ...]]:
+    return {name: facts for seed in range(first, first + count) for name, facts in orders_of(seed).items()}
+
+
+def test_orders_of_one_customer_and_of_one_month_come_to_the_same_from_two_processes(
+    engine: Engine, database_url: str
+) -> None:
+    with two_processes(database_url) as write:
+        found = differences(engine, write, crowds(0, 10), seed=0, stage=CROWD)
+
+    assert found.orders == {}
+    assert found.others == []
+    assert min(found.again, found.periods, found.settled) > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_orders_of_one_customer_and_of_one_month_come_to_the_same(engine: Engine, seed: int) -> None:
+    found = differences(engine, one_process(engine), crowds(1000 * seed, 4), seed=seed, stage=CROWD)
 
     assert found.orders == {}
     assert found.others == []

@@ -265,3 +265,13 @@ def test_money_columns_come_in_pairs() -> None:
     for report in REPORTS.values():
         money = [column.name for column in report.columns if column.kind is Kind.MONEY]
         assert {f"{name}_minor" for name in money} <= set(header(report))
+
+
+def test_what_the_funders_bear_is_what_the_commissions_come_to(engine: Engine) -> None:
+    books = full_books(engine)
+
+    earned = sum(int(row["target_minor"]) for row in _rows(books, "commissions", currency="USD"))
+    borne = _rows(books, "funders", currency="USD")
+
+    assert {row["funder"] for row in borne} == {"merchant"}
+    assert sum(int(row["earned_minor"]) for row in borne) == earned > 0

@@ -20,11 +20,15 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.commissions.reassess import reassess_due
+from service.domain.assessment import Assessment
+from service.domain.dated import DatedInputs
 from service.domain.errors import InvariantBroken, ServiceError
 from service.domain.order import Fact, FactKind
 from service.infra.db import make_engine, read_session, run_unit
 from service.intake.record import Received, record
 from service.ledger import audit
+from service.reports.recheck import recheck
 from tests.domain.books import Books as BooksInMemory
 from tests.support.books import Books
 from tests.support.confluence import LEFT_OVER
@@ -37,6 +41,8 @@ START_S = 120.0
 """How long the two processes may take to begin."""
 SETTLE_EVERY = 3
 """How many batches lie between two settle runs."""
+ASSESS_AGAIN_EVERY = 5
+"""How many between two turns of what has to be assessed again."""
 
 AGAIN = 0.3
 """What part of the deliveries comes again under its id."""
@@ -68,6 +74,10 @@ class Differences:
     """Commissions that settle runs moved before the last delivery."""
     by_process: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Batches of the shuffled merchants by process id."""
+    again: int = 0
+    """Orders assessed again because of another."""
+    periods: int = 0
+    """Of payees, rules and currencies, compared with each other."""
     loose: int = 0
     """Commissions whose place may differ, as something is still waited for."""
 
@@ -77,6 +87,8 @@ class Differences:
         self.deliveries += other.deliveries
         self.settled += other.settled
         self.loose += other.loose
+        self.again += other.again
+        self.periods += other.periods
         for process_id, batches in other.by_process.items():
             self.by_process[process_id] += batches
 
@@ -153,24 +165,42 @@ def deliveries_of(books: Books, order: str, facts: Sequence[Fact]) -> list[Recei
     return told
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A shop, the same before its last changes, and what the pure domain says of sets told to it."""
+
+    shop: DatedInputs
+    before: DatedInputs
+    by_domain: Callable[[Mapping[str, Sequence[Fact]]], "_Rows"]
+
+
 def differences(
-    engine: Engine, write: Write, sets: Mapping[str, Sequence[Fact]], *, seed: int, shuffled: int = SHUFFLED
+    engine: Engine,
+    write: Write,
+    sets: Mapping[str, Sequence[Fact]],
+    *,
+    seed: int,
+    shuffled: int = SHUFFLED,
+    stage: Stage | None = None,
 ) -> Differences:
     """Tell sets, by order name, to a merchant straight and to `shuffled` others in other orders, and compare.
 
-    seed: of those orders. What two processes do at the same time is not in it.
+    seed: of those orders. What two processes do at the same time is not in it. stage: None for that of single orders.
     """
     dice = random.Random(seed)
     found = Differences()
-    straight = Books.founded(engine)
-    store_inputs(straight, SHOP)
-    others = [Books.founded(engine) for _ in range(shuffled)]
+    stage = SINGLE if stage is None else stage
+    straight = Books.founded(engine, time_zone=stage.shop.time_zone)
+    store_inputs(straight, stage.shop)
+    others = [Books.founded(engine, time_zone=stage.shop.time_zone) for _ in range(shuffled)]
     _tell_straight(straight, sets, found)
+    _assess_again(straight, found)
     for books in others:
-        store_inputs(books, SHOP_BEFORE)
-        _tell_shuffled(books, write, sets, dice, found)
+        store_inputs(books, stage.before)
+        _tell_shuffled(books, write, sets, dice, found, stage)
+        _assess_again(books, found)
     expected = _earned(straight)
-    _compare_with_domain(expected, sets, found)
+    _compare_orders("told straight, by the pure domain", stage.by_domain(sets), expected, found)
     for books in others:
         _compare_orders("at once", expected, _earned(books), found)
     for books in (straight, *others):
@@ -182,6 +212,7 @@ def differences(
     for books in (straight, *others):
         with read_session(engine) as session:
             found.others += [f"check-books: {finding}" for finding in audit.check(session, books.merchant_id)]
+            found.others += [f"recheck: {finding}" for finding in recheck(session, books.merchant_id, sample=None)]
     found.loose += len(end.loose)
     return found
 
@@ -199,7 +230,12 @@ def _tell_straight(books: Books, sets: Mapping[str, Sequence[Fact]], found: Diff
 
 
 def _tell_shuffled(
-    books: Books, write: Write, sets: Mapping[str, Sequence[Fact]], dice: random.Random, found: Differences
+    books: Books,
+    write: Write,
+    sets: Mapping[str, Sequence[Fact]],
+    dice: random.Random,
+    found: Differences,
+    stage: Stage,
 ) -> None:
     told = [delivery for name, facts in sets.items() for delivery in deliveries_of(books, name, facts)]
     again = dice.sample(told, int(len(told) * AGAIN))
@@ -222,9 +258,19 @@ def _tell_shuffled(
         if written.trouble:
             found.others.append(written.trouble)
         if number == change:
-            store_inputs(books, SHOP, known=SHOP_BEFORE)
+            store_inputs(books, stage.shop, known=stage.before)
         if number % SETTLE_EVERY == SETTLE_EVERY - 1 or len(sets) == 1:
             found.settled += _settle(books, found)
+        if number % ASSESS_AGAIN_EVERY == ASSESS_AGAIN_EVERY - 1:
+            _assess_again(books, found)
+
+
+def _assess_again(books: Books, found: Differences) -> None:
+    """Assess again whose answer another order changed; a settle run before that has to leave those alone."""
+    try:
+        found.again += reassess_due(books.engine, books.merchant_id)
+    except (InvariantBroken, ServiceError, SQLAlchemyError) as error:
+        found.others.append(f"assessing again failed: {type(error).__name__}: {str(error).splitlines()[0]}")
 
 
 def _settle(books: Books, found: Differences) -> int:
@@ -242,15 +288,32 @@ _Rows = dict[str, list[tuple[Any, ...]]]
 """Rows by order name, sorted."""
 
 _EARNED = """
-SELECT external_id, payee_id, currency, target_minor, held_minor, coalesce(posted_minor, 0) AS posted_minor
+SELECT coalesce(external_id, concat_ws(' ', 'period', rule_period.program_id, rule, begins_on)) AS name,
+       commission.payee_id, commission.currency, target_minor, commission.held_minor,
+       coalesce(posted_minor, 0) AS posted_minor
 FROM commission
-JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
+LEFT JOIN rule_period ON rule_period.merchant_id = commission.merchant_id AND rule_period.id = commission.id
 LEFT JOIN (
     SELECT commission_id,
-           sum(CASE kind WHEN 'accrue' THEN amount_minor WHEN 'reduce' THEN -amount_minor ELSE 0 END) AS posted_minor
+           CAST(sum(CASE WHEN source = 'commission_expense' THEN amount_minor
+                         WHEN destination = 'commission_expense' THEN -amount_minor ELSE 0 END) AS bigint) AS posted_minor
     FROM commission_entry WHERE merchant_id = :merchant_id GROUP BY commission_id
 ) AS told ON told.commission_id = commission.id
-WHERE commission.merchant_id = :merchant_id AND (target_minor <> 0 OR held_minor <> 0 OR posted_minor <> 0)
+WHERE commission.merchant_id = :merchant_id
+  AND (target_minor <> 0 OR commission.held_minor <> 0 OR posted_minor <> 0)
+"""
+
+# The sums of a period's orders by place, and what it gives there.
+_PERIODS = """
+SELECT rule_period.payee_id, rule_period.program_id, rule, CAST(begins_on AS text), rule_period.currency,
+       CAST(rules AS text) AS rules, pending_commission_minor, pending_sales_minor, pending_orders,
+       held_commission_minor, held_sales_minor, held_orders, settled_commission_minor, settled_sales_minor,
+       settled_orders, coalesce(commission.pending_minor, 0), coalesce(commission.held_minor, 0),
+       coalesce(commission.settled_minor, 0)
+FROM rule_period
+LEFT JOIN commission ON commission.merchant_id = rule_period.merchant_id AND commission.id = rule_period.id
+WHERE rule_period.merchant_id = :merchant_id
 """
 
 _COMMISSIONS = """
@@ -311,24 +374,29 @@ def _compare_orders(what: str, expected: _Rows, found: _Rows, differences: Diffe
             differences.note(name, f"{what}: {found.get(name)} instead of {expected.get(name)}")
 
 
-def _compare_with_domain(found: _Rows, sets: Mapping[str, Sequence[Fact]], differences: Differences) -> None:
+def _by_domain(sets: Mapping[str, Sequence[Fact]]) -> _Rows:
     expected: _Rows = {}
     for name, facts in sets.items():
-        outcome = BooksInMemory(SHOP).receive(facts)
-        rows = [
-            (
-                each.payee_id,
-                each.currency,
-                each.target_minor,
-                each.target_minor if outcome.frozen else 0,
-                each.target_minor,
-            )
-            for each in outcome.targets
-            if each.target_minor
-        ]
+        rows = rows_of(BooksInMemory(SHOP).receive(facts))
         if rows:
-            expected[name] = sorted(rows, key=repr)
-    _compare_orders("told straight, by the pure domain", expected, found, differences)
+            expected[name] = rows
+    return expected
+
+
+def rows_of(outcome: Assessment) -> list[tuple[Any, ...]]:
+    """What `_earned` reads of an order told straight."""
+    rows = [
+        (each.payee_id, each.currency, each.target_minor, each.target_minor if outcome.frozen else 0, each.target_minor)
+        for each in outcome.targets
+        if each.target_minor
+    ]
+    return sorted(rows, key=repr)
+
+
+SINGLE = Stage(SHOP, SHOP_BEFORE, _by_domain)
+
+
+_PeriodKey = tuple[UUID, UUID, str, str, str]
 
 
 @dataclass(slots=True)
@@ -341,6 +409,8 @@ class _Dump:
     orders: dict[str, _Rows] = field(default_factory=dict)
     balances: dict[tuple[UUID, str, str], int] = field(default_factory=dict)
     days: dict[tuple[str, str], int] = field(default_factory=dict)
+    periods: dict[_PeriodKey, tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    """Of each period the rules, its orders' sums by place, and what it gives by place."""
 
     @classmethod
     def of(cls, books: Books) -> "_Dump":
@@ -358,6 +428,10 @@ class _Dump:
             "inbox": _by_order(books, _INBOX, renamed_by=_RENAMED_BY),
         }
         dump.balances = {tuple(key): amount for *key, amount in books.rows(_BALANCES)}
+        for row in books.rows(_PERIODS):
+            name, (rules, *numbers) = tuple(row[:5]), row[5:]
+            if any(numbers):
+                dump.periods[name] = (rules, tuple(numbers[:9]), tuple(numbers[9:]))
         dump.days = {tuple(key): amount for *key, amount in books.rows(_DAYS)}
         return dump
 
@@ -369,9 +443,12 @@ class _Dump:
     def without(self, loose: set[tuple[str, UUID, str]]) -> tuple[dict[Any, int], dict[Any, int]]:
         """Balances, and sums of booking days, less what commissions that may differ have in pending and payable."""
         balances, days = defaultdict(int, self.balances), defaultdict(int, self.days)
-        for key in loose & self.places.keys():
-            _, payee_id, currency = key
-            pending, _, settled = self.places[key]
+        may_differ: list[tuple[tuple[UUID, str], tuple[int, ...]]] = [
+            (key[1:], self.places[key]) for key in loose & self.places.keys()
+        ]
+        # A period stands as its orders do.
+        may_differ += [((name[0], name[-1]), gives) for name, (_, _, gives) in self.periods.items()]
+        for (payee_id, currency), (pending, _, settled) in may_differ:
             for kind, amount in (("pending", pending), ("payable", settled)):
                 balances[payee_id, kind, currency] -= amount
                 days[kind, currency] -= amount
@@ -396,6 +473,7 @@ def _compare_dumps(expected: _Dump, found: _Dump, differences: Differences) -> N
         elif (expected.places[key], expected.reasons[key]) != (found.places[key], found.reasons[key]):
             told = f"{found.places[key]} {found.reasons[key]}"
             differences.note(key[0], f"places: {told} instead of {expected.places[key]} {expected.reasons[key]}")
+    _compare_periods(expected, found, differences)
     for what, must, now in zip(
         ("balances", "booking days"), expected.without(loose), found.without(loose), strict=True
     ):
@@ -404,3 +482,17 @@ def _compare_dumps(expected: _Dump, found: _Dump, differences: Differences) -> N
                 key: (now.get(key), must.get(key)) for key in must.keys() | now.keys() if must.get(key) != now.get(key)
             }
             differences.others.append(f"{what}: {differing}")
+
+
+def _compare_periods(expected: _Dump, found: _Dump, differences: Differences) -> None:
+    """The same rules and the same sums; by place where nothing of its orders is pending for good."""
+    differences.periods += len(expected.periods)
+    for name in expected.periods.keys() | found.periods.keys():
+        must, now = expected.periods.get(name), found.periods.get(name)
+        if must is None or now is None or must[0] != now[0]:
+            differences.others.append(f"period {name}: {now} instead of {must}")
+            continue
+        told, wanted = ([sum(sums[part::3]) for part in range(3)] + [sum(gives)] for _, sums, gives in (now, must))
+        loose = any(must[1][:3])
+        if told != wanted or (not loose and now != must):
+            differences.others.append(f"period {name}: {now[1:]} instead of {must[1:]}")

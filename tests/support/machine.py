@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
@@ -27,13 +27,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.support.oracle import AWAY, HERE, Item, Key, Oracle
+from tests.support.oracle import AWAY, HERE, Item, Oracle
+from tests.support.oracle_brought import Past
+from tests.support.oracle_due import Key
 from tests.support.world import STEPS, Json, Seen, SeenItem, World
 
 TIMES = os.environ.get("KOC_TEST_MACHINE")
 """How many times as many histories to play. If set, they are others in each run, unless pytest is given a seed."""
 
 AFFILIATES = ("ann", "ben", "cat")
+AGENCIES = ("mcn", "hub")
+OPERATOR = "ops"
+PAYEES = (*AFFILIATES, *AGENCIES, OPERATOR)
 ORDERS = ("o1", "o2", "o3", "o4")
 COUPONS = ("annten", "benten")
 LINKS = ("l1", "l2")
@@ -42,11 +47,13 @@ LATER = {"coupon": "catten", "link": "l3"}
 PEOPLE = ("mia", "noa")
 """Each may make runs and approve runs, but not the same one."""
 EMAILS = ("ann@x.example", "ben@x.example", "buyer@x.example")
+BUYER = EMAILS[2]
 LONG_AGO = timedelta(days=40)
 
 orders = st.sampled_from(ORDERS[:1] * 3 + ORDERS[:2] + ORDERS)
 """Most of all the first, so that much happens to one."""
 affiliates = st.sampled_from(AFFILIATES)
+payees = st.sampled_from(PAYEES)
 currencies = st.sampled_from(["USD", "USD", "USD", "USD", "EUR", "VND"])
 other_currencies = st.sampled_from([None] * 7 + ["EUR"])
 """Another currency than the order's, now and then."""
@@ -84,6 +91,11 @@ standings = st.sampled_from(
         {"priority": 5},
         {"component": "bonus", "funder": "brand", "when": {"not": [{"kind": "order_amount", "at_least": dear}]}},
         {"plan": "exclusive", "when": {"all": [{"kind": "placed", "from": "2027-01-01T00:00:00+00:00"}]}},
+        {"plan": "target", "when": {"all": [{"kind": "customer", "is": "new"}]}},
+        {"priority": 5, "when": {"any": [{"kind": "customer", "is": "returning"}]}},
+        {"when": {"not": [{"kind": "customer_months", "below": 1}]}, "component": "bonus", "funder": "brand"},
+        {"priority": 5, "agent": {"payee_id": "mcn", "fee": "4", "approved_at": "2026-01-01T00:00:00+00:00"}},
+        {"priority": 5, "agent": {"payee_id": "hub", "fee": "2.5", "approved_at": "2025-01-01T00:00:00+00:00"}},
     ]
 )
 """What else a rule says, in most rules nothing."""
@@ -100,8 +112,12 @@ def some_terms(
     attribution: Json,
     minimum: int,
     notice: int,
+    fee: str | None,
+    periods: list[Json],
 ) -> Json:
     return {
+        **({"technical_fee": {"payee_id": OPERATOR, "rate": fee}} if fee else {}),
+        **({"periods": periods} if periods else {}),
         "rules": rules,
         "base": "net",
         "exclude": exclude,
@@ -118,6 +134,39 @@ MONTHLY: Json = {
 }  # fmt: skip
 
 SILENCE: Json = {"approval": "manual", "auto_approve_days": 9}
+
+
+def a_period(key: str, span: str, **more: Any) -> Json:
+    """Under one key always the same span. A campaign's days are the machine's."""
+    return {"key": key, "period": span, "first_day": None, "last_day": None, **more}
+
+
+def usd(minor: int) -> list[Json]:
+    return [{"currency": "USD", "amount_minor": minor}]
+
+
+def steps(*rates: str) -> list[Json]:
+    return [{"from": usd(start), "rate": rate} for start, rate in zip((0, 12_000, 50_000), rates, strict=False)]
+
+
+orders_mark: Json = {"orders": 2, "sales": [], "pays": usd(500)}
+sales_mark: Json = {"orders": None, "sales": usd(30_000), "pays": usd(77)}
+caps = st.sampled_from([1_000, 2_999]).map(lambda cap: a_period("cap", "month", kind="cap", amounts=usd(cap)))
+ladders = st.builds(
+    lambda scale, rates: a_period("ladder", "month", kind="ladder", scale=scale, steps=steps(*rates)),
+    st.sampled_from(["marginal", "retroactive"]),
+    st.sampled_from([("1", "2.5"), ("0.5", "0.5", "3.333333")]),
+)
+daily = st.just(a_period("daily", "day", kind="ladder", scale="retroactive", steps=steps("1", "2")))
+marks = st.sampled_from([[orders_mark], [orders_mark, sales_mark]]).map(
+    lambda marks: a_period("marks", "campaign", kind="milestones", marks=marks)
+)
+"""One cap at most: two of them take the same money back twice (see docs/money.md)."""
+some_periods: st.SearchStrategy[list[Json]] = st.one_of(
+    st.just([]),
+    st.tuples(st.one_of(caps, ladders)).map(list),
+    st.tuples(st.one_of(caps, ladders), st.one_of(daily, marks)).map(list),
+)
 
 terms = st.builds(
     some_terms,
@@ -143,13 +192,17 @@ terms = st.builds(
     attribution=st.fixed_dictionaries(
         {
             "window_days": st.sampled_from([30, 1]),
-            "model": st.sampled_from(["last", "first"]),
-            "precedence": st.sampled_from(["coupon", "click", "time"]),
-            "self_purchase": st.sampled_from(["reject", "allow"]),
+            "model": st.sampled_from(["last", "first", "linear", "linear", "position", "position"]),
+            "precedence": st.sampled_from(["coupon", "click", "time", "time"]),
+            "self_purchase": st.sampled_from(["reject", "allow", "review"]),
+            "customer_binding": st.sampled_from(["after", "before", "ignored"]),
+            "reorder_days": st.sampled_from([0, 3, 30]),
         }
     ),
     minimum=st.sampled_from([0, 0, 400]),
     notice=st.sampled_from([30, 0]),
+    fee=st.sampled_from([None, None, "10", "33.333333"]),
+    periods=some_periods,
 )
 
 
@@ -170,7 +223,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = self.make_world()
-        self.oracle = Oracle(self.world.larger, ZoneInfo(self.world.time_zone))
+        self.oracle = Oracle(larger=self.world.larger, zone=ZoneInfo(self.world.time_zone))
         self.ticks = 0
         self.answers: dict[Delivered, Json] = {}
         self.clicks: list[str] = []
@@ -221,6 +274,13 @@ class Machine(RuleBasedStateMachine):
     @initialize(first=terms)
     def open(self, first: Json) -> None:
         since = self.hour - LONG_AGO
+        self.campaign = [(self.hour + timedelta(days=days)).date().isoformat() for days in (-3, 20)]
+        for name, kind in (*((name, "agency") for name in AGENCIES), (OPERATOR, "operator")):
+            self.set_up(self.world.new_affiliate(name, f"{name}@y.example", kind))
+            self.set_up(self.world.approve_affiliate(name, since))
+            self.oracle.status[name] = "approved"
+            self.pay(name, "ok")
+        first = self.dated(first)
         self.set_up(self.world.new_terms(first, since))
         self.oracle.terms.append((since, first))
         for number, name in enumerate(AFFILIATES):
@@ -259,9 +319,16 @@ class Machine(RuleBasedStateMachine):
         """Nothing may be dated back once there are orders; otherwise other rules decide."""
         return False if back_dated and self.seen.inbox and any(self.oracle.told.values()) else None
 
+    def dated(self, terms: Json) -> Json:
+        """Terms with the days of this history's campaign."""
+        first_day, last_day = self.campaign
+        days = {"first_day": first_day, "last_day": last_day}
+        periods = [{**each, **(days if each["period"] == "campaign" else {})} for each in terms.get("periods", [])]
+        return {**terms, "periods": periods} if periods else terms
+
     @rule(changed=terms, back_dated=st.sampled_from([False, False, False, True]))
     def terms_change(self, changed: Json, back_dated: bool) -> None:
-        since = self.since(back_dated)
+        since, changed = self.since(back_dated), self.dated(changed)
         if self.ask(lambda: self.world.new_terms(changed, since), must=not back_dated):
             self.oracle.terms.append((since, changed))
 
@@ -303,6 +370,38 @@ class Machine(RuleBasedStateMachine):
                 if self.ask(lambda: verb(name, since), must=self.may_begin(back_dated)):
                     oracle.enrolled[name].append((since, what == "enroll"))
 
+    @rule(
+        name=affiliates,
+        agency=st.sampled_from([*AGENCIES, None]),
+        share=st.sampled_from(["30", "33.333333", "100"]),
+        fee=st.sampled_from(["0", "2.5", "90"]),
+    )
+    def roster_changes(self, name: str, agency: str | None, share: str, fee: str) -> None:
+        """A KOC accepts an agency's offer, or leaves; from five minutes later on, which is before the next full hour."""
+        states = self.oracle.roster[name]
+        if agency is None:
+            self.ask(lambda: self.world.leave_agency(name), must=bool(states and states[-1][1]))
+        else:
+            self.ask(lambda: self.world.join_agency(name, agency, share=share, fee=fee), must=True)
+        if agency is not None or (states and states[-1][1]):
+            self.ticks += 1
+            since = self.world.now + timedelta(minutes=10, microseconds=self.ticks)
+            states.append((since, {"payee": agency, "share": share, "fee": fee} if agency else None))
+
+    @rule(effect=st.sampled_from(["stop", "review", "none", "none"]))
+    def program_is_paused(self, effect: str) -> None:
+        since, states = self.soon(), self.oracle.pauses
+        if self.ask(lambda: self.world.pause(effect, since), must=effect != (states[-1][1] if states else "none")):
+            states.append((since, effect))
+
+    @rule(email=st.sampled_from(EMAILS), name=st.sampled_from([*AFFILIATES, *AFFILIATES, None]), ends=st.booleans())
+    def customer_is_bound(self, email: str, name: str | None, ends: bool) -> None:
+        since, states = self.soon(), self.oracle.bound[email]
+        until = since + timedelta(days=1) if ends and name else None
+        must = name is not None or bool(states and states[-1][1][0])
+        if self.ask(lambda: self.world.bind(email, name, since, until), must=must):
+            states.append((since, (name, until)))
+
     def pay(self, name: str, manner: str) -> None:
         self.ticks += 1
         account = f"sandbox_{manner}_{name}_{self.ticks}"
@@ -328,7 +427,7 @@ class Machine(RuleBasedStateMachine):
         carriage=st.booleans(),
         coupons=st.sampled_from([None, None, None, ["annten"], ["benten"], ["benten", "annten"], ["catten"], []]),
         clicked=st.lists(st.integers(0, 3), max_size=2),
-        customer=st.sampled_from([None] * 4 + [*EMAILS]),
+        customer=st.sampled_from([None] * 3 + [*EMAILS, BUYER, BUYER]),
         cancelled=st.sampled_from([False] * 7 + [True]),
         paid=st.sampled_from([True, True, False]),
         which=versions,
@@ -381,7 +480,9 @@ class Machine(RuleBasedStateMachine):
             event["milestones"] = {"paid_at": at} if carriage else {"paid_at": at, "delivered_at": at}
         return self.tell(event, again)
 
-    def an_order_that_earns(self, name: str, net: int, code: str, currency: str | None) -> Any:
+    def an_order_that_earns(
+        self, name: str, net: int, code: str, currency: str | None, customer: str | None = None
+    ) -> Any:
         """Chance alone seldom makes one of which nothing is wrong."""
         return self.order(
             again=None,
@@ -391,7 +492,7 @@ class Machine(RuleBasedStateMachine):
             carriage=False,
             coupons=[code],
             clicked=[],
-            customer=None,
+            customer=customer,
             cancelled=False,
             paid=True,
             which="new",
@@ -404,8 +505,60 @@ class Machine(RuleBasedStateMachine):
         net=st.sampled_from([10_000, 30_001, 2_500]),
         code=st.sampled_from(COUPONS),
         currency=st.one_of(st.none(), st.none(), currencies),
+        customer=st.sampled_from([None, BUYER]),
     )
     one_earns, another_earns = earns(an_order_that_earns), earns(an_order_that_earns)
+
+    def several_orders(
+        self,
+        told: list[str],
+        placed: list[int],
+        coupons: list[list[str]],
+        net: int,
+        customer: str | None,
+        cancelled: str,
+    ) -> Any:
+        """Orders of one customer, as they are told; one may be cancelled, another place it again, several share one."""
+        given = []
+        for number, (name, hours, codes) in enumerate(zip(told, placed, coupons, strict=False)):
+            self.placed.pop(name, None)
+            given.append(
+                self.order(
+                    again=None,
+                    name=name,
+                    currency="USD",
+                    nets=[(net, "MUG"), (333 * number, "TEA")],
+                    carriage=False,
+                    coupons=codes,
+                    clicked=[0, 1] if not codes and number % 2 else [],
+                    customer=customer,
+                    cancelled=name == cancelled,
+                    paid=True,
+                    which="new",
+                    placed=hours,
+                )
+            )
+            self.agrees()
+        return multiple(*(each for each in given if isinstance(each, Delivered)))
+
+    come_together = rule(
+        target=deliveries,
+        told=st.permutations(ORDERS[:3]),
+        placed=st.permutations([830, 50, 4, 3]),
+        coupons=st.lists(
+            st.sampled_from([["annten"], ["benten"], ["annten", "benten"], ["benten", "annten", "catten"], []]),
+            min_size=2,
+            max_size=3,
+        ),
+        net=st.sampled_from([10_000, 30_001]),
+        customer=st.sampled_from([BUYER, BUYER, BUYER, EMAILS[0], None]),
+        cancelled=st.sampled_from([*ORDERS[:3], ""]),
+    )
+    some_come, others_come, more_come = (
+        come_together(several_orders),
+        come_together(several_orders),
+        come_together(several_orders),
+    )
 
     @rule(
         target=deliveries,
@@ -559,10 +712,11 @@ class Machine(RuleBasedStateMachine):
     # What people decide.
 
     def a_commission(self, pick: int) -> Key:
-        known = sorted(self.seen.commissions)
+        """One of an order: nobody decides on a period's."""
+        known = sorted(key for key in self.seen.commissions if key in self.oracle.settled)
         return known[pick % len(known)]
 
-    @precondition(lambda self: self.seen.commissions)
+    @precondition(lambda self: self.oracle.settled)
     @rule(
         pick=st.integers(0, 9),
         limit=st.sampled_from([None, None, None, 1_000, 1_000_000, 33, 0]),
@@ -576,7 +730,7 @@ class Machine(RuleBasedStateMachine):
             key.order, {"type": "verdict", "payee": key.payee, "currency": key.currency, "amount": up_to}
         )
 
-    @precondition(lambda self: self.seen.commissions)
+    @precondition(lambda self: self.oracle.settled)
     @rule(pick=st.integers(0, 9), what=st.sampled_from(["hold", "release", "release"]))
     def hold(self, pick: int, what: str) -> None:
         key = self.a_commission(pick)
@@ -621,7 +775,7 @@ class Machine(RuleBasedStateMachine):
 
     # Payouts.
 
-    @rule(target=runs, currency=currencies, only=st.lists(affiliates, max_size=1), by=people)
+    @rule(target=runs, currency=currencies, only=st.lists(payees, max_size=1), by=people)
     def make_run(self, currency: str, only: list[str], by: str) -> Any:
         run = f"r{len(self.seen.runs) + 1}"
         step = STEPS[currency] if self.world.rail else 1
@@ -650,7 +804,7 @@ class Machine(RuleBasedStateMachine):
         """An order is placed, settled and paid, as far as nothing else and no provider is in the way."""
         self.an_order_that_earns(name, net, code, None)
         self.everything_is_settled()
-        for each in AFFILIATES[:2]:
+        for each in (*AFFILIATES[:2], AGENCIES[0]):
             self.provider_will(each, list(does))
         run = self.pay_everybody(self.currencies[name])
         for owner, minutes in (("w1", 0), *(("w2", minutes) for minutes in waits)):
@@ -713,7 +867,7 @@ class Machine(RuleBasedStateMachine):
     # The provider.
 
     @precondition(lambda self: self.world.rail)
-    @rule(name=affiliates, does=misdeeds)
+    @rule(name=payees, does=misdeeds)
     def provider_will(self, name: str, does: list[str]) -> None:
         """What the provider does with the next sendings to somebody's account."""
         if name in self.oracle.accounts and self.world.rail:
@@ -752,13 +906,14 @@ class Machine(RuleBasedStateMachine):
         """The oracle and the world say the same, and nobody was paid twice."""
         self.played["steps"] += 1
         self.seen = self.world.see()
+        self.oracle.forget()
         for item in self.oracle.items:
             self.follow(item, self.seen.items[item.run, item.payee])
         self.working = False
         oracle, seen = self.oracle, self.seen
-        assert seen.commissions == oracle.commissions()
+        assert not (apart := differing(seen.commissions, oracle.commissions())), apart
         assert seen.frozen == {order for order in oracle.told if oracle.due(order).frozen}
-        assert seen.balances == oracle.balances()
+        assert not (apart := differing(seen.balances, oracle.balances())), apart
         assert seen.inbox == oracle.states()
         assert all(each >= 0 for of in seen.balances.values() for kind, each in of.items() if kind != "payable")
         self.provider_agrees()
@@ -849,6 +1004,13 @@ class Machine(RuleBasedStateMachine):
             self.played.update(
                 f"commissions {place}" for place in ("pending", "held", "settled") if getattr(standing, place)
             )
+        for order in self.oracle.told:
+            due = self.oracle.due(order)
+            self.played["orders of several"] += sum(owed.placed_at is not None for owed in due.owed.values()) > 1
+            self.played["orders that others bear on"] += self.oracle.past(order) != Past()
+        for key in self.seen.commissions:
+            self.played["commissions of periods"] += key not in self.oracle.settled
+            self.played["commissions of agencies and operators"] += key.payee not in AFFILIATES
 
     def take_on(self, run: str) -> None:
         """Take a run through all steps that are left of it."""
@@ -865,8 +1027,8 @@ class Machine(RuleBasedStateMachine):
 
     def nothing_waits(self) -> None:
         for key, standing in self.seen.commissions.items():
-            if standing.pending:
-                due = self.oracle.due(key.order)
+            if standing.pending and key in self.oracle.settled:
+                due = self.oracle.due(key.order).owed[key]
                 limited = due.limit is not None and due.limit <= standing.settled
                 assert due.settles_at is None or limited, f"{key} is due and still pending"
         for item in self.oracle.items:
@@ -876,6 +1038,12 @@ class Machine(RuleBasedStateMachine):
             if self.seen.runs[item.run] == "executing":
                 assert item.state not in {"reserved", "approved"}, f"nobody sent {item}"
                 assert any(each.state == "refused" for each in self.in_run(item.run)), "the run waits for nobody"
+
+
+def differing(seen: Mapping[Any, Any], expected: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What is seen and what the oracle says, where they differ."""
+    keys = seen.keys() | expected.keys()
+    return {key: (seen.get(key), expected.get(key)) for key in keys if seen.get(key) != expected.get(key)}
 
 
 def play(machine: type[Machine], *, histories: int, steps: int) -> None:

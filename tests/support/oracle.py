@@ -6,37 +6,19 @@ settle runs and what payout runs took and gave back. Whatever must follow it wor
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
-from itertools import pairwise
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
 
-from tests.support.oracle_reads import (
-    DIGITS,
-    History,
-    Json,
-    as_of,
-    clock,
-    earned,
-    moment,
-    net_lines,
-    newest,
-    of,
-    order_of,
-    refund_of,
-)
+from tests.support.oracle_due import NOTHING, Due, Key, Told
+from tests.support.oracle_reads import DIGITS, Json, as_of, moment, of, order_of
+from tests.support.oracle_terms import Total, asks_about_customers, gives, periods
 
 TOLERANCE = timedelta(minutes=5)
 HERE = frozenset({"reserved", "approved", "refused"})
 AWAY = frozenset({"sending", "unknown"})
 """Where an item's money is: with us, or at a rail that has not answered; else it was sent, or the item is released."""
-
-
-class Key(NamedTuple):
-    order: str
-    payee: str
-    currency: str
 
 
 class Standing(NamedTuple):
@@ -47,16 +29,6 @@ class Standing(NamedTuple):
     held: int
     settled: int
     settles_at: datetime | None
-
-
-class Due(NamedTuple):
-    """What an order owes now, to one payee at most. limit: the most an approval lets through; None without one."""
-
-    key: Key | None
-    frozen: bool
-    target: int = 0
-    limit: int | None = None
-    settles_at: datetime | None = None
 
 
 @dataclass
@@ -76,23 +48,9 @@ class Item:
 
 
 @dataclass
-class Oracle:
-    """larger: a number that orders bodies of one version as the service does; a tie-break nobody can derive. zone: the shop's."""
-
-    larger: Callable[[bytes], Any]
-    zone: tzinfo
-    terms: History[Json] = field(default_factory=list)
-    approved: dict[str, History[bool]] = field(default_factory=lambda: defaultdict(list))
-    enrolled: dict[str, History[bool]] = field(default_factory=lambda: defaultdict(list))
-    owners: dict[str, History[str]] = field(default_factory=dict)
-    """Of coupons by code and of links by name."""
-    clicks: dict[str, tuple[str, datetime]] = field(default_factory=dict)
-    emails: dict[str, str] = field(default_factory=dict)
-    same_person: dict[tuple[str, str, str], bool] = field(default_factory=dict)
-    """By order, affiliate and customer, as it was when first asked."""
+class Oracle(Told):
     status: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, str] = field(default_factory=dict)
-    told: dict[str, list[tuple[bytes, Json]]] = field(default_factory=lambda: defaultdict(list))
     inbox: dict[tuple[str, bytes], bool] = field(default_factory=dict)
     """Deliveries, and whether they were understood."""
     settled: dict[Key, int] = field(default_factory=dict)
@@ -111,14 +69,12 @@ class Oracle:
             known = event["type"] in {"order", "refund", "dispute", "status"} and event.get("currency", "USD") in DIGITS
             if known and all(at <= now + TOLERANCE for at in times):
                 self.inbox[name, body] = True
-                self.told[order_of(event)].append((body, event))
-                self._book(order_of(event))
+                self._tell(order_of(event), body, event)
         return self.states()[name, body]
 
     def decide(self, order: str, decision: Json) -> None:
         """A decision of a person; the last of its kind counts."""
-        self.told[order].append((b"", decision))
-        self._book(order)
+        self._tell(order, b"", decision)
 
     def states(self) -> dict[tuple[str, bytes], str]:
         """Where every delivery stands: parked, waiting for its order, or applied."""
@@ -131,104 +87,63 @@ class Oracle:
     # What follows from it.
 
     def commissions(self) -> dict[Key, Standing]:
-        """Where every commission stands."""
+        """Where every commission stands: those of orders, then those of periods that are not nothing."""
         found, due = {}, {order: self.due(order) for order in {key.order for key in self.settled}}
         for key, settled in self.settled.items():
-            owed = due[key.order]
-            target, settles_at = (owed.target, owed.settles_at) if owed.key == key else (0, None)
-            pending, held = (0, target - settled) if owed.frozen else (target - settled, 0)
-            found[key] = Standing(target, pending, held, settled, settles_at)
-        return found
+            owed = due[key.order].owed.get(key, NOTHING)
+            places = (0, owed.target - settled) if due[key.order].frozen else (owed.target - settled, 0)
+            found[key] = Standing(owed.target, *places, settled, owed.settles_at)
+        return found | self._of_periods(found, due)
 
-    def due(self, order: str) -> Due:
-        """What an order owes to whom, and whether its money is frozen."""
-        told = self.told[order]
-        bodies = newest(told, "order", self.larger).get(order, [])
-        if not bodies:
-            return Due(None, frozen=False)
-        shown, currency = bodies[0], bodies[0]["currency"]
-        disputes = [versions[0] for versions in newest(told, "dispute", self.larger).values()]
-        lost = {f"dispute:{each['id']}": refund_of(each) for each in disputes if each.get("outcome") == "lost"}
-        refunds = lost | {key: refund_of(versions[0]) for key, versions in newest(told, "refund", self.larger).items()}
-        holds = [event["type"] for _, event in told if event["type"] in {"hold", "release"}]
-        frozen = (
-            len(bodies) > 1
-            or holds[-1:] == ["hold"]
-            or any("closed_at" not in dispute for dispute in disputes)
-            or any(back.whole and back.currency != currency for back in refunds.values())
-        )
-        payee = self._brought_by(order, shown)
-        nets = net_lines(shown, [back for back in refunds.values() if back.currency == currency])
-        choices = [(earned(each, nets, shown), each) for each in self._terms_for(payee, shown)] if payee else []
-        if payee is None or not choices:
-            return Due(None, frozen)
-        target, best = max(choices, key=lambda choice: choice[0])
-        verdicts = [event for _, event in told if event["type"] == "verdict" and event["payee"] == payee]
-        verdict = verdicts[-1] if verdicts else {"currency": None, "amount": 0}
-        if shown["cancelled"] or verdict["amount"] is None:
-            target = 0
-        approved = verdict["amount"] is not None and verdict["currency"] == currency
-        closed, settles_at = clock(best["settlement"], told, shown, disputes, self.zone, approved=approved)
-        limit = verdict["amount"] if approved else 0 if closed else None
-        return Due(Key(order, payee, currency), frozen, target, limit, settles_at)
-
-    def _brought_by(self, order: str, shown: Json) -> str | None:
-        placed_at = moment(shown["placed_at"])
-        terms = as_of(self.terms, placed_at)
-        touches = {ref: self.clicks[ref] for ref in shown["click_ids"]}
-        touches |= {code: (code, placed_at) for code in shown["coupon_codes"]}
-        owned = [
-            (at, ref, ref in self.clicks, owner)
-            for ref, (name, at) in touches.items()
-            if (owner := as_of(self.owners.get(name, []), at))
-        ]
-        rules = terms["attribution"] if terms else {}
-        eligible = [each for each in owned if terms and self._may_earn(order, shown, each, rules)]
-        decided = [event["payee"] for _, event in self.told[order] if event["type"] == "attribute"]
-        if decided:
-            payee: str | None = decided[-1]
-            touched = any(owner == payee for *_, owner in owned)
-            return payee if touched or (payee and self._member_since(payee, placed_at)) else None
-        first = [each for each in eligible if rules["precedence"] == ("click" if each[2] else "coupon")] or eligible
-        return (max if rules["model"] == "last" else min)(first)[3] if first else None
-
-    def _may_earn(self, order: str, shown: Json, touch: tuple[datetime, str, bool, str], rules: Json) -> bool:
-        (at, _, is_click, owner), placed_at = touch, moment(shown["placed_at"])
-        late = is_click and not timedelta() <= placed_at - at <= timedelta(days=rules["window_days"])
-        if late or not (as_of(self.approved[owner], placed_at) and self._member_since(owner, placed_at)):
-            return False
-        customer = shown.get("customer", {}).get("email")
-        if rules["self_purchase"] == "allow" or not customer:
-            return True
-        return not self.same_person.setdefault((order, owner, customer), self.emails.get(owner) == customer)
-
-    def _member_since(self, affiliate: str, at: datetime) -> datetime | None:
-        since = None
-        for begins, member in sorted(self.enrolled[affiliate]):
-            if begins <= at:
-                since = (since or begins) if member else None
-        return since
-
-    def _terms_for(self, payee: str, shown: Json) -> list[Json]:
-        """The terms in force, then those protected by notice, lost last first."""
-        placed_at = moment(shown["placed_at"])
-        joined = self._member_since(payee, placed_at) or placed_at
-        begun = sorted(((since, each) for since, each in self.terms if since <= placed_at), key=lambda each: each[0])
-        protected = [
-            old
-            for (_, old), (lost, _) in pairwise(begun)
-            if joined < lost and placed_at - lost < timedelta(days=old["notice_days"])
-        ]
-        return [each for _, each in begun[-1:]] + protected[::-1]
+    def _of_periods(self, found: dict[Key, Standing], due: dict[str, Due]) -> dict[Key, Standing]:
+        sums: dict[Key, list[Total]] = defaultdict(lambda: [Total()] * 3)
+        by: dict[Key, list[Json]] = {}
+        for key, standing in found.items():
+            owed = due[key.order].owed.get(key, NOTHING)
+            if owed.placed_at is None:
+                continue
+            joined = partial(self.member_since, key.payee)
+            for rule, begins_on, rules in periods(self.begun(owed.placed_at), owed.placed_at, joined, self.zone):
+                period = Key(f"{rule} {begins_on}", key.payee, key.currency)
+                by[period] = rules
+                money = (standing.settled, standing.pending, standing.held)
+                least = 2 if standing.held else 1 if standing.pending else 0
+                whole = (owed.sales, 1) if standing.target else (0, 0)
+                sums[period] = [
+                    Total(
+                        each.money + amount,
+                        *((each.sales + whole[0], each.orders + whole[1]) if n == least else each[1:]),
+                    )
+                    for n, (each, amount) in enumerate(zip(sums[period], money, strict=True))
+                ]
+        result = {}
+        for period, totals in sums.items():
+            reached = [Total(*map(sum, zip(*totals[: n + 1], strict=True))) for n in range(3)]
+            settled, pending, held = (gives(by[period], each, period.currency) for each in reached)
+            standing = Standing(held, pending - settled, held - pending, settled, None)
+            if any(standing[:4]):
+                result[period] = standing
+        return result
 
     # Where money stands: settle runs and payouts are history.
 
+    def _tell(self, order: str, body: bytes, event: Json) -> None:
+        """Take over what was told of an order; whoever's answer it changes has to be booked anew."""
+        others = [
+            each for each in self.told if each != order and any(map(asks_about_customers, (t for _, t in self.terms)))
+        ]
+        before = {each: self.past(each) for each in others}
+        self.told[order].append((body, event))
+        self.forget()
+        for each in (order, *(each for each in others if self.past(each) != before[each])):
+            self._book(each)
+
     def _book(self, order: str) -> None:
-        """Something new was told of an order: what was settled may have to come back."""
+        """What was settled may have to come back."""
         due = self.due(order)
-        for key in {*([due.key] if due.key else []), *(key for key in self.settled if key.order == order)}:
+        for key in {*due.owed, *(key for key in self.settled if key.order == order)}:
             before = self.settled.get(key, 0)
-            after = min(before, due.target if key == due.key else 0)
+            after = min(before, due.owed.get(key, NOTHING).target)
             if due.frozen:
                 after -= min(after, max(0, self._still_here(key) - (before - after)))
             self.settled[key] = after
@@ -239,8 +154,9 @@ class Oracle:
 
     def settle(self, now: datetime) -> None:
         """Everything due becomes payable, as far as an approval allows."""
+        due = {order: self.due(order) for order in {key.order for key in self.settled}}
         for key, standing in self.commissions().items():
-            limit = self.due(key.order).limit
+            limit = due[key.order].owed.get(key, NOTHING).limit if key in self.settled else None
             if standing.pending and standing.settles_at and standing.settles_at <= now:
                 amount = max(0, standing.pending if limit is None else min(standing.pending, limit - standing.settled))
                 self.settled[key] += amount
@@ -271,7 +187,7 @@ class Oracle:
             gross, carried = kinds.get("payable", 0), kinds.get("taxed_carry", 0)
             busy = kinds.keys() & {"reserved", "in_transit"}
             able = self.status[payee] == "approved" and payee in self.accounts and not busy
-            promised = terms["payout_minimums"] if terms and self._member_since(payee, now) else []
+            promised = terms["payout_minimums"] if terms and self.member_since(payee, now) else []
             if each == currency and able and gross >= 0 and gross + carried >= max(step, of(promised, currency, 1)):
                 found[payee] = (gross, carried)
         return found

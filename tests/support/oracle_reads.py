@@ -4,7 +4,7 @@ Times of one order lie on whole hours where they are subtracted, so time in disp
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -114,11 +114,21 @@ def net_lines(shown: Json, refunds: list[Refund]) -> list[tuple[Json, int]]:
 
 
 def clock(
-    settlement: Json, told: list[tuple[bytes, Json]], shown: Json, disputes: list[Json], zone: tzinfo, *, approved: bool
+    settlement: Json,
+    told: list[tuple[bytes, Json]],
+    shown: Json,
+    disputes: list[Json],
+    zone: tzinfo,
+    *,
+    approved: bool,
+    reviewed: bool,
 ) -> tuple[bool, datetime | None]:
-    """Whether a person has to open the way, and when money becomes payable: by its calendar, by silence not before its days."""
-    manual = settlement["approval"] == "manual" and not approved
-    days: int = settlement.get("auto_approve_days", -1)
+    """Whether a person has to open the way, and when money becomes payable: by its calendar, by silence not before its days.
+
+    reviewed: the programme is paused for review, so that only a person's approval counts.
+    """
+    manual = (settlement["approval"] == "manual" or reviewed) and not approved
+    days: int = -1 if reviewed else settlement.get("auto_approve_days", -1)
     start = min(milestones(told, settlement["start"]), default=None)
     if start is None or (manual and days < 0):
         return manual and days < 0, None
@@ -140,73 +150,9 @@ def by_calendar(settlement: Json, start: datetime, disputes: list[Json], zone: t
     return min(month + timedelta(days=settlement["pay_day"] - 1), last)
 
 
-PLANS = ("exclusive", "target", "open")
-
-
-def earned(terms: Json, nets: list[tuple[Json, int]], shown: Json) -> int:
-    """What one version of the terms gives: each line rounded once, half up, then the cap.
-
-    For each line and component one rule counts: that of the highest plan, then priority, then amount, then the first.
-    """
-    currency, whole = shown["currency"], sum(left for _, left in nets)
-
-    def true(condition: Json, line: Json, left: int) -> bool:
-        if condition["kind"] == "sku":
-            return line["sku"] in condition["in"]
-        if condition["kind"] == "placed":
-            return moment(condition["from"]) <= moment(shown["placed_at"])
-        amount = left if condition["kind"] == "line_amount" else whole
-        least, below = (of(condition.get(end, []), currency, -1) for end in ("at_least", "below"))
-        return max(least, below) >= 0 and least <= amount and (below < 0 or amount < below)
-
-    def speaks(rule: Json, line: Json, left: int) -> bool:
-        when = rule.get("when", {})
-        some = when.get("any", [])
-        return (
-            (not rule["match"]["skus"] or line["sku"] in rule["match"]["skus"])
-            and all(true(each, line, left) for each in when.get("all", []))
-            and (not some or any(true(each, line, left) for each in some))
-            and not any(true(each, line, left) for each in when.get("not", []))
-        )
-
-    def alone(rule: Json, left: int, over: int) -> Fraction:
-        """What a rule gives for a line; once for the order, for its part of what is left `over` all its lines."""
-        if rule["kind"] == "flat" and rule.get("per") == "order":
-            return Fraction(min(of(rule["amounts"], currency, 0), over) * left, over or 1)
-        percent = rule["kind"] == "percent"
-        exact = left * Fraction(rule["rate"]) / 100 if percent else Fraction(of(rule["amounts"], currency, 0))
-        return min(exact, Fraction(left), Fraction(of(rule.get("cap_per_line", []), currency, left)))
-
-    out = [any(true(each, line, left) for each in terms.get("exclude", [])) for line, left in nets]
-    given = [Fraction(0)] * len(nets)
-    for component in {rule.get("component", "base") for rule in terms["rules"]}:
-        rules = [(n, rule) for n, rule in enumerate(terms["rules"]) if rule.get("component", "base") == component]
-        over = {
-            n: sum(left for (line, left), no in zip(nets, out, strict=True) if not no and speaks(rule, line, left))
-            for n, rule in rules
-        }
-        won: dict[int, list[int]] = defaultdict(list)
-        for place, (line, left) in enumerate(nets):
-            ranked = [
-                (PLANS.index(rule.get("plan", "open")), -rule.get("priority", -n), -alone(rule, left, over[n]), n)
-                for n, rule in rules
-                if not out[place] and speaks(rule, line, left)
-            ]
-            if ranked:
-                won[min(ranked)[3]].append(place)
-        for n, places in won.items():
-            rule, lefts = terms["rules"][n], [nets[place][1] for place in places]
-            once = rule["kind"] == "flat" and rule.get("per") == "order"
-            amount = min(of(rule["amounts"], currency, 0), sum(lefts)) if once else 0
-            for place, left, part in zip(places, lefts, dealt(amount, lefts), strict=True):
-                given[place] += part if once else alone(rule, left, 0)
-    total = sum(int(min(exact, Fraction(left)) + Fraction(1, 2)) for exact, (_, left) in zip(given, nets, strict=True))
-    return min(total, of(terms["cap_per_order"], currency, total))
-
-
-def dealt(whole: int, weights: list[int]) -> list[int]:
+def dealt(whole: int, weights: Sequence[int | Fraction]) -> list[int]:
     """A whole in proportion to weights, rests to the largest remainders, of equal ones to the first."""
-    exact = [Fraction(whole * each, sum(weights) or 1) for each in weights]
+    exact = [Fraction(whole * each) / (sum(weights) or 1) for each in weights]
     parts = [int(each) for each in exact]
     missing = whole - sum(parts) if any(weights) else 0
     for index in sorted(range(len(parts)), key=lambda place: parts[place] - exact[place])[:missing]:

@@ -5,14 +5,16 @@ that thousands of histories can be played in a minute.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from service.domain.assessment import assess
-from service.domain.commission import Place, Places, difference, settle_move, settleable
-from service.domain.dated import DatedInputs, Owner, Since, Traceable
+from service.domain.attribution import attribute
+from service.domain.commission import Move, Place, Places, Target, difference, settle_move, settleable, shift
+from service.domain.customer import History, PlacedOrder, customer_key, histories
+from service.domain.dated import Binding, DatedInputs, Membership, Owner, Pause, PauseEffect, Since, Traceable
 from service.domain.errors import BackDated, InvariantBroken
 from service.domain.ledger import (
     MAY_BE_NEGATIVE,
@@ -61,13 +63,16 @@ from service.domain.payout import (
     why_dropped,
     why_excluded,
 )
-from service.domain.program import CLOCK_TOLERANCE, ProgramVersion, Terms, check_start, in_force
+from service.domain.periods import PeriodKey, PeriodRule, Sums, contribution, gives, periods_of
+from service.domain.program import CLOCK_TOLERANCE, ProgramVersion, Terms, check_start, in_force, period_rules
+from service.domain.written import rate_of
 from service.intake.adapters.generic import translate
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
 from service.payouts.providers.model import Listing, Sending
-from tests.support.oracle import Key, Standing
+from tests.support.oracle import Standing
+from tests.support.oracle_due import Key
 from tests.support.payouts import Crash
-from tests.support.world import Json, Rail, Seen, SeenItem, hash_of
+from tests.support.world import Json, Rail, Seen, SeenItem, hash_of, with_ids
 
 MERCHANT, PROGRAM_ID = UUID(int=1), UUID(int=2)
 LEASE = timedelta(minutes=10)
@@ -81,6 +86,8 @@ class Commission:
     settles_at: datetime | None = None
     moves: list[tuple[int, int]] = field(default_factory=list)
     """(payable version, signed change) of what touched payable."""
+    volume: int = 0
+    periods: Mapping[PeriodKey, tuple[PeriodRule, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,6 +100,10 @@ class Order:
     @property
     def has_come(self) -> bool:
         return (FactKind.ORDER, "") in self.facts
+
+    @property
+    def known(self) -> OrderFacts:
+        return OrderFacts.of(self.facts.values())
 
 
 @dataclass
@@ -158,6 +169,8 @@ class PureWorld:
     accounts: dict[str, str] = field(default_factory=dict)
     clicks: dict[str, tuple[UUID, datetime]] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=lambda: defaultdict(Order))
+    periods: dict[tuple[UUID, str, PeriodKey], Commission] = field(default_factory=lambda: defaultdict(Commission))
+    """By payee, currency and period."""
     inbox: dict[tuple[str, bytes], Json] = field(default_factory=dict)
     balances: dict[Account, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     """Amount and version."""
@@ -187,11 +200,12 @@ class PureWorld:
         known = self.inputs.versions.get(PROGRAM_ID, ())
         if not self._may_begin(since, first=not known) or any(each.valid_from == since for each in known):
             return False
-        made = ProgramVersion(PROGRAM_ID, len(known) + 1, since, Terms.of_json(terms))
+        read = Terms.of_json(with_ids(terms, lambda name: str(self._id(name))))
+        made = ProgramVersion(PROGRAM_ID, len(known) + 1, since, read)
         self.inputs.versions[PROGRAM_ID] = tuple(sorted((*known, made), key=lambda each: each.valid_from))
         return True
 
-    def new_affiliate(self, name: str, email: str) -> bool:
+    def new_affiliate(self, name: str, email: str, kind: str = "koc") -> bool:
         self.status[name] = "applied"
         return self.change_email(name, email)
 
@@ -255,6 +269,35 @@ class PureWorld:
 
     def pay_to(self, name: str, account: str) -> bool:
         self.accounts[name] = account
+        return True
+
+    def join_agency(self, name: str, agency: str, *, share: str, fee: str) -> bool:
+        return self._member(name, Membership(self._soon(), self._id(agency), rate_of(share), rate_of(fee)))
+
+    def leave_agency(self, name: str) -> bool:
+        known = self.inputs.roster.get(self._id(name), ())
+        return bool(known and known[-1].agency_id) and self._member(name, Membership(self._soon(), None))
+
+    def _member(self, name: str, state: Membership) -> bool:
+        self.inputs.roster[self._id(name)] = (*self.inputs.roster.get(self._id(name), ()), state)
+        return True
+
+    def _soon(self) -> datetime:
+        return self._tick() + CLOCK_TOLERANCE
+
+    def pause(self, effect: str, since: datetime) -> bool:
+        known = self.inputs.pauses.get(PROGRAM_ID, ())
+        if effect == (known[-1].effect if known else PauseEffect.NONE):
+            return False
+        self.inputs.pauses[PROGRAM_ID] = (*known, Pause(since, PauseEffect(effect)))
+        return True
+
+    def bind(self, email: str, name: str | None, since: datetime, until: datetime | None) -> bool:
+        known = self.inputs.customer_bindings.get(("email", f"email({email})"), ())
+        if name is None and not (known and known[-1].affiliate_id):
+            return False
+        made = Binding(since, self._id(name) if name else None, PROGRAM_ID if name else None, until)
+        self.inputs.customer_bindings["email", f"email({email})"] = (*known, made)
         return True
 
     # What is told.
@@ -335,18 +378,48 @@ class PureWorld:
         return self.now + timedelta(microseconds=self.holds)
 
     def _tell(self, name: str, facts: Iterable[Fact]) -> None:
-        """One unit of work: merge, assess, move the difference."""
+        """Merge, assess, move the difference; then again for orders whose answer that changed."""
+        before = self._histories()
         order = self.orders[name]
         for fact in facts:
             place = (fact.kind, fact.key)
             order.facts[place] = merge(order.facts[place], fact) if place in order.facts else fact
+        now = self._histories()
+        for each in (name, *(other for other in now if other != name and now[other] != before.get(other))):
+            self._assess(each, now.get(each))
+
+    def _histories(self) -> dict[str, History]:
+        """What orders know of each other, if any terms ask."""
+        if not any(version.terms.asks_about_customers for version in self.inputs.versions[PROGRAM_ID]):
+            return {}
+        by_customer: dict[str, list[PlacedOrder]] = defaultdict(list)
+        for name, order in self.orders.items():
+            snapshot = order.known.snapshot
+            customer = customer_key(snapshot.customer) if snapshot else None
+            if snapshot is None or customer is None:
+                continue
+            placed = PlacedOrder(self._id(f"order {name}"), ("shop", name), snapshot.placed_at, snapshot.cancelled)
+            if snapshot.cancelled:
+                found = attribute(order.known, self.inputs, order.identities)
+                skus = frozenset(line.sku for line in snapshot.lines if line.goods and line.sku)
+                placed = replace(placed, skus=skus, affiliate_id=found.affiliate_id, program_id=found.program_id)
+            by_customer[customer].append(placed)
+        return {
+            self._name(order_id).removeprefix("order "): history
+            for placed_orders in by_customer.values()
+            for order_id, history in histories(placed_orders).items()
+        }
+
+    def _assess(self, name: str, history: History | None) -> None:
+        """One unit of work."""
+        order = self.orders[name]
+        facts = order.known
         outcome = assess(
-            OrderFacts.of(order.facts.values()), self.inputs, identities=order.identities, known=order.commissions
+            facts, self.inputs, identities=order.identities, known=list(order.commissions), history=history
         )
         order.identities = dict(outcome.attribution.identities)
         order.frozen = outcome.frozen is not None
-        legs: list[tuple[Account, Account, int]] = []
-        entries: list[tuple[Commission, Account, int]] = []
+        moved: list[tuple[UUID, str, Commission, Sequence[Move]]] = []
         for target in outcome.targets:
             commission = order.commissions.setdefault((target.payee_id, target.currency), Commission())
             here = freezable(commission.moves, self._intervals(self._name(target.payee_id), target.currency))
@@ -356,9 +429,53 @@ class PureWorld:
             commission.places = commission.places.after(moves)
             commission.target, commission.approved = target.target_minor, target.approved_minor
             commission.settles_at = target.settles_at
+            commission.volume = target.volume_minor
+            commission.periods = self._periods_of(target, facts)
+            moved.append((target.payee_id, target.currency, commission, moves))
+        self._book([*moved, *self._follow()])
+
+    def _periods_of(self, target: Target, facts: OrderFacts) -> Mapping[PeriodKey, tuple[PeriodRule, ...]]:
+        if not target.is_affiliate or facts.snapshot is None:
+            return {}
+        return periods_of(
+            period_rules(self.inputs.versions[PROGRAM_ID]),
+            placed_at=facts.snapshot.placed_at,
+            enrolled_since=lambda at: self.inputs.enrolled_since(PROGRAM_ID, target.payee_id, at),
+            time_zone=self.time_zone,
+        )
+
+    def _follow(self) -> list[tuple[UUID, str, Commission, Sequence[Move]]]:
+        """Let periods be what their orders come to now."""
+        sums: dict[tuple[UUID, str, PeriodKey], Sums] = defaultdict(Sums, dict.fromkeys(self.periods, Sums()))
+        rules: dict[tuple[UUID, str, PeriodKey], tuple[PeriodRule, ...]] = {}
+        for order in self.orders.values():
+            for (payee_id, currency), commission in order.commissions.items():
+                for key, goes_by in commission.periods.items():
+                    place = (payee_id, currency, key)
+                    assert rules.setdefault(place, goes_by) == goes_by, "orders of one period have one set of rules"
+                    sums[place] += contribution(
+                        pending_minor=commission.places.pending_minor,
+                        held_minor=commission.places.held_minor,
+                        settled_minor=commission.places.settled_minor,
+                        sales_minor=commission.volume,
+                    )
+        moved: list[tuple[UUID, str, Commission, Sequence[Move]]] = []
+        for (payee_id, currency, key), each in sums.items():
+            period = self.periods[payee_id, currency, key]
+            period.periods = {key: rules.get((payee_id, currency, key), period.periods.get(key, ()))}
+            given = gives(period.periods[key], each, currency)
+            want = Places(given.pending_minor, given.held_minor, given.settled_minor)
+            moved.append((payee_id, currency, period, shift(period.places, want)))
+            period.places, period.target = want, given.target_minor
+        return moved
+
+    def _book(self, moved: Iterable[tuple[UUID, str, Commission, Sequence[Move]]]) -> None:
+        legs: list[tuple[Account, Account, int]] = []
+        entries: list[tuple[Commission, Account, int]] = []
+        for payee_id, currency, commission, moves in moved:
             for move in moves:
                 ends = [
-                    account_of(place, merchant_id=MERCHANT, payee_id=target.payee_id, currency=target.currency)
+                    account_of(place, merchant_id=MERCHANT, payee_id=payee_id, currency=currency)
                     for place in (move.source, move.destination)
                 ]
                 legs.append((ends[0], ends[1], move.amount_minor))
@@ -408,26 +525,17 @@ class PureWorld:
         return self.now + self.waited
 
     def settle(self) -> None:
-        legs: dict[tuple[UUID, str], int] = defaultdict(int)
-        entries: list[tuple[Commission, Account, int]] = []
+        moved: list[tuple[UUID, str, Commission, Sequence[Move]]] = []
         for order in self.orders.values():
             for (payee_id, currency), commission in order.commissions.items():
                 if commission.settles_at is not None and commission.settles_at <= self.now:
                     amount = settleable(commission.places, approved_minor=commission.approved)
                     if amount:
-                        commission.places = commission.places.after([settle_move(amount)])
-                        legs[payee_id, currency] += amount
-                        payable = Account(MERCHANT, payee_id, AccountKind.PAYABLE, currency)
-                        entries.append((commission, payable, amount))
-        self._post(
-            (
-                Account(MERCHANT, payee_id, AccountKind.PENDING, currency),
-                Account(MERCHANT, payee_id, AccountKind.PAYABLE, currency),
-                amount,
-            )
-            for (payee_id, currency), amount in legs.items()
-        )
-        self._enter(entries)
+                        moves = [settle_move(amount)]
+                        commission.places = commission.places.after(moves)
+                        moved.append((payee_id, currency, commission, moves))
+        if moved:
+            self._book([*moved, *self._follow()])
 
     # Payouts.
 
@@ -710,6 +818,11 @@ class PureWorld:
                     places.settled_minor,
                     commission.settles_at,
                 )
+        for (payee_id, currency, key), period in self.periods.items():
+            places = period.places
+            if places != Places():
+                standing = Standing(period.target, places.pending_minor, places.held_minor, places.settled_minor, None)
+                seen.commissions[Key(f"{key.rule} {key.begins_on}", self._name(payee_id), currency)] = standing
         for account, (amount, _) in self.balances.items():
             if amount:
                 of = seen.balances.setdefault((self._name(account.owner_id), account.currency), {})

@@ -11,6 +11,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from service.api.deps import Service
+from service.commissions.reassess import reassess_due
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.db import fetch, read_session
@@ -22,10 +23,11 @@ from service.payouts.reconcile import compare
 from service.reports.recheck import recheck
 from service.tracking.find import ClickSigner
 from service.worker import Worker, run_pass
-from tests.support.oracle import Key, Standing
+from tests.support.oracle import Standing
+from tests.support.oracle_due import Key
 from tests.support.payouts import Crash
 from tests.support.shop import SHOP_URL, Shop
-from tests.support.world import Json, Rail, Seen, SeenItem, hash_of
+from tests.support.world import Json, Rail, Seen, SeenItem, hash_of, with_ids
 
 # Who asked for what, and when a key or source last did, is noted of refusals too.
 _TABLES = """
@@ -50,6 +52,7 @@ class ServedWorld:
         self._commissions: dict[Key, UUID] = {}
         self._items: dict[tuple[str, str], str] = {}
         self._waited = timedelta()
+        self.assessed_again = 0
         self._tables: list[str] = []
         for person in ("mia", "noa"):
             asked = {"name": person, "scopes": ["finance-maker", "finance-checker"]}
@@ -86,6 +89,7 @@ class ServedWorld:
     # What is set up.
 
     def new_terms(self, terms: Json, since: datetime) -> bool:
+        terms = with_ids(terms, lambda name: self._ids[name])
         if "program" in self._ids:
             path = f"/v1/programs/{self._ids['program']}/versions"
             return self._ok(self._shop.post(path, {"terms": terms, "valid_from": _written(since)}))
@@ -101,8 +105,8 @@ class ServedWorld:
     def _affiliate(self, name: str, path: str) -> str:
         return f"/v1/affiliates/{self._ids[name]}{path}"
 
-    def new_affiliate(self, name: str, email: str) -> bool:
-        made = self._named(name, self._shop.post("/v1/affiliates", {"name": name, "email": email}))
+    def new_affiliate(self, name: str, email: str, kind: str = "koc") -> bool:
+        made = self._named(name, self._shop.post("/v1/affiliates", {"name": name, "email": email, "kind": kind}))
         return made and self._ok(self._shop.put(self._affiliate(name, "/tax-profile"), {"rule": "off"}))
 
     def change_email(self, name: str, email: str) -> bool:
@@ -151,6 +155,27 @@ class ServedWorld:
     def pay_to(self, name: str, account: str) -> bool:
         asked = {"rail": "sandbox", "destination": account}
         return self._ok(self._shop.post(self._affiliate(name, "/payout-methods"), asked))
+
+    def join_agency(self, name: str, agency: str, *, share: str, fee: str) -> bool:
+        asked = {"affiliate_id": self._ids[name], "share": share, "fee": fee}
+        offer = self._made(self._shop.post(self._affiliate(agency, "/roster"), asked))
+        return self._ok(self._shop.post(f"/v1/me/roster-offers/{offer['id']}/accept", by=self._ids[name]))
+
+    def leave_agency(self, name: str) -> bool:
+        return self._ok(self._shop.post("/v1/me/roster/leave", by=self._ids[name]))
+
+    def pause(self, effect: str, since: datetime) -> bool:
+        path, asked = f"/v1/programs/{self._ids['program']}", {"valid_from": _written(since)}
+        if effect == "none":
+            return self._ok(self._shop.post(f"{path}/resume", asked))
+        return self._ok(self._shop.post(f"{path}/pause", {**asked, "effect": effect, "reason_code": "budget_spent"}))
+
+    def bind(self, email: str, name: str | None, since: datetime, until: datetime | None) -> bool:
+        asked: Json = {"customer": {"email": email}, "affiliate_id": None, "valid_from": _written(since)}
+        if name is not None:
+            asked |= {"affiliate_id": self._ids[name], "program_id": self._ids["program"]}
+            asked["until"] = _written(until) if until else None
+        return self._ok(self._shop.post("/v1/customer-bindings", asked))
 
     # What is told.
 
@@ -275,8 +300,15 @@ class ServedWorld:
             return fetch(session, statement, {"merchant_id": self._merchant_id, **asked})
 
     def see(self) -> Seen:
+        # As the worker does twice a minute: whose answer another order changed is assessed again.
+        self.assessed_again += reassess_due(self._service.engine, self._merchant_id)
         seen = Seen()
         names = {known: name for name, known in self._ids.items()}
+        for row in self._rows(_PERIODS):
+            name = f"{row.rule} {row.begins_on}"
+            seen.commissions[Key(name, names[ids.encode("aff", row.payee_id)], row.currency)] = Standing(
+                row.target_minor, row.pending_minor, row.held_minor, row.settled_minor, row.settles_at
+            )
         for row in self._rows(_COMMISSIONS):
             key = Key(row.external_id, names[ids.encode("aff", row.payee_id)], row.currency)
             self._commissions[key] = row.id
@@ -345,6 +377,13 @@ SELECT commission.id, orders.external_id, payee_id, currency, target_minor, pend
        settles_at
 FROM commission JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
 WHERE commission.merchant_id = :merchant_id
+"""
+_PERIODS = """
+SELECT rule, begins_on, commission.payee_id, commission.currency, target_minor, commission.pending_minor,
+       commission.held_minor, commission.settled_minor, settles_at
+FROM commission JOIN rule_period ON rule_period.merchant_id = commission.merchant_id AND rule_period.id = commission.id
+WHERE commission.merchant_id = :merchant_id
+  AND (target_minor, commission.pending_minor, commission.held_minor, commission.settled_minor) <> (0, 0, 0, 0)
 """
 _FROZEN = """
 SELECT external_id FROM assessment

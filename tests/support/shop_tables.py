@@ -45,7 +45,10 @@ def _name(row: SQLModel) -> str:
 def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
     """Rows in an order in which each finds what it refers to."""
     memberships = [state for states in inputs.roster.values() for state in states]
-    agencies = sorted({state.agency_id for state in memberships if state.agency_id is not None})
+    terms = [version.terms for versions in inputs.versions.values() for version in versions]
+    operators = {each.technical_fee.payee_id for each in terms if each.technical_fee}
+    agencies = {state.agency_id for state in memberships if state.agency_id is not None}
+    agencies |= frozenset[UUID]().union(*(each.payees for each in terms)) - operators
     yield [
         ProgramRow(merchant_id=merchant_id, id=program_id, name="Friends", created_at=LONG_AGO)
         for program_id in inputs.versions
@@ -54,7 +57,7 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
         AffiliateRow(
             merchant_id=merchant_id,
             id=affiliate_id,
-            kind=AffiliateKind.AGENCY if affiliate_id in agencies else AffiliateKind.KOC,
+            kind=kind,
             name=f"Affiliate {affiliate_id.int:X}",
             status="approved",
             tax_rule="off",
@@ -62,7 +65,12 @@ def _rows(merchant_id: UUID, inputs: DatedInputs) -> Iterator[list[SQLModel]]:
             created_at=LONG_AGO,
             updated_at=LONG_AGO,
         )
-        for affiliate_id in (*inputs.approvals, *agencies)
+        for kind, whose in (
+            (AffiliateKind.KOC, inputs.approvals),
+            (AffiliateKind.AGENCY, sorted(agencies)),
+            (AffiliateKind.OPERATOR, sorted(operators)),
+        )
+        for affiliate_id in whose
     ]
     yield [
         ProgramVersionRow(

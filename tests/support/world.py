@@ -3,7 +3,7 @@
 Things have names that the machine chose: orders o1…, affiliates ann…, runs r1…; a world keeps its own ids to itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -13,7 +13,8 @@ from service.domain.payout import Answer, AnswerKind
 from service.intake.adapters.generic import translate
 from service.intake.adapters.model import Delivery, Reading
 from service.payouts.providers.model import Listing, Sending
-from tests.support.oracle import Key, Standing
+from tests.support.oracle import Standing
+from tests.support.oracle_due import Key
 from tests.support.payouts import FakeRail
 
 Json = dict[str, Any]
@@ -39,7 +40,10 @@ class SeenItem:
 
 @dataclass(slots=True)
 class Seen:
-    """Everything the oracle has an opinion on. balances: only those that are not 0."""
+    """Everything the oracle has an opinion on. balances: only those that are not 0.
+
+    commissions: those of orders, then those of periods that are not nothing, named by the rule's key and the first day.
+    """
 
     commissions: dict[Key, Standing] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
@@ -84,6 +88,15 @@ class Rail(FakeRail):
         self.late = [(request, key) for request, key in self.late if self.now - self._came[key] <= TRAVELS_MAX]
 
 
+def with_ids(told: Any, ids: Callable[[str], str]) -> Any:
+    """Terms in which payees have ids, from such in which they have the machine's names."""
+    if isinstance(told, list):
+        return [with_ids(each, ids) for each in told]
+    if not isinstance(told, dict):
+        return told
+    return {name: ids(each) if name == "payee_id" else with_ids(each, ids) for name, each in told.items()}
+
+
 class World(Protocol):
     """Verbs return whether they were accepted; one that was not has changed nothing."""
 
@@ -99,7 +112,7 @@ class World(Protocol):
     # What is set up.
 
     def new_terms(self, terms: Json, since: datetime) -> bool: ...
-    def new_affiliate(self, name: str, email: str) -> bool: ...
+    def new_affiliate(self, name: str, email: str, kind: str = "koc") -> bool: ...
     def change_email(self, name: str, email: str) -> bool: ...
     def approve_affiliate(self, name: str, since: datetime) -> bool: ...
     def suspend(self, name: str, since: datetime) -> bool: ...
@@ -110,6 +123,14 @@ class World(Protocol):
     def new_link(self, name: str, owner: str) -> bool: ...
     def click(self, link: str) -> str: ...
     def pay_to(self, name: str, account: str) -> bool: ...
+    def join_agency(self, name: str, agency: str, *, share: str, fee: str) -> bool:
+        """A KOC accepts an agency's offer; from five minutes later on."""
+
+    def leave_agency(self, name: str) -> bool: ...
+    def pause(self, effect: str, since: datetime) -> bool:
+        """Let the programme run otherwise; none: as always."""
+
+    def bind(self, email: str, name: str | None, since: datetime, until: datetime | None) -> bool: ...
 
     # What is told.
 
