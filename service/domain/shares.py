@@ -5,7 +5,7 @@ takes a technical fee.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -64,11 +64,12 @@ class Claim:
     """The version in force, then the protected ones."""
     membership: Membership | None = None
     some_lines: bool = False
+    best: Quote = field(init=False, repr=False, compare=False)
+    """The quote that gives the affiliate most. Found once: every line asks for it."""
 
-    @property
-    def best(self) -> Quote:
+    def __post_init__(self) -> None:
         # max keeps the first of equals: the version in force, then the protected one superseded last.
-        return max(self.quotes, key=lambda quoted: quoted.worth_minor)
+        object.__setattr__(self, "best", max(self.quotes, key=lambda quoted: quoted.worth_minor))
 
     def cells(self, share: LineShare) -> list[Cell]:
         """The parts of one line: the affiliate's first, then by role."""
@@ -76,6 +77,10 @@ class Claim:
         if not share.parts:
             return []
         agency = self.membership if self.membership is not None and self.membership.agency_id is not None else None
+        technical = self.best.version.terms.technical_fee
+        if agency is None and share.fee is None and technical is None and weight == 1:
+            # Most lines of most shops: it is all the affiliate's.
+            return [Cell(self.credit.affiliate_id, Role.AFFILIATE, exact)]
         left = max(share.line.net_minor, 0) - exact
         found: list[tuple[UUID, Role, Fraction]] = []
         # A part of a line that came back is kept, though it is nothing now: its payee's commission says so.
@@ -94,7 +99,6 @@ class Claim:
         if share.fee is not None and (agency is None or agency.agency_id == share.fee.payee_id):
             # One agency a line: where the affiliate's own has a share, another's fee is not paid.
             found.append((share.fee.payee_id, Role.AGENT_FEE, min(share.fee.exact, left)))
-        technical = self.best.version.terms.technical_fee
         cells: list[Cell] = []
         for payee_id, role, amount in found:
             taken = amount * technical.rate if technical is not None else Fraction(0)
@@ -227,18 +231,25 @@ class Division:
         return told
 
 
+_Others = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
+"""Exact parts of a line that credits before one have, and those after it."""
+
+
 def divide(claims: Sequence[Claim]) -> list[Division]:
     """Divide an order among its credits, in the order of their touches.
 
     Each line is rounded once, on the sum of all exact parts that anybody has of it; the parts share that by largest
     remainder, ties to the earlier touch, then as `Claim.cells` lists them. A credit's cap is its weight of the order's.
     """
+    alone: _Others = ((), ())
+    if len(claims) == 1:
+        return [divided_alone(claims[0], [alone] * len(claims[0].best.shares))]
     cells = [[claim.cells(share) for share in claim.best.shares] for claim in claims]
     by_line: dict[str, list[tuple[int, int]]] = {}
     for number, claim in enumerate(claims):
         for place, share in enumerate(claim.best.shares):
             by_line.setdefault(share.line.line.id, []).append((number, place))
-    others: list[list[_Others]] = [[((), ())] * len(own) for own in cells]
+    others: list[list[_Others]] = [[alone] * len(own) for own in cells]
     for found in by_line.values():
         if len(found) > 1:
             exact = [tuple(cell.exact for cell in cells[number][place]) for number, place in found]
@@ -248,14 +259,14 @@ def divide(claims: Sequence[Claim]) -> list[Division]:
     return [divided_alone(claim, others[number]) for number, claim in enumerate(claims)]
 
 
-_Others = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
-
-
 def divided_alone(claim: Claim, others: Sequence[_Others]) -> Division:
     """What one credit comes to. others: for each of its lines the exact parts of credits before it, and after it."""
     lines = []
     for share, (before, after) in zip(claim.best.shares, others, strict=True):
         cells = claim.cells(share)
+        if len(cells) == 1 and not before and not after and cells[0].exact == share.exact:
+            lines.append(DividedLine(share, tuple(cells), (share.commission_minor,)))
+            continue
         exact = [*before, *(cell.exact for cell in cells), *after]
         minor = spread(round_half_away(sum(exact, Fraction(0))), weights_of(exact)) if exact else []
         own = minor[len(before) : len(before) + len(cells)]
