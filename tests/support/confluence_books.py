@@ -167,11 +167,15 @@ def deliveries_of(books: Books, order: str, facts: Sequence[Fact]) -> list[Recei
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A shop, the same before its last changes, and what the pure domain says of sets told to it."""
+    """A shop, the same before its last changes, and what the pure domain says of sets told to it.
+
+    batch_max: deliveries of a batch. Large ones wait for each other's orders, small ones meet at what orders share.
+    """
 
     shop: DatedInputs
     before: DatedInputs
     by_domain: Callable[[Mapping[str, Sequence[Fact]]], "_Rows"]
+    batch_max: int = 64
 
 
 def differences(
@@ -248,7 +252,7 @@ def _tell_shuffled(
     batches = []
     start = 0
     while start < len(told):
-        size = dice.randint(1, 64) if len(sets) > 1 else dice.randint(1, 4)
+        size = dice.randint(1, stage.batch_max) if len(sets) > 1 else dice.randint(1, 4)
         batches.append(told[start : start + size])
         start += size
     change = dice.randrange(len(batches))

@@ -21,4 +21,4 @@ def _by_domain(sets: Mapping[str, Sequence[Fact]]) -> dict[str, list[tuple[Any, 
     return {name: sorted(rows, key=repr) for name, rows in expected.items()}
 
 
-CROWD = Stage(CROWDED, CROWDED_BEFORE, _by_domain)
+CROWD = Stage(CROWDED, CROWDED_BEFORE, _by_domain, batch_max=4)
