@@ -1,6 +1,6 @@
 """Commissions: what affiliates earn and where it stands, with receipts, and what people decide about them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -55,7 +55,6 @@ from service.infra import ids
 from service.infra.db import fetch
 from service.intake import desk
 from service.intake.desk import REASONS, Adjustment, Decision, Person, UnknownCommission, Verb
-from service.intake.record import Recorded
 from service.reports.places import PAYABLE_MINOR, STANDING, STATUS
 
 router = APIRouter(tags=["commissions"])
@@ -457,10 +456,7 @@ def approve_commission(
             raise Invalid(f"This commission is in {row.currency}; approve an amount in that currency.")
         amount_minor = asked.amount.amount_minor
 
-    def decide(person: Person) -> Recorded:
-        return desk.approve(session, person, commission_id, amount_minor=amount_minor, **_because(asked))
-
-    return _decided(session, caller, commission_id, decide)
+    return _decided(session, caller, _decision(commission_id, Verb.APPROVE, asked, amount_minor=amount_minor))
 
 
 @router.post("/v1/commissions/{commission_id}/reject")
@@ -468,12 +464,7 @@ def reject_commission(
     commission_id: CommissionId, asked: CommissionReject, caller: Admin, session: WriteSession
 ) -> CommissionView:
     """Pay nothing for it, whatever the shop still says of the order. A later approval takes it back."""
-    return _decided(
-        session,
-        caller,
-        commission_id,
-        lambda person: desk.reject(session, person, commission_id, **_because(asked)),
-    )
+    return _decided(session, caller, _decision(commission_id, Verb.REJECT, asked))
 
 
 @router.post("/v1/commissions/{commission_id}/hold")
@@ -481,12 +472,7 @@ def hold_commission(
     commission_id: CommissionId, asked: CommissionHold, caller: Admin, session: WriteSession
 ) -> CommissionView:
     """Freeze the commission's order, money in a payout that was not handed to a rail included, until it is released."""
-    return _decided(
-        session,
-        caller,
-        commission_id,
-        lambda person: desk.hold(session, person, commission_id, **_because(asked)),
-    )
+    return _decided(session, caller, _decision(commission_id, Verb.HOLD, asked))
 
 
 @router.post("/v1/commissions/{commission_id}/release")
@@ -494,12 +480,7 @@ def release_commission(
     commission_id: CommissionId, asked: CommissionRelease, caller: Admin, session: WriteSession
 ) -> CommissionView:
     """End every hold on the commission's order. Disputes stay: the shop closes those."""
-    return _decided(
-        session,
-        caller,
-        commission_id,
-        lambda person: desk.release(session, person, commission_id, **_because(asked)),
-    )
+    return _decided(session, caller, _decision(commission_id, Verb.RELEASE, asked))
 
 
 def find_commission(
@@ -574,17 +555,23 @@ def _entries(session: Session, merchant_id: UUID, row: Row[Any]) -> list[EntryVi
     ]
 
 
-def _because(asked: CommissionApprove | CommissionReject | CommissionHold | CommissionRelease) -> dict[str, Any]:
-    return {"reason_code": asked.reason_code, "note": asked.note, "evidence": tuple(asked.evidence)}
+def _decision(
+    commission_id: UUID,
+    verb: Verb,
+    asked: CommissionApprove | CommissionReject | CommissionHold | CommissionRelease,
+    *,
+    amount_minor: int | None = None,
+) -> Decision:
+    return Decision(
+        commission_id, verb, asked.reason_code, amount_minor, note=asked.note, evidence=tuple(asked.evidence)
+    )
 
 
-def _decided(
-    session: Session, caller: Caller, commission_id: UUID, decide: Callable[[Person], Recorded]
-) -> CommissionView:
+def _decided(session: Session, caller: Caller, decision: Decision) -> CommissionView:
     """Return the commission as it is after a decision, which has been booked in this unit of work."""
-    before = _view(session, caller, commission_id)
-    decide(Person(caller.merchant_id, caller.key_id, caller.now))
-    after = _view(session, caller, commission_id)
+    before = _view(session, caller, decision.commission_id)
+    desk.decide_one(session, Person(caller.merchant_id, caller.key_id, caller.now), decision)
+    after = _view(session, caller, decision.commission_id)
     _note(session, caller, before, after)
     return after
 

@@ -194,57 +194,6 @@ def decide(session: Session, person: Person, decisions: Sequence[Decision]) -> l
     return [answers[place] for place in range(len(decisions))]
 
 
-def approve(
-    session: Session,
-    person: Person,
-    commission_id: UUID,
-    *,
-    amount_minor: int | None,
-    reason_code: str,
-    note: str = "",
-    evidence: tuple[str, ...] = (),
-) -> Recorded:
-    """Decide about one commission; so do the next three. Raises what `decide` returns."""
-    decision = Decision(commission_id, Verb.APPROVE, reason_code, amount_minor, note=note, evidence=evidence)
-    return _one(session, person, decision)
-
-
-def reject(
-    session: Session,
-    person: Person,
-    commission_id: UUID,
-    *,
-    reason_code: str,
-    note: str = "",
-    evidence: tuple[str, ...] = (),
-) -> Recorded:
-    return _one(session, person, Decision(commission_id, Verb.REJECT, reason_code, note=note, evidence=evidence))
-
-
-def hold(
-    session: Session,
-    person: Person,
-    commission_id: UUID,
-    *,
-    reason_code: str,
-    note: str = "",
-    evidence: tuple[str, ...] = (),
-) -> Recorded:
-    return _one(session, person, Decision(commission_id, Verb.HOLD, reason_code, note=note, evidence=evidence))
-
-
-def release(
-    session: Session,
-    person: Person,
-    commission_id: UUID,
-    *,
-    reason_code: str,
-    note: str = "",
-    evidence: tuple[str, ...] = (),
-) -> Recorded:
-    return _one(session, person, Decision(commission_id, Verb.RELEASE, reason_code, note=note, evidence=evidence))
-
-
 def attribute(
     session: Session,
     person: Person,
@@ -413,7 +362,8 @@ def _commission_of(session: Session, person: Person, order_id: UUID, asked: Adju
     return found
 
 
-def _one(session: Session, person: Person, decision: Decision) -> Recorded:
+def decide_one(session: Session, person: Person, decision: Decision) -> Recorded:
+    """Book what a person decided of one commission. Raises what `decide` returns."""
     [answer] = decide(session, person, [decision])
     if isinstance(answer, ServiceError):
         raise answer

@@ -15,6 +15,7 @@ from service.domain.settlement import Approval, StatementSettlement
 from service.infra.db import execute, read_session, run_unit, unit_of_work
 from service.infra.ids import new_id
 from service.intake import desk
+from service.intake.desk import Decision, Verb
 from service.ledger.audit import check
 from service.ledger.findings import FindingCode
 from service.payouts.statement import movements
@@ -283,5 +284,5 @@ def _approve(books: Books, order: str, amount: int, **whose: object) -> None:
     person = desk.Person(books.merchant_id, new_id(), books.now)
     run_unit(
         books.engine,
-        lambda session: desk.approve(session, person, commission.id, amount_minor=amount, reason_code="checked"),
+        lambda session: desk.decide_one(session, person, Decision(commission.id, Verb.APPROVE, "checked", amount)),
     )

@@ -12,6 +12,7 @@ from service.domain.settlement import Approval, RollingSettlement
 from service.infra.db import run_unit
 from service.infra.ids import new_id
 from service.intake import desk
+from service.intake.desk import Decision, Verb
 from service.tables.orders import InboxState
 from tests.support.books import Books, at, dispute, paid, refund, snapshot, ten_percent
 
@@ -193,9 +194,15 @@ def test_people_hold_and_release_a_commission(books: Books) -> None:
     books.tell("1001", snapshot(10_000), paid())
     commission_id = books.commission("1001").id
 
-    run_unit(books.engine, lambda session: desk.hold(session, person(books), commission_id, reason_code="suspicious"))
+    run_unit(
+        books.engine,
+        lambda session: desk.decide_one(session, person(books), Decision(commission_id, Verb.HOLD, "suspicious")),
+    )
     held = books.places()
-    run_unit(books.engine, lambda session: desk.release(session, person(books), commission_id, reason_code="fine"))
+    run_unit(
+        books.engine,
+        lambda session: desk.decide_one(session, person(books), Decision(commission_id, Verb.RELEASE, "fine")),
+    )
 
     assert held == (0, 1_000, 0)
     assert books.places() == (1_000, 0, 0)
@@ -205,11 +212,16 @@ def test_a_rejected_commission_is_zero_until_it_is_approved_again(books: Books) 
     books.tell("1001", snapshot(10_000), paid())
     commission_id = books.commission("1001").id
 
-    run_unit(books.engine, lambda session: desk.reject(session, person(books), commission_id, reason_code="fraud"))
+    run_unit(
+        books.engine,
+        lambda session: desk.decide_one(session, person(books), Decision(commission_id, Verb.REJECT, "fraud")),
+    )
     rejected = (books.places(), books.commission("1001").reason_code)
     run_unit(
         books.engine,
-        lambda session: desk.approve(session, person(books), commission_id, amount_minor=1_000, reason_code="mistake"),
+        lambda session: desk.decide_one(
+            session, person(books), Decision(commission_id, Verb.APPROVE, "mistake", 1_000)
+        ),
     )
 
     assert rejected == ((0, 0, 0), "rejected_by_merchant")
@@ -219,7 +231,10 @@ def test_a_rejected_commission_is_zero_until_it_is_approved_again(books: Books) 
 def test_a_rejected_order_stays_rejected_in_another_currency(books: Books) -> None:
     books.tell("1001", snapshot(10_000), paid())
     commission_id = books.commission("1001").id
-    run_unit(books.engine, lambda session: desk.reject(session, person(books), commission_id, reason_code="fraud"))
+    run_unit(
+        books.engine,
+        lambda session: desk.decide_one(session, person(books), Decision(commission_id, Verb.REJECT, "fraud")),
+    )
 
     books.tell("1001", snapshot(9_000, currency="EUR", version=2))
 
@@ -245,7 +260,7 @@ def test_an_approval_lets_only_its_amount_be_settled(engine: Engine) -> None:
 
     run_unit(
         engine,
-        lambda session: desk.approve(session, person(books), commission_id, amount_minor=None, reason_code="checked"),
+        lambda session: desk.decide_one(session, person(books), Decision(commission_id, Verb.APPROVE, "checked")),
     )
     books.tell("1001", snapshot(100_000, version=2))
     books.settle()
@@ -280,7 +295,9 @@ def test_silence_settles_all_of_it_at_the_deadline_and_not_before(engine: Engine
 def test_silence_releases_nothing_that_is_held(engine: Engine) -> None:
     books = _with_silence(engine)
     commission = books.commission("1001")
-    run_unit(engine, lambda session: desk.hold(session, person(books), commission.id, reason_code="risk"))
+    run_unit(
+        engine, lambda session: desk.decide_one(session, person(books), Decision(commission.id, Verb.HOLD, "risk"))
+    )
 
     settled = settle_at(engine, books.merchant_id, commission.settles_at + timedelta(days=365))
 
@@ -294,7 +311,7 @@ def test_a_person_who_approves_less_before_the_deadline_is_heard(engine: Engine)
 
     run_unit(
         engine,
-        lambda session: desk.approve(session, person(books), commission.id, amount_minor=400, reason_code="checked"),
+        lambda session: desk.decide_one(session, person(books), Decision(commission.id, Verb.APPROVE, "checked", 400)),
     )
     settle_at(engine, books.merchant_id, commission.settles_at)
 

@@ -24,7 +24,7 @@ from service.domain.payout import ItemState, RunState
 from service.infra.db import run_unit, unit_of_work
 from service.infra.ids import new_id
 from service.intake import desk as people
-from service.intake.desk import NotHeld, Person
+from service.intake.desk import Decision, NotHeld, Person, Verb
 from service.intake.record import Received, Recorded, record
 from service.intake.replay import replay
 from service.ledger.findings import FindingCode
@@ -248,8 +248,8 @@ def test_verdicts_by_many_keys_at_once_are_all_kept_and_the_newest_counts(engine
         def verdict(number: int, person: Person, commission_id: UUID, rejects: bool) -> Recorded:
             def decide(session: Any) -> Recorded:
                 if rejects:
-                    return people.reject(session, person, commission_id, reason_code="no")
-                return people.approve(session, person, commission_id, amount_minor=100 + number, reason_code="yes")
+                    return people.decide_one(session, person, Decision(commission_id, Verb.REJECT, "no"))
+                return people.decide_one(session, person, Decision(commission_id, Verb.APPROVE, "yes", 100 + number))
 
             return run_unit(engine, decide)
 
@@ -275,11 +275,16 @@ def test_holds_by_many_keys_at_once_are_all_kept_and_one_release_ends_them(engin
 
     def hold(number: int) -> Recorded:
         person = Person(books.merchant_id, new_id(), now + timedelta(seconds=number))
-        return run_unit(engine, lambda session: people.hold(session, person, commission_id, reason_code="looks odd"))
+        return run_unit(
+            engine, lambda session: people.decide_one(session, person, Decision(commission_id, Verb.HOLD, "looks odd"))
+        )
 
     def let_go(number: int) -> Recorded:
         person = Person(books.merchant_id, new_id(), now + timedelta(seconds=60 + number))
-        return run_unit(engine, lambda session: people.release(session, person, commission_id, reason_code="looked at"))
+        return run_unit(
+            engine,
+            lambda session: people.decide_one(session, person, Decision(commission_id, Verb.RELEASE, "looked at")),
+        )
 
     together(*[partial(hold, number) for number in range(12)])
 
