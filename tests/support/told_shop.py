@@ -22,7 +22,7 @@ from service.infra.ids import new_id
 from service.infra.security import Security
 from service.intake import desk
 from service.intake.adapters.model import Delivery, Reading
-from service.intake.desk import Adjusted, Adjustment, Person
+from service.intake.desk import Adjusted, Adjustment, Decision, Person, Verb
 from service.intake.receive import KnownSource, receive
 from service.intake.record import Received, Recorded
 from service.intake.replay import replay
@@ -160,10 +160,11 @@ class ToldShop:
             **closed,
         }
 
-    def decide(self, verb: str, order: str, *, payee: UUID | None = None, **more: Any) -> Recorded:
+    def decide(self, verb: str, order: str, *, payee: UUID | None = None, amount_minor: int | None = None) -> Recorded:
         """Let a person approve, reject, hold or release what a payee earns on an order."""
         commission = self.books.commission(order, payee=payee)
-        return self._at_desk(getattr(desk, verb), commission.id, reason_code="looked_at", **more)
+        decision = Decision(commission.id, Verb(verb), "looked_at", amount_minor)
+        return self._at_desk(desk.decide_one, decision)
 
     def attribute(self, order: str, affiliate_id: UUID | None) -> Recorded:
         order_id = self.books.rows("SELECT id FROM orders WHERE external_id = :order", order=order)[0].id
@@ -196,7 +197,7 @@ class ToldShop:
         """Forget who somebody is, as the law may ask."""
         self.payouts.change(affiliate_id, name="", email=None, identities={})
 
-    def _at_desk(self, verb: Any, about: UUID, **said: Any) -> Recorded:
+    def _at_desk(self, verb: Any, about: UUID | Decision, **said: Any) -> Recorded:
         person = Person(self.merchant_id, new_id(), self.books.now)
 
         def work(session: Session) -> Recorded:
