@@ -8,6 +8,7 @@ from pydantic import Field, Strict
 
 from service.api.conditions import Amounts, Conditions, Document, Weekdays
 from service.api.views import AffiliateId, Day, Moment, MoneyBody, Name
+from service.domain.customer import REORDERED_WITHIN
 from service.domain.marks import ContentType
 from service.domain.order import Milestone
 from service.domain.periods import Scale, Span
@@ -131,7 +132,7 @@ class AttributionDocument(Document):
         tuple[Literal["address", "email", "id", "payment", "phone"], ...], Field(min_length=1, max_length=5)
     ] = ("address", "email", "id", "payment", "phone")
     """By what a buyer who is the affiliate is recognised."""
-    reorder_days: Annotated[int, Strict(), Field(ge=0, le=90)] = 0
+    reorder_days: Annotated[int, Strict(), Field(ge=0, le=REORDERED_WITHIN.days)] = 0
     """An order that carries nothing, placed by the same customer for one of the same products within so many days after an
     order was placed that was cancelled, is credited to whoever brought that one. 0: never."""
 

@@ -1,15 +1,16 @@
 """Orders that have to wait for each other: those of one customer, where a merchant's terms look at other orders."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from sqlmodel import Session
 
 from service.commissions.facts import OrderKey
 from service.domain.attribution import Reason, attribute
-from service.domain.customer import History, PlacedOrder, customer_key, histories
+from service.domain.customer import REORDERED_WITHIN, History, PlacedOrder, customer_key, histories
 from service.domain.dated import DatedInputs
 from service.domain.ledger import MerchantTime
 from service.domain.order import OrderFacts, TouchKind
@@ -49,26 +50,54 @@ def look_around(
     if not scopes:
         return found
     _lock(session, scopes)
-    stored = _stored(session, scopes)
-    names = _names(session, [order for order, scope in owners.items() if scope in scopes])
-    present: dict[_Scope, dict[UUID, PlacedOrder]] = {
-        scope: {each.order_id: each for each in orders if (scope[0], each.order_id) not in known}
-        for scope, orders in stored.items()
-    }
-    for order, scope in owners.items():
-        if scope in scopes and scope is not None:
-            placed = _placed(order, names[order], known[order], inputs[order[0]], identities.get(order, {}))
-            present.setdefault(scope, {})[order[1]] = placed
+    orders = {order: scope for order, scope in owners.items() if scope is not None and scope in scopes}
+    names = _names(session, list(orders))
+    placed: dict[_Scope, list[PlacedOrder]] = {scope: [] for scope in scopes}
+    for order, scope in orders.items():
+        facts, matches = known[order], identities.get(order, {})
+        placed[scope].append(_placed(order, names[order], facts, inputs[order[0]], matches))
+    since = min((each.placed_at for own in placed.values() for each in own), default=None)
+    near = _Near([order_id for _, order_id in known], len(known) + 1, since and since - REORDERED_WITHIN)
+    stored = _stored(session, scopes, near)
+    # A customer may have thousands of orders; all are read only where something changes for the others.
+    turned = {scope for scope in scopes if _others_change(stored.get(scope, ()), placed[scope], known)}
+    stored |= _stored(session, turned) if turned else {}
     for scope in scopes:
-        merchant_id = scope[0]
-        was = histories(stored.get(scope, ()))
-        now = histories(list(present.get(scope, {}).values()))
-        for order_id, history in now.items():
-            if (merchant_id, order_id) in known:
-                found.histories[merchant_id, order_id] = history
-            elif was.get(order_id) != history:
-                found.changed.append((merchant_id, order_id))
+        others = [each for each in stored.get(scope, ()) if (scope[0], each.order_id) not in known]
+        was, now = histories(stored.get(scope, ())), histories([*others, *placed[scope]])
+        found.histories |= {(scope[0], each.order_id): now[each.order_id] for each in placed[scope]}
+        if scope in turned:
+            found.changed += [(scope[0], each.order_id) for each in others if was[each.order_id] != now[each.order_id]]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Which of a customer's orders are read: those of the batch, so many that stand first, and what was cancelled of late.
+
+    since: when the oldest of those cancelled was placed, at the earliest; None: none of them.
+    """
+
+    order_ids: list[UUID]
+    standing: int
+    since: datetime | None
+
+
+def _others_change(stored: Sequence[PlacedOrder], placed: Sequence[PlacedOrder], known: Collection[OrderKey]) -> bool:
+    """Whether the answer of any order outside the batch may change. stored: what is near, as it was."""
+    ids = {order_id for _, order_id in known}
+    others = [each for each in stored if each.order_id not in ids]
+
+    def first(orders: Iterable[PlacedOrder]) -> tuple[UUID, datetime] | None:
+        standing = [each for each in orders if not each.cancelled]
+        earliest = min(standing, key=lambda each: each.place, default=None)
+        return None if earliest is None else (earliest.order_id, earliest.placed_at)
+
+    def gone(orders: Iterable[PlacedOrder]) -> set[PlacedOrder]:
+        return {each for each in orders if each.cancelled and each.affiliate_id is not None}
+
+    own_before = [each for each in stored if each.order_id in ids]
+    return first(stored) != first([*others, *placed]) or gone(own_before) != gone(placed)
 
 
 def histories_of(session: Session, orders: Collection[OrderKey], *, always: bool = False) -> dict[OrderKey, History]:
@@ -158,22 +187,36 @@ def _lock(session: Session, scopes: set[_Scope]) -> None:
     )
 
 
-def _stored(session: Session, scopes: set[_Scope]) -> dict[_Scope, list[PlacedOrder]]:
-    """The customers' orders as they were last assessed: what the last holder of each lock committed."""
+def _stored(session: Session, scopes: set[_Scope], near: _Near | None = None) -> dict[_Scope, list[PlacedOrder]]:
+    """The customers' orders as they were last assessed: what the last holder of each lock committed. near: only those."""
     wanted = sorted(scopes)
     rows = fetch(
         session,
         """
-        SELECT assessment.merchant_id, assessment.customer, assessment.order_id, assessment.placed_at, cancelled,
-               affiliate_id, program_id, attribution_reason, touch, orders.source_id, orders.external_id,
-               CASE WHEN cancelled THEN fact.payload END AS payload
-        FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:customers AS text[])) AS asked (merchant_id, customer)
-        JOIN assessment ON assessment.merchant_id = asked.merchant_id AND assessment.customer = asked.customer
-        JOIN orders ON orders.merchant_id = assessment.merchant_id AND orders.id = assessment.order_id
-        LEFT JOIN fact ON fact.merchant_id = assessment.merchant_id AND fact.order_id = assessment.order_id
+        WITH theirs AS (
+            SELECT assessment.merchant_id, assessment.customer, assessment.order_id, assessment.placed_at, cancelled,
+                   affiliate_id, program_id, attribution_reason, touch, orders.source_id, orders.external_id,
+                   row_number() OVER (PARTITION BY assessment.merchant_id, assessment.customer, cancelled
+                                      ORDER BY assessment.placed_at, orders.source_id, orders.external_id COLLATE "C")
+                       AS place
+            FROM unnest(CAST(:merchant_ids AS uuid[]), CAST(:customers AS text[])) AS asked (merchant_id, customer)
+            JOIN assessment ON assessment.merchant_id = asked.merchant_id AND assessment.customer = asked.customer
+            JOIN orders ON orders.merchant_id = assessment.merchant_id AND orders.id = assessment.order_id
+        )
+        SELECT theirs.*, fact.payload
+        FROM theirs
+        LEFT JOIN fact ON fact.merchant_id = theirs.merchant_id AND fact.order_id = theirs.order_id
                       AND fact.kind = 'order' AND fact.key = '' AND cancelled
+        WHERE CAST(:standing AS bigint) IS NULL OR theirs.order_id = ANY(CAST(:order_ids AS uuid[]))
+           OR CASE WHEN cancelled THEN placed_at >= :since ELSE place <= :standing END
         """,
-        {"merchant_ids": [each for each, _ in wanted], "customers": [each for _, each in wanted]},
+        {
+            "merchant_ids": [each for each, _ in wanted],
+            "customers": [each for _, each in wanted],
+            "standing": near.standing if near else None,
+            "order_ids": near.order_ids if near else [],
+            "since": near.since if near else None,
+        },
     )
     found: dict[_Scope, list[PlacedOrder]] = defaultdict(list)
     for row in rows:

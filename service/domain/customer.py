@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 JsonObject = dict[str, Any]
+
+REORDERED_WITHIN = timedelta(days=90)
+"""The longest that terms may still see an order as one placed again."""
 
 _IDENTIFYING = ("email", "phone", "id")
 """Which kind of keyed hash names a customer, the first that an order has. Guests have no id, so it comes last."""

@@ -1,5 +1,6 @@
 """Orders of one customer that have to know of each other, on PostgreSQL: first orders, later ones, those placed again."""
 
+import random
 from collections.abc import Sequence
 from functools import partial
 from itertools import permutations
@@ -278,3 +279,22 @@ def test_telling_and_assessing_again_never_meet_in_a_circle(engine: Engine) -> N
     assert known.deadlocks == 0
     assert amounts(books, "A", "B", "C") == [1_000, 0, 0]
     assert (waiting(books), wrong_with(engine, books.merchant_id)) == (0, [])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_many_orders_the_right_one_earns_whatever_is_told_and_cancelled(engine: Engine, seed: int) -> None:
+    books, dice = Books.opened(engine, FIRST_ONLY), random.Random(seed)
+    days = {f"order {day}": day for day in range(1, 9)}
+    told = list(days)
+    dice.shuffle(told)
+    for name in told:
+        books.tell(name, *an_order(days[name]))
+        reassess(books)
+    cancelled = set(dice.sample(told, 3))
+    for version, name in enumerate(dice.sample(told, len(told)), start=2):
+        books.tell(name, *an_order(days[name], cancelled=name in cancelled, version=version))
+        reassess(books)
+
+    first = min(set(days) - cancelled, key=lambda name: days[name])
+    assert {name for name in days if amounts(books, name) != [0]} == {first}
+    assert wrong_with(engine, books.merchant_id) == []
