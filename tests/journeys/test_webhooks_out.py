@@ -118,6 +118,17 @@ def test_a_webhook_is_delivered_tried_again_and_replayed(shop: Shop, client: Tes
         verified(new, receiver.messages[0])
 
 
+def _spend(shop: Shop) -> None:
+    """Let a budget be nearly taken, taken, and raised."""
+    asked = {"limit": {"amount_minor": 10**9, "currency": "USD"}, "starts_at": shop.time(days=1)}
+    budget = shop.post(f"/v1/programs/{shop.program['id']}/budgets", asked).json()
+    used = budget["used"]["amount_minor"]
+    for limit in (used + used // 9, used, used * 100):
+        changed = shop.post(f"/v1/budgets/{budget['id']}/limit", {"limit": {"amount_minor": limit, "currency": "USD"}})
+        assert changed.status_code == 200, changed.text
+        shop.post("/v1/jobs/settle", by="finance-maker")
+
+
 def test_the_whole_life_cycle_is_told_as_described_and_names_nobody(
     shop: Shop, client: TestClient, receiver: Receiver
 ) -> None:
@@ -135,6 +146,7 @@ def test_the_whole_life_cycle_is_told_as_described_and_names_nobody(
     shop.deliver(order)
     shop.deliver(shop.refund(order, "25.00"))
     shop.an_order("1002", coupon_codes=["NOBODYS"])
+    _spend(shop)
     lost = shop.an_order("1003", coupon_codes=["LAN"])
     shop.post(f"/v1/orders/{lost['order_id']}/attribution", {"affiliate_id": None, "reason_code": "decided_by_mistake"})
     shop.an_order("1004", coupon_codes=["MINH"])
