@@ -68,8 +68,13 @@ def generate(description: Mapping[str, Any], out: Path, *, generator: Path | Non
 def _run(program: str, description: Mapping[str, Any], work: Path) -> Path:
     document, config = work / "openapi.json", work / "config.json"
     document.write_text(json.dumps(description))
-    # Its own formatter is not installed with it; JSON is YAML too.
-    config.write_text(json.dumps({"package_name_override": PACKAGE, "post_hooks": []}))
+    # Its own formatter is not installed with it; JSON is YAML too. CSV it sends and takes as the bytes they are.
+    told = {
+        "package_name_override": PACKAGE,
+        "post_hooks": [],
+        "content_type_overrides": {"text/csv": "application/octet-stream"},
+    }
+    config.write_text(json.dumps(told))
     made = work / "made"
     answer = subprocess.run(
         [program, "generate", "--meta", "none", "--path", document, "--config", config, "--output-path", made],
