@@ -26,7 +26,7 @@ from service.domain.commission import CommissionReason, EntryKind, Places, Targe
 from service.domain.customer import customer_key
 from service.domain.events import EventType
 from service.domain.ledger import MerchantTime, Posting, touches_payable
-from service.domain.order import OrderFacts
+from service.domain.order import FactKind, OrderFacts
 from service.domain.payout import Interval, freezable
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import DatabaseContended, execute, fetch
@@ -71,6 +71,7 @@ def assess_orders(
         {order: state.customer for order, state in before.items()},
         {order: state.identities for order, state in before.items()},
         inputs,
+        shown={update.key for update in updates if any(each.fact.kind is FactKind.ORDER for each in update.told)},
     )
     stored_inputs.load_credited(session, customers.histories, inputs)
     results: dict[OrderKey, Assessment] = {}

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -36,10 +36,13 @@ def look_around(
     before: Mapping[OrderKey, str | None],
     identities: Mapping[OrderKey, Mapping[str, bool]],
     inputs: Mapping[UUID, DatedInputs],
+    *,
+    shown: Collection[OrderKey],
 ) -> Customers:
     """Lock the customers of a batch's orders, after the orders themselves, and read their other orders.
 
-    before: whose order it was, as it was last assessed. identities: stored matches. Only for merchants whose terms ask.
+    before: whose order it was, as it was last assessed. identities: stored matches. shown: orders of the batch that the
+    shop showed anew. Only for merchants whose terms ask.
     """
     owners = {order: _owner(order, facts) for order, facts in known.items()}
     scopes = {scope for scope in owners.values() if scope is not None}
@@ -58,10 +61,10 @@ def look_around(
         placed[scope].append(_placed(order, names[order], facts, inputs[order[0]], matches))
     since = min((each.placed_at for own in placed.values() for each in own), default=None)
     near = _Near([order_id for _, order_id in known], len(known) + 1, since and since - REORDERED_WITHIN)
-    stored = _stored(session, scopes, near)
+    stored = _as_shown_before(_stored(session, scopes, near), shown)
     # A customer may have thousands of orders; all are read only where something changes for the others.
     turned = {scope for scope in scopes if _others_change(stored.get(scope, ()), placed[scope], known)}
-    stored |= _stored(session, turned) if turned else {}
+    stored |= _as_shown_before(_stored(session, turned), shown) if turned else {}
     for scope in scopes:
         others = [each for each in stored.get(scope, ()) if (scope[0], each.order_id) not in known]
         was, now = histories(stored.get(scope, ())), histories([*others, *placed[scope]])
@@ -81,6 +84,22 @@ class _Near:
     order_ids: list[UUID]
     standing: int
     since: datetime | None
+
+
+def _as_shown_before(
+    stored: Mapping[_Scope, Sequence[PlacedOrder]], shown: Collection[OrderKey]
+) -> dict[_Scope, list[PlacedOrder]]:
+    """Stored orders, those shown anew without their products: what is kept of these is what is shown now.
+
+    So whatever a cancelled order held before, the orders after it are assessed again.
+    """
+    return {
+        scope: [
+            replace(each, skus=frozenset({""})) if each.cancelled and (scope[0], each.order_id) in shown else each
+            for each in orders
+        ]
+        for scope, orders in stored.items()
+    }
 
 
 def _others_change(stored: Sequence[PlacedOrder], placed: Sequence[PlacedOrder], known: Collection[OrderKey]) -> bool:

@@ -298,3 +298,15 @@ def test_of_many_orders_the_right_one_earns_whatever_is_told_and_cancelled(engin
     first = min(set(days) - cancelled, key=lambda name: days[name])
     assert {name for name in days if amounts(books, name) != [0]} == {first}
     assert wrong_with(engine, books.merchant_id) == []
+
+
+def test_a_cancelled_order_that_turns_out_to_have_held_something_else_is_not_placed_again(engine: Engine) -> None:
+    books = Books.opened(engine, REORDERS)
+    books.tell("A", *an_order(1, cancelled=True))
+    books.tell("B", *an_order(4, coupon=None))
+
+    books.tell("A", snapshot(placed=at(1), customer=MAI, cancelled=True, version=2))
+
+    assert reassess(books) == 1
+    assert amounts(books, "B") == [0]
+    assert wrong_with(engine, books.merchant_id) == []
