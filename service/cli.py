@@ -400,9 +400,9 @@ def simulate_terms(
 def _draft(file: Path) -> Terms:
     """The terms that a file holds."""
     # As in `serve`: what a document may hold is described with the API.
-    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415 # as in `serve`
 
-    from service.api.terms import TermsDocument  # noqa: PLC0415
+    from service.api.terms import TermsDocument  # noqa: PLC0415 # as in `serve`
 
     try:
         return TermsDocument.model_validate(load_document(file)).terms()
