@@ -22,10 +22,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.commissions import simulations
-from service.commissions.advance import give_due
-from service.commissions.budgets import watch_budgets
-from service.commissions.reassess import reassess_due
-from service.commissions.settle import settle_due
+from service.commissions.due import do_due
 from service.commissions.simulations import SIMULATE
 from service.domain.errors import InvariantBroken, Unavailable
 from service.infra import metrics
@@ -299,10 +296,7 @@ def _do(worker: Worker, job: Job) -> datetime | None:
     """Do one turn of a job. Returns when it is due again, None when it is over."""
     now = worker.clock()
     if job.kind == SETTLE:
-        reassess_due(worker.engine, job.merchant_id)
-        settle_due(worker.engine, merchant_id=job.merchant_id)
-        give_due(worker.engine, merchant_id=job.merchant_id)
-        watch_budgets(worker.engine, job.merchant_id)
+        do_due(worker.engine, job.merchant_id)
         return now + SETTLE_EVERY
     if job.kind == CHAIN:
         return _chain(worker, job, now)

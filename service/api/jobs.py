@@ -4,10 +4,7 @@ from fastapi import APIRouter
 
 from service.api.deps import FinanceMaker, OwnUnits
 from service.api.views import View
-from service.commissions.advance import give_due
-from service.commissions.budgets import watch_budgets
-from service.commissions.reassess import reassess_due
-from service.commissions.settle import settle_due
+from service.commissions.due import do_due
 
 router = APIRouter(tags=["jobs"])
 
@@ -27,9 +24,5 @@ def settle_now(caller: FinanceMaker, engine: OwnUnits) -> SettledView:
 
     The worker does the same by itself, twice a minute.
     """
-    # In units of work of its own: each is short, and what they settled stays settled if a later one fails.
-    reassess_due(engine, caller.merchant_id)
-    settled = settle_due(engine, merchant_id=caller.merchant_id)
-    advanced = give_due(engine, merchant_id=caller.merchant_id)
-    watch_budgets(engine, caller.merchant_id)
-    return SettledView(settled=settled, advanced=advanced)
+    done = do_due(engine, caller.merchant_id)
+    return SettledView(settled=done.settled, advanced=done.advanced)

@@ -7,7 +7,7 @@ by what is owed; settling moves it back. Whatever becomes of the order, the loan
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,11 +19,11 @@ from service.domain.advance import AdvanceKind, advance_minor, repayment_minor
 from service.domain.commission import CommissionReason
 from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
 from service.domain.settlement import Outlook
-from service.infra.clock import utc_now
-from service.infra.db import execute, fetch, read_session, run_unit
+from service.infra.db import execute, fetch, run_unit
 from service.infra.ids import encode, new_id
 from service.ledger.balance import Kept, lock_accounts
 from service.ledger.post import post
+from service.ledger.times import merchant_times
 
 _SETTLED = (AccountKind.PENDING, AccountKind.PAYABLE)
 
@@ -39,20 +39,17 @@ class _Moved:
     cut_off_on: date | None = None
 
 
-def give_due(engine: Engine, *, merchant_id: UUID | None = None, limit: int = 500) -> int:
-    """Give every advance that is due, of one merchant or of all. Returns how many were given.
+def give_due(engine: Engine, *, merchant_id: UUID, limit: int = 500) -> int:
+    """Give every advance of a merchant that is due. Returns how many were given.
 
     limit: most orders per unit of work. Safe to run twice at once and to repeat: each commission gets one advance for
     each statement it is late on, which its key in the table and the event of its posting see to.
     """
-    with read_session(engine) as session:
-        merchants = _merchants_due(session, merchant_id)
     given = 0
-    for each in merchants:
-        found = limit
-        while found == limit:
-            lent, found = run_unit(engine, partial(_give_batch, merchant_id=each, limit=limit))
-            given += lent
+    found = limit
+    while found == limit:
+        lent, found = run_unit(engine, partial(_give_batch, merchant_id=merchant_id, limit=limit))
+        given += lent
     return given
 
 
@@ -69,27 +66,10 @@ def post_settled(
     return kept
 
 
-def _merchants_due(session: Session, merchant_id: UUID | None) -> list[UUID]:
-    rows = fetch(
-        session,
-        """
-        SELECT id FROM merchant
-        WHERE (CAST(:merchant_id AS uuid) IS NULL OR id = :merchant_id)
-          AND EXISTS (SELECT FROM commission
-                      WHERE commission.merchant_id = merchant.id AND pending_minor > 0 AND advance_at IS NOT NULL
-                        AND advance_at <= :now + make_interval(secs => merchant.clock_offset_s))
-        ORDER BY id
-        """,
-        {"merchant_id": merchant_id, "now": utc_now()},
-    )
-    return [row.id for row in rows]
-
-
 def _give_batch(session: Session, *, merchant_id: UUID, limit: int) -> tuple[int, int]:
     """Returns (advances given, due commissions found)."""
-    merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
-    now = utc_now() + timedelta(seconds=merchant.clock_offset_s)
-    when = {merchant_id: MerchantTime(now, merchant.time_zone)}
+    when = merchant_times(session, [merchant_id])
+    now = when[merchant_id].now
     # The orders are locked as `settle` locks them: what is pending and unapproved stays so until the advance is booked.
     locked = fetch(
         session,

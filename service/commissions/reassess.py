@@ -1,6 +1,6 @@
 """Assess orders again whose answer changed though nothing new was told of them."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -8,9 +8,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.commissions.assess import OrderUpdate, assess_orders
-from service.domain.ledger import MerchantTime
-from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, run_unit
+from service.ledger.times import merchant_times
 
 
 def reassess_due(engine: Engine, merchant_id: UUID, *, at: datetime | None = None, limit: int = 200) -> int:
@@ -53,11 +52,9 @@ def _reassess(session: Session, *, merchant_id: UUID, at: datetime | None, limit
         """,
         {"merchant_id": merchant_id, "order_ids": [row.id for row in locked]},
     )
-    merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
-    now = at or utc_now() + timedelta(seconds=merchant.clock_offset_s)
     if rows:
         updates = [OrderUpdate(merchant_id, row.id, row.seen) for row in rows]
-        assess_orders(session, updates, when={merchant_id: MerchantTime(now, merchant.time_zone)})
+        assess_orders(session, updates, when=merchant_times(session, [merchant_id], at=at))
         # Last, when the customers are locked: one who has a customer and leaves word for such an order would else wait
         # for us to delete it, while we wait for the customer.
         execute(

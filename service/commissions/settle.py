@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -15,31 +15,20 @@ from service.commissions.rows import Commission, Entry, store_entries
 from service.domain.commission import Place, Places, settle_move, settleable
 from service.domain.events import EventType
 from service.domain.ledger import MerchantTime, Posting
-from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
-from service.infra.db import execute, fetch, read_session, run_unit
+from service.infra.db import execute, fetch, run_unit
 from service.infra.ids import encode, new_id
+from service.ledger.times import merchant_times
 from service.outbox.emit import Event, emit
 
 
-def settle_due(engine: Engine, *, merchant_id: UUID | None = None, limit: int = 500) -> int:
-    """Settle everything due, of one merchant or of all. Returns how many commissions moved.
+def settle_due(engine: Engine, *, merchant_id: UUID, at: datetime | None = None, limit: int = 500) -> int:
+    """Settle everything of a merchant that is due. Returns how many commissions moved.
 
+    at: by the merchant's clock, as books that are made again do; its present when None, read anew by each unit of work.
     limit: most orders per unit of work. Safe to run twice at once and to repeat: a unit of work reads again, under the
     orders' locks, what is still due.
     """
-    with read_session(engine) as session:
-        merchants = _merchants_due(session, merchant_id)
-    return sum(_settle(engine, each, at=None, limit=limit) for each in merchants)
-
-
-def settle_at(engine: Engine, merchant_id: UUID, at: datetime, *, limit: int = 500) -> int:
-    """Settle what is due at a moment of the merchant's clock, as books that are made again do. Returns how many moved."""
-    return _settle(engine, merchant_id, at=at, limit=limit)
-
-
-def _settle(engine: Engine, merchant_id: UUID, *, at: datetime | None, limit: int) -> int:
-    """at: by the merchant's clock; its present when None, read anew by each unit of work."""
     moved = 0
     while True:
         crash_point(CrashPoint.SETTLE_BEGUN)
@@ -51,31 +40,13 @@ def _settle(engine: Engine, merchant_id: UUID, *, at: datetime | None, limit: in
             return moved
 
 
-def _merchants_due(session: Session, merchant_id: UUID | None) -> list[UUID]:
-    rows = fetch(
-        session,
-        """
-        SELECT id FROM merchant
-        WHERE (CAST(:merchant_id AS uuid) IS NULL OR id = :merchant_id)
-          AND EXISTS (SELECT FROM commission
-                      WHERE commission.merchant_id = merchant.id AND pending_minor > 0 AND settles_at IS NOT NULL
-                        AND (approved_minor IS NULL OR settled_minor < approved_minor)
-                        AND settles_at <= :now + make_interval(secs => merchant.clock_offset_s))
-        ORDER BY id
-        """,
-        {"merchant_id": merchant_id, "now": utc_now()},
-    )
-    return [row.id for row in rows]
-
-
 def _settle_batch(session: Session, *, merchant_id: UUID, at: datetime | None, limit: int) -> tuple[int, int]:
     """Settle the orders of up to `limit` due commissions. Returns (commissions moved, due commissions found).
 
     An order may have several due commissions, so fewer orders than `limit` do not mean that nothing is left.
     """
-    merchant = fetch(session, "SELECT time_zone, clock_offset_s FROM merchant WHERE id = :id", {"id": merchant_id})[0]
-    now = at or utc_now() + timedelta(seconds=merchant.clock_offset_s)
-    when = {merchant_id: MerchantTime(now, merchant.time_zone)}
+    when = merchant_times(session, [merchant_id], at=at)
+    now = when[merchant_id].now
     asked = {"merchant_id": merchant_id, "now": now, "limit": limit}
     # The order is the lock shared with intake: whoever holds it is the only one to move the order's commissions. Taken in
     # the order in which intake takes it, sorted by name: two with the same orders would else wait for each other.

@@ -31,7 +31,8 @@ from service.intake.batch import Effect, content_id, foresee, record_all
 from service.intake.cells import Event, Item, Refused, Skipped
 from service.intake.find_source import our_grammar
 from service.intake.receive import KnownSource, receive
-from service.intake.record import WAITING_REASON, Received, Recorded, merchant_times, unless_ahead
+from service.intake.record import WAITING_REASON, Received, Recorded, unless_ahead
+from service.ledger.times import merchant_times
 from service.tables.orders import InboxState
 
 EVENTS_AT_ONCE = 500

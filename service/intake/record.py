@@ -2,9 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from service.infra.clock import utc_now
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.infra.ids import encode, new_id
+from service.ledger.times import merchant_times
 from service.outbox.emit import Event, emit
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
@@ -144,17 +145,6 @@ def apply(
     known = assess_orders(session, list(updates.values()), when=when)
     waiting = _sort_out_waiting(session, updates, tellers, known)
     return waiting, {name: update.order_id for name, update in updates.items()}
-
-
-def merchant_times(session: Session, merchant_ids: Iterable[UUID]) -> dict[UUID, MerchantTime]:
-    """The present of merchants; a test merchant's clock may run ahead of ours."""
-    now = utc_now()
-    rows = fetch(
-        session,
-        "SELECT id, time_zone, clock_offset_s FROM merchant WHERE id = ANY(CAST(:ids AS uuid[]))",
-        {"ids": sorted(merchant_ids)},
-    )
-    return {row.id: MerchantTime(now + timedelta(seconds=row.clock_offset_s), row.time_zone) for row in rows}
 
 
 def unless_ahead(received: Received, now: datetime) -> Received:

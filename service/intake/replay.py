@@ -8,7 +8,8 @@ from sqlmodel import Session
 from service.infra.db import execute, fetch
 from service.intake.adapters.model import Delivery, Reading
 from service.intake.receive import KnownSource, receive
-from service.intake.record import Received, Recorded, apply, merchant_times, unless_ahead
+from service.intake.record import Received, Recorded, apply, unless_ahead
+from service.ledger.times import merchant_times
 from service.tables.orders import InboxState
 from service.tables.parties import Platform
 

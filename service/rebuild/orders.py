@@ -14,7 +14,7 @@ from sqlalchemy import Engine, Row
 from sqlmodel import Session
 
 from service.commissions.reassess import reassess_due
-from service.commissions.settle import settle_at
+from service.commissions.settle import settle_due
 from service.domain.ledger import MerchantTime
 from service.infra import ids
 from service.infra.db import fetch, run_unit
@@ -81,7 +81,7 @@ def replay_orders(
 
     def settle(at: datetime) -> None:
         reassess_due(into, merchant_id, at=at)
-        settle_at(into, merchant_id, at)
+        settle_due(into, merchant_id=merchant_id, at=at)
 
     moments = _settle_moments(live, merchant_id)
     due = next(moments, None)

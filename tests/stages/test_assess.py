@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from service.commissions.settle import settle_at
+from service.commissions.settle import settle_due
 from service.domain.ledger import AccountKind
 from service.domain.order import Milestone
 from service.domain.settlement import Approval, RollingSettlement
@@ -282,9 +282,9 @@ def _with_silence(engine: Engine) -> Books:
 def test_silence_settles_all_of_it_at_the_deadline_and_not_before(engine: Engine) -> None:
     books = _with_silence(engine)
     commission = books.commission("1001")
-    too_early = settle_at(engine, books.merchant_id, commission.settles_at - timedelta(seconds=1))
+    too_early = settle_due(engine, merchant_id=books.merchant_id, at=commission.settles_at - timedelta(seconds=1))
 
-    at_the_deadline = settle_at(engine, books.merchant_id, commission.settles_at)
+    at_the_deadline = settle_due(engine, merchant_id=books.merchant_id, at=commission.settles_at)
 
     assert commission.reason_code == "awaiting_approval"
     assert (too_early, at_the_deadline) == (0, 1)
@@ -299,7 +299,7 @@ def test_silence_releases_nothing_that_is_held(engine: Engine) -> None:
         engine, lambda session: desk.decide_one(session, person(books), Decision(commission.id, Verb.HOLD, "risk"))
     )
 
-    settled = settle_at(engine, books.merchant_id, commission.settles_at + timedelta(days=365))
+    settled = settle_due(engine, merchant_id=books.merchant_id, at=commission.settles_at + timedelta(days=365))
 
     assert settled == 0
     assert books.places() == (0, 1_000, 0)
@@ -313,7 +313,7 @@ def test_a_person_who_approves_less_before_the_deadline_is_heard(engine: Engine)
         engine,
         lambda session: desk.decide_one(session, person(books), Decision(commission.id, Verb.APPROVE, "checked", 400)),
     )
-    settle_at(engine, books.merchant_id, commission.settles_at)
+    settle_due(engine, merchant_id=books.merchant_id, at=commission.settles_at)
 
     assert books.places() == (600, 0, 400)
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from service.commissions.settle import settle_at, settle_due
+from service.commissions.settle import settle_due
 from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
 from service.infra.db import execute, fetch, unit_of_work
 from service.infra.ids import new_id
@@ -57,16 +57,6 @@ def test_a_unit_of_work_settles_no_more_orders_than_its_limit_and_all_get_their_
     assert books.places() == (1_000, 0, 5_000)
 
 
-def test_settling_all_merchants_settles_each_and_counts_them_together(engine: Engine, books: Books) -> None:
-    other = Books.opened(engine)
-    other.tell("due", snapshot(20_000), paid())
-
-    moved = settle_due(engine)
-
-    assert moved == 6
-    assert (books.places(), other.places()) == ((1_000, 0, 5_000), (0, 0, 2_000))
-
-
 def test_settling_one_merchant_leaves_the_others_alone(engine: Engine, books: Books) -> None:
     other = Books.opened(engine)
     other.tell("due", snapshot(20_000), paid())
@@ -103,7 +93,9 @@ def test_an_order_with_several_due_payees_does_not_end_settling_before_the_other
 
 
 def test_settling_at_a_moment_takes_what_was_due_then(books: Books) -> None:
-    before, then = (settle_at(books.engine, books.merchant_id, moment, limit=2) for moment in (at(14), at(15)))
+    before, then = (
+        settle_due(books.engine, merchant_id=books.merchant_id, at=moment, limit=2) for moment in (at(14), at(15))
+    )
 
     assert (before, then) == (0, 5)
 
