@@ -1,15 +1,16 @@
 """Watch what programmes cost, and pause those whose budget is taken."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 from uuid import UUID
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.domain.budget import AtLimit, effect_of, is_near
+from service.domain.budget import AtLimit, Running, Turn, effect_once_raised, effect_once_taken, turn
 from service.domain.dated import PauseEffect
 from service.domain.events import EventType
 from service.domain.program import CLOCK_TOLERANCE
@@ -65,16 +66,78 @@ def _watch(session: Session, *, merchant_id: UUID) -> int:
     )
     now = utc_now() + timedelta(seconds=merchant.clock_offset_s)
     taken = used(session, merchant_id, [budget.id for budget in budgets])
+    running = _running(session, merchant_id, {budget.program_id for budget in budgets})
+    reached = {budget.id: budget.reached_limit_minor for budget in budgets}
+    turns: list[tuple[Any, Turn]] = []
+    words: list[_Word] = []
     events: list[Event] = []
     for budget in budgets:
-        events += _judged(session, budget, taken[budget.id], now)
+        became = turn(
+            used_minor=taken[budget.id],
+            limit_minor=budget.limit_minor,
+            reached_limit_minor=reached[budget.id],
+            warned=budget.warned_at is not None,
+        )
+        if became is None:
+            continue
+        present = running.get(budget.program_id, Running())
+        effect = None
+        if became is Turn.REACHED:
+            reached[budget.id] = budget.limit_minor
+            effect = effect_once_taken(AtLimit(budget.at_limit), present)
+        elif became is Turn.REOPENED:
+            reached[budget.id] = None
+            others = [
+                AtLimit(other.at_limit)
+                for other in budgets
+                if other.program_id == budget.program_id and reached[other.id] is not None
+            ]
+            effect = effect_once_raised(others, present)
+        begins = None
+        if effect is not None:
+            begins = _after(present, now + CLOCK_TOLERANCE)
+            words.append(_Word(budget.program_id, begins, effect))
+            running[budget.program_id] = Running(begins, effect, by_budget=effect is not PauseEffect.NONE)
+        turns.append((budget, became))
+        events.append(_event(budget, became, taken[budget.id], begins, now))
+    _mark(session, merchant_id, turns, now)
+    _say(session, merchant_id, words, now)
     emit(session, events)
     return len(events)
 
 
-def _judged(session: Session, budget: Any, used_minor: int, now: datetime) -> list[Event]:
-    """What became of one budget. Few programmes have one, so each is written for itself."""
-    told: Mapping[str, Any] = {
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """How a programme runs from a moment on."""
+
+    program_id: UUID
+    begins: datetime
+    effect: PauseEffect
+
+
+def _running(session: Session, merchant_id: UUID, program_ids: Iterable[UUID]) -> dict[UUID, Running]:
+    rows = fetch(
+        session,
+        """
+        SELECT DISTINCT ON (program_id) program_id, valid_from, effect, reason_code FROM program_pause
+        WHERE merchant_id = :merchant_id AND program_id = ANY(CAST(:ids AS uuid[]))
+        ORDER BY program_id, valid_from DESC
+        """,
+        {"merchant_id": merchant_id, "ids": list(program_ids)},
+    )
+    return {
+        row.program_id: Running(row.valid_from, PauseEffect(row.effect), by_budget=row.reason_code == REASON)
+        for row in rows
+    }
+
+
+def _after(present: Running, begins: datetime) -> datetime:
+    """A moment at which a new word on a programme may begin: after the newest."""
+    return begins if present.since is None or present.since < begins else present.since + timedelta(microseconds=1)
+
+
+def _event(budget: Any, became: Turn, used_minor: int, begins: datetime | None, now: datetime) -> Event:
+    payload: dict[str, Any] = {
         "budget_id": encode("bud", budget.id),
         "program_id": encode("prg", budget.program_id),
         "currency": budget.currency,
@@ -82,96 +145,59 @@ def _judged(session: Session, budget: Any, used_minor: int, now: datetime) -> li
         "used_minor": used_minor,
         "at_limit": budget.at_limit,
     }
-    effect = effect_of(AtLimit(budget.at_limit))
-    if budget.reached_at is None and used_minor >= budget.limit_minor:
-        begins = _run(session, budget, effect, REASON, now) if effect is not PauseEffect.NONE else None
-        _mark(session, budget, now, reached=budget.limit_minor)
-        payload = {**told, "paused_from": None if begins is None else begins.isoformat()}
-        return [Event(budget.merchant_id, EventType.BUDGET_REACHED, budget.id, payload, now)]
-    raised = budget.reached_at is not None and budget.limit_minor > budget.reached_limit_minor
-    if raised and used_minor < budget.limit_minor:
-        begins = _run_again(session, budget, now)
-        _mark(session, budget, now, reached=None)
-        payload = {**told, "runs_from": None if begins is None else begins.isoformat()}
-        return [Event(budget.merchant_id, EventType.BUDGET_REOPENED, budget.id, payload, now)]
-    if budget.warned_at is None and budget.reached_at is None and is_near(used_minor, budget.limit_minor):
-        execute(
-            session,
-            "UPDATE budget SET warned_at = :now WHERE merchant_id = :merchant_id AND id = :id",
-            {"now": now, "merchant_id": budget.merchant_id, "id": budget.id},
-        )
-        return [Event(budget.merchant_id, EventType.BUDGET_NEAR, budget.id, dict(told), now)]
-    return []
+    from_when = None if begins is None else begins.isoformat()
+    match became:
+        case Turn.NEAR:
+            return Event(budget.merchant_id, EventType.BUDGET_NEAR, budget.id, payload, now)
+        case Turn.REACHED:
+            payload["paused_from"] = from_when
+            return Event(budget.merchant_id, EventType.BUDGET_REACHED, budget.id, payload, now)
+        case Turn.REOPENED:
+            payload["runs_from"] = from_when
+            return Event(budget.merchant_id, EventType.BUDGET_REOPENED, budget.id, payload, now)
+        case _:
+            assert_never(became)
 
 
-def _mark(session: Session, budget: Any, now: datetime, *, reached: int | None) -> None:
+def _mark(session: Session, merchant_id: UUID, turns: Sequence[tuple[Any, Turn]], now: datetime) -> None:
+    if not turns:
+        return
     execute(
         session,
         """
-        UPDATE budget SET reached_limit_minor = CAST(:reached AS bigint),
-                          reached_at = CASE WHEN CAST(:reached AS bigint) IS NULL THEN NULL ELSE :now END,
-                          warned_at = CASE WHEN CAST(:reached AS bigint) IS NULL THEN NULL ELSE coalesce(warned_at, :now) END
-        WHERE merchant_id = :merchant_id AND id = :id
+        UPDATE budget
+        SET reached_limit_minor = CASE WHEN turn = 'reached' THEN limit_minor END,
+            reached_at = CASE WHEN turn = 'reached' THEN CAST(:now AS timestamptz) END,
+            warned_at = CASE WHEN turn <> 'reopened' THEN coalesce(warned_at, :now) END
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:turns AS text[])) AS became (id, turn)
+        WHERE budget.merchant_id = :merchant_id AND budget.id = became.id
         """,
-        {"reached": reached, "now": now, "merchant_id": budget.merchant_id, "id": budget.id},
+        {
+            "now": now,
+            "merchant_id": merchant_id,
+            "ids": [budget.id for budget, _ in turns],
+            "turns": [became.value for _, became in turns],
+        },
     )
 
 
-def _newest(session: Session, budget: Any) -> Any:
-    rows = fetch(
-        session,
-        """
-        SELECT valid_from, effect, reason_code FROM program_pause
-        WHERE merchant_id = :merchant_id AND program_id = :program_id ORDER BY valid_from DESC LIMIT 1
-        """,
-        {"merchant_id": budget.merchant_id, "program_id": budget.program_id},
-    )
-    return rows[0] if rows else None
-
-
-def _run(session: Session, budget: Any, effect: PauseEffect, reason: str, now: datetime) -> datetime | None:
-    """Say how the programme runs, unless it runs so already or is stopped altogether. Returns from when on."""
-    newest = _newest(session, budget)
-    present = PauseEffect.NONE if newest is None else PauseEffect(newest.effect)
-    if present is effect or (present is PauseEffect.STOP and effect is PauseEffect.REVIEW):
-        return None
-    begins = now + CLOCK_TOLERANCE
-    if newest is not None and newest.valid_from >= begins:
-        begins = newest.valid_from + timedelta(microseconds=1)
+def _say(session: Session, merchant_id: UUID, words: Sequence[_Word], now: datetime) -> None:
+    if not words:
+        return
     execute(
         session,
         """
         INSERT INTO program_pause (merchant_id, program_id, valid_from, effect, reason_code, recorded_at)
-        VALUES (:merchant_id, :program_id, :begins, :effect, :reason, :now)
+        SELECT :merchant_id, program_id, begins, effect, reason_code, :now
+        FROM unnest(CAST(:program_ids AS uuid[]), CAST(:begins AS timestamptz[]), CAST(:effects AS text[]),
+                    CAST(:reasons AS text[])) AS said (program_id, begins, effect, reason_code)
         """,
         {
-            "merchant_id": budget.merchant_id,
-            "program_id": budget.program_id,
-            "begins": begins,
-            "effect": effect.value,
-            "reason": reason,
+            "merchant_id": merchant_id,
+            "program_ids": [word.program_id for word in words],
+            "begins": [word.begins for word in words],
+            "effects": [word.effect.value for word in words],
+            "reasons": [RAISED if word.effect is PauseEffect.NONE else REASON for word in words],
             "now": now,
         },
     )
-    return begins
-
-
-def _run_again(session: Session, budget: Any, now: datetime) -> datetime | None:
-    """Undo a pause that a budget made, unless another one of the programme is taken too."""
-    newest = _newest(session, budget)
-    if newest is None or newest.reason_code != REASON:
-        return None
-    others = fetch(
-        session,
-        """
-        SELECT at_limit FROM budget
-        WHERE merchant_id = :merchant_id AND program_id = :program_id AND id <> :id AND reached_at IS NOT NULL
-          AND closed_at IS NULL AND at_limit <> 'tell'
-        ORDER BY CASE at_limit WHEN 'stop' THEN 0 ELSE 1 END
-        """,
-        {"merchant_id": budget.merchant_id, "program_id": budget.program_id, "id": budget.id},
-    )
-    if others:
-        effect = effect_of(AtLimit(others[0].at_limit))
-        return _run(session, budget, effect, REASON, now) if effect is not PauseEffect(newest.effect) else None
-    return _run(session, budget, PauseEffect.NONE, RAISED, now)

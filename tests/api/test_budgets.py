@@ -94,6 +94,23 @@ def test_a_budget_that_is_raised_lets_it_run_again(shop: Shop, program: Json) ->
     assert [each["runs_from"] is None for each in events(shop, "budget.reopened")] == [False]
 
 
+def test_a_stop_that_is_raised_leaves_the_review_of_another_budget(shop: Shop, program: Json) -> None:
+    stops = a_budget(shop, program, limit=1_000, starts_at=shop.time(days=1))
+    looks = a_budget(shop, program, limit=2_000, starts_at=shop.time(days=1), at_limit="review")
+    sold(shop, "a", "60.00")
+    watched(shop, looks)
+    shop.advance(minutes=6)
+    stopped = sold(shop, "b", "10.00")
+    shop.post(f"/v1/budgets/{stops['id']}/limit", {"limit": usd(50_000)})
+    watched(shop, stops)
+    shop.advance(minutes=6)
+
+    waits = sold(shop, "c", "10.00")
+
+    assert (stopped["target"], stopped["reason_code"]) == (usd(0), "program_paused")
+    assert (waits["target"], waits["reason_code"]) == (usd(500), "awaiting_approval")
+
+
 def test_review_has_a_person_look_and_tell_only_tells(shop: Shop, program: Json) -> None:
     tells = a_budget(shop, program, limit=1_000, starts_at=shop.time(days=1), at_limit="tell")
     looks = a_budget(shop, program, limit=2_000, starts_at=shop.time(days=1), at_limit="review")
