@@ -23,6 +23,7 @@ from service.domain.periods import (
     Sums,
     contribution,
     gives,
+    period_receipt,
     period_rule_json,
     period_rule_of,
     periods_of,
@@ -132,7 +133,7 @@ def book_periods(session: Session, changes: Changes, when: Mapping[UUID, Merchan
         return booked
     rows = _add(session, changed, changes.rules, when)
     kept = _kept(session, rows)
-    moved: list[tuple[Commission, Any]] = []
+    moved: list[_Moved] = []
     for row in rows:
         sums = sums_of(row)
         rules = [period_rule_of(rule) for rule in row.rules]
@@ -146,13 +147,30 @@ def book_periods(session: Session, changes: Changes, when: Mapping[UUID, Merchan
         commission.moves = shift(commission.places, want)
         commission.places = want
         commission.target_minor = given.target_minor
-        _book(booked, commission, row, when[row.merchant_id])
-        moved.append((commission, row))
+        each = _Moved(
+            commission,
+            row,
+            CommissionReason.PERIOD_CAP if isinstance(rules[0], Cap) else CommissionReason.PERIOD_BONUS,
+            period_receipt(rules, sums, row.currency),
+        )
+        _book(booked, each, when[row.merchant_id])
+        moved.append(each)
     _store(session, moved, when)
     return booked
 
 
-def _book(booked: Booked, commission: Commission, row: Any, when: MerchantTime) -> None:
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A period's commission, moved to what it comes to. row: of the period."""
+
+    commission: Commission
+    row: Any
+    reason: CommissionReason
+    receipt: JsonObject
+
+
+def _book(booked: Booked, moved: _Moved, when: MerchantTime) -> None:
+    commission, row = moved.commission, moved.row
     for number, move in enumerate(commission.moves):
         posting = Posting(
             new_id(),
@@ -178,13 +196,9 @@ def _book(booked: Booked, commission: Commission, row: Any, when: MerchantTime) 
             "held_minor": commission.places.held_minor,
             "settled_minor": commission.places.settled_minor,
             "approved_minor": None,
-            "reason_code": _reason([period_rule_of(rule) for rule in row.rules]).value,
+            "reason_code": moved.reason.value,
         }
         booked.events.append(Event(commission.merchant_id, kind, commission.id, payload, when.now))
-
-
-def _reason(rules: Sequence[PeriodRule]) -> CommissionReason:
-    return CommissionReason.PERIOD_CAP if isinstance(rules[0], Cap) else CommissionReason.PERIOD_BONUS
 
 
 _COLUMNS = tuple(
@@ -279,26 +293,7 @@ def _kept(session: Session, rows: Sequence[Any]) -> dict[UUID, Commission]:
     }
 
 
-def period_receipt(rules: Sequence[PeriodRule], sums: Sums, currency: str) -> JsonObject:
-    """Everything needed to recompute a period's commission by hand."""
-    given = gives(rules, sums, currency)
-    return {
-        "currency": currency,
-        "rules": [period_rule_json(rule) for rule in rules],
-        "sums": {
-            place: {"commission_minor": each.commission_minor, "sales_minor": each.sales_minor, "orders": each.orders}
-            for place, each in (("pending", sums.pending), ("held", sums.held), ("settled", sums.settled))
-        },
-        "gives": {
-            "pending_minor": given.pending_minor,
-            "held_minor": given.held_minor,
-            "settled_minor": given.settled_minor,
-        },
-        "target_minor": given.target_minor,
-    }
-
-
-def _store(session: Session, moved: Sequence[tuple[Commission, Any]], when: Mapping[UUID, MerchantTime]) -> None:
+def _store(session: Session, moved: Sequence[_Moved], when: Mapping[UUID, MerchantTime]) -> None:
     if not moved:
         return
 
@@ -306,10 +301,7 @@ def _store(session: Session, moved: Sequence[tuple[Commission, Any]], when: Mapp
         zone = ZoneInfo(when[row.merchant_id].time_zone)
         return datetime.combine(row.begins_on, time(), zone).astimezone(UTC)
 
-    def told(row: Any) -> str:
-        receipt = period_receipt([period_rule_of(rule) for rule in row.rules], sums_of(row), row.currency)
-        return json.dumps(receipt, separators=(",", ":"))
-
+    commissions = [each.commission for each in moved]
     execute(
         session,
         """
@@ -332,19 +324,19 @@ def _store(session: Session, moved: Sequence[tuple[Commission, Any]], when: Mapp
             updated_at = excluded.updated_at
         """,
         {
-            "merchant_ids": [commission.merchant_id for commission, _ in moved],
-            "ids": [commission.id for commission, _ in moved],
-            "payee_ids": [commission.payee_id for commission, _ in moved],
-            "currencies": [commission.currency for commission, _ in moved],
-            "program_ids": [row.program_id for _, row in moved],
-            "targets": [commission.target_minor for commission, _ in moved],
-            "pending": [commission.places.pending_minor for commission, _ in moved],
-            "held": [commission.places.held_minor for commission, _ in moved],
-            "settled": [commission.places.settled_minor for commission, _ in moved],
-            "reasons": [_reason([period_rule_of(rule) for rule in row.rules]).value for _, row in moved],
-            "entry_seqs": [commission.entry_seq for commission, _ in moved],
-            "receipts": [told(row) for _, row in moved],
-            "placed": [begins(row) for _, row in moved],
-            "moments": [when[commission.merchant_id].now for commission, _ in moved],
+            "merchant_ids": [commission.merchant_id for commission in commissions],
+            "ids": [commission.id for commission in commissions],
+            "payee_ids": [commission.payee_id for commission in commissions],
+            "currencies": [commission.currency for commission in commissions],
+            "program_ids": [each.row.program_id for each in moved],
+            "targets": [commission.target_minor for commission in commissions],
+            "pending": [commission.places.pending_minor for commission in commissions],
+            "held": [commission.places.held_minor for commission in commissions],
+            "settled": [commission.places.settled_minor for commission in commissions],
+            "reasons": [each.reason.value for each in moved],
+            "entry_seqs": [commission.entry_seq for commission in commissions],
+            "receipts": [json.dumps(each.receipt, separators=(",", ":")) for each in moved],
+            "placed": [begins(each.row) for each in moved],
+            "moments": [when[commission.merchant_id].now for commission in commissions],
         },
     )

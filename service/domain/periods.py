@@ -286,6 +286,25 @@ def period_rule_json(rule: PeriodRule) -> JsonObject:
             assert_never(rule)
 
 
+def period_receipt(rules: Sequence[PeriodRule], sums: Sums, currency: str) -> JsonObject:
+    """Everything needed to recompute a period's commission by hand."""
+    given = gives(rules, sums, currency)
+    return {
+        "currency": currency,
+        "rules": [period_rule_json(rule) for rule in rules],
+        "sums": {
+            place: {"commission_minor": each.commission_minor, "sales_minor": each.sales_minor, "orders": each.orders}
+            for place, each in (("pending", sums.pending), ("held", sums.held), ("settled", sums.settled))
+        },
+        "gives": {
+            "pending_minor": given.pending_minor,
+            "held_minor": given.held_minor,
+            "settled_minor": given.settled_minor,
+        },
+        "target_minor": given.target_minor,
+    }
+
+
 def period_rule_of(stored: JsonObject) -> PeriodRule:
     """A period rule from its written form. Raises InvalidTerms, UnknownCurrency."""
     span = Span(stored["period"])

@@ -12,7 +12,7 @@ from service.domain.attribution import Credit
 from service.domain.conditions import Situation
 from service.domain.dated import Membership
 from service.domain.order import Line, NetLine
-from service.domain.periods import Sum, Sums, gives, period_rule_of
+from service.domain.periods import Sum, Sums, period_receipt, period_rule_of
 from service.domain.program import ProgramVersion, Terms
 from service.domain.quote import quote
 from service.domain.shares import Claim, Division, divided_alone
@@ -63,15 +63,8 @@ def _period_again(receipt: JsonObject) -> JsonObject:
         place: Sum(told["commission_minor"], told["sales_minor"], told["orders"])
         for place, told in receipt["sums"].items()
     }
-    given = gives([period_rule_of(rule) for rule in receipt["rules"]], Sums(**sums), receipt["currency"])
-    return receipt | {
-        "gives": {
-            "pending_minor": given.pending_minor,
-            "held_minor": given.held_minor,
-            "settled_minor": given.settled_minor,
-        },
-        "target_minor": given.target_minor,
-    }
+    again = period_receipt([period_rule_of(rule) for rule in receipt["rules"]], Sums(**sums), receipt["currency"])
+    return receipt | {name: again[name] for name in ("gives", "target_minor")}
 
 
 def _divided(receipt: JsonObject, terms: Terms) -> Division:
