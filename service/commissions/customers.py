@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.commissions.facts import OrderKey
-from service.domain.attribution import Reason, attribute
+from service.domain.attribution import Reason, placed_order
 from service.domain.customer import REORDERED_WITHIN, History, PlacedOrder, customer_key, histories
 from service.domain.dated import DatedInputs
 from service.domain.ledger import MerchantTime
@@ -58,7 +58,7 @@ def look_around(
     placed: dict[_Scope, list[PlacedOrder]] = {scope: [] for scope in scopes}
     for order, scope in orders.items():
         facts, matches = known[order], identities.get(order, {})
-        placed[scope].append(_placed(order, names[order], facts, inputs[order[0]], matches))
+        placed[scope].append(placed_order(order[1], names[order], facts, inputs[order[0]], matches))
     since = min((each.placed_at for own in placed.values() for each in own), default=None)
     near = _Near([order_id for _, order_id in known], len(known) + 1, since and since - REORDERED_WITHIN)
     stored = _as_shown_before(_stored(session, scopes, near), shown)
@@ -239,7 +239,7 @@ def _stored(session: Session, scopes: set[_Scope], near: _Near | None = None) ->
     )
     found: dict[_Scope, list[PlacedOrder]] = defaultdict(list)
     for row in rows:
-        # As `_placed`: neither what it was credited for as an order placed again, nor as one of a bound product.
+        # As `placed_order`: neither what it was credited for as an order placed again, nor as one of a bound product.
         own = row.attribution_reason == Reason.DECIDED or row.touch not in (TouchKind.REORDER, TouchKind.PRODUCT)
         skus = (
             frozenset(line[1] for line in row.payload["lines"] if line[5] and line[1]) if row.payload else frozenset()
@@ -269,30 +269,3 @@ def _names(session: Session, orders: Sequence[OrderKey]) -> dict[OrderKey, tuple
         {"merchant_ids": [each for each, _ in orders], "order_ids": [each for _, each in orders]},
     )
     return {(row.merchant_id, row.id): (str(row.source_id), row.external_id) for row in rows}
-
-
-def _placed(
-    order: OrderKey,
-    name: tuple[str, str],
-    facts: OrderFacts,
-    inputs: DatedInputs,
-    identities: Mapping[str, bool],
-) -> PlacedOrder:
-    snapshot = facts.snapshot
-    assert snapshot is not None
-    if not snapshot.cancelled:
-        return PlacedOrder(order[1], name, snapshot.placed_at, cancelled=False)
-    # By its own touches, its customer's binding or a person; not by another order that it places again. A bound product
-    # is bound for the order placed again too, by itself.
-    credit = attribute(facts, inputs, identities).leading
-    own = credit if credit is not None and credit.skus is None else None
-    skus = frozenset(line.sku for line in snapshot.lines if line.goods and line.sku)
-    return PlacedOrder(
-        order[1],
-        name,
-        snapshot.placed_at,
-        cancelled=True,
-        skus=skus,
-        affiliate_id=None if own is None else own.affiliate_id,
-        program_id=None if own is None else own.program_id,
-    )

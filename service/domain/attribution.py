@@ -7,7 +7,7 @@ from enum import StrEnum
 from fractions import Fraction
 from uuid import UUID
 
-from service.domain.customer import NO_HISTORY, History
+from service.domain.customer import NO_HISTORY, History, PlacedOrder
 from service.domain.dated import Binding, DatedInputs, Traceable
 from service.domain.marks import Label
 from service.domain.order import OrderFacts, OrderSnapshot, Touch, TouchKind
@@ -167,6 +167,31 @@ def attribute(
         return Attribution(reason, candidates=tuple(candidates), identities=judge.matches)
     credited = _choose(candidates, eligible, judge)
     return Attribution(Reason.WON, credited, tuple(candidates), judge.matches)
+
+
+def placed_order(
+    order_id: UUID, name: tuple[str, str], facts: OrderFacts, inputs: DatedInputs, identities: Identities
+) -> PlacedOrder:
+    """An order, which its shop showed, as its customer's later ones know it.
+
+    Of a cancelled one whoever brought it by a touch, a binding of its customer or a person's word; not by another order
+    that it places again. A bound product is bound for the order placed again too, by itself.
+    """
+    snapshot = facts.snapshot
+    assert snapshot is not None
+    if not snapshot.cancelled:
+        return PlacedOrder(order_id, name, snapshot.placed_at, cancelled=False)
+    credit = attribute(facts, inputs, identities).leading
+    own = credit if credit is not None and credit.skus is None else None
+    return PlacedOrder(
+        order_id,
+        name,
+        snapshot.placed_at,
+        cancelled=True,
+        skus=frozenset(line.sku for line in snapshot.lines if line.goods and line.sku),
+        affiliate_id=None if own is None else own.affiliate_id,
+        program_id=None if own is None else own.program_id,
+    )
 
 
 @dataclass(slots=True)

@@ -23,8 +23,8 @@ from service.commissions.customers import asking_merchants, histories_of
 from service.commissions.facts import OrderKey
 from service.commissions.simulations import Simulation
 from service.domain.assessment import assess
-from service.domain.attribution import attribute
-from service.domain.customer import History, PlacedOrder, histories
+from service.domain.attribution import placed_order
+from service.domain.customer import History, histories
 from service.domain.dated import DatedInputs
 from service.domain.order import OrderFacts
 from service.domain.periods import Sum, period_rule_json, period_rule_of
@@ -283,28 +283,10 @@ def _histories(
     return {
         (known.merchant_id, order_id): history
         for orders in others.values()
-        for order_id, history in histories([_placed(order, inputs) for order in orders]).items()
+        for order_id, history in histories(
+            [placed_order(each.key[1], ("", each.name), each.facts, inputs, {}) for each in orders]
+        ).items()
     }
-
-
-def _placed(order: _OfCustomer, inputs: DatedInputs) -> PlacedOrder:
-    """An order as those after it know it, as `customers.look_around` makes it of orders of the books."""
-    snapshot = order.facts.snapshot
-    assert snapshot is not None
-    name = ("", order.name)
-    if not snapshot.cancelled:
-        return PlacedOrder(order.key[1], name, snapshot.placed_at, cancelled=False)
-    credit = attribute(order.facts, inputs, {}).leading
-    own = credit if credit is not None and credit.skus is None else None
-    return PlacedOrder(
-        order.key[1],
-        name,
-        snapshot.placed_at,
-        cancelled=True,
-        skus=frozenset(line.sku for line in snapshot.lines if line.goods and line.sku),
-        affiliate_id=None if own is None else own.affiliate_id,
-        program_id=None if own is None else own.program_id,
-    )
 
 
 def _add_sums(session: Session, known: Simulation, sums: Mapping[SumKey, Cost]) -> None:
