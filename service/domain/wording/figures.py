@@ -4,12 +4,24 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
+from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from service.domain.money import exponent, text_of
+from service.domain.settlement import Weekday
 from service.domain.wording.languages import Language, Words
 from service.domain.written import Amounts, percent_of
+
+WEEKDAYS: Final[Mapping[Weekday, Words]] = {
+    Weekday.MON: Words("a Monday", "thứ Hai", "星期一"),
+    Weekday.TUE: Words("a Tuesday", "thứ Ba", "星期二"),
+    Weekday.WED: Words("a Wednesday", "thứ Tư", "星期三"),
+    Weekday.THU: Words("a Thursday", "thứ Năm", "星期四"),
+    Weekday.FRI: Words("a Friday", "thứ Sáu", "星期五"),
+    Weekday.SAT: Words("a Saturday", "thứ Bảy", "星期六"),
+    Weekday.SUN: Words("a Sunday", "Chủ nhật", "星期日"),
+}
 
 LISTED_MAX = 50
 """Of a longer list the rest is counted, not named; the written terms name all of it."""

@@ -9,7 +9,8 @@ from service.domain.periods import Cap, period_rule_of
 from service.domain.shares import Role
 from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Words
-from service.domain.wording.terms import label, period_rule
+from service.domain.wording.periods import period_rule
+from service.domain.wording.terms import label
 from service.domain.written import rate_of
 
 JsonObject = dict[str, Any]
