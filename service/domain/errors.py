@@ -99,6 +99,11 @@ class InvalidTerms(Invalid):
     title = "The programme terms are not valid"
 
 
+class InvalidTaxDetail(Invalid):
+    code = "invalid-tax-detail"
+    title = "The tax profile has a detail that does not fit"
+
+
 class BackDated(Conflict):
     """Dated inputs are append-only and never reach into the past once orders may have used them."""
 
