@@ -295,16 +295,6 @@ class PayoutMethodView(View):
         )
 
 
-class TaxProfileUpdate(Body):
-    rule: TaxRule
-
-
-class TaxProfileView(View):
-    affiliate_id: AffiliateId
-    rule: TaxRule | None
-    """Null: nothing chosen, so nothing is paid out."""
-
-
 @router.post("/v1/affiliates", status_code=201)
 def create_affiliate(asked: AffiliateCreate, caller: Admin, session: WriteSession, service: Services) -> AffiliateView:
     """Register an affiliate. It earns from the day it is approved and enrolled in a programme."""
@@ -428,7 +418,7 @@ def get_affiliate(affiliate_id: AffiliateId, caller: Reader, session: ReadSessio
     """Return one affiliate."""
     row = session.get(AffiliateRow, (caller.merchant_id, affiliate_id))
     if row is None:
-        raise Missing(_NONE_SUCH)
+        raise Missing(NONE_SUCH)
     return _view(session, row)
 
 
@@ -589,32 +579,7 @@ def list_payout_methods(
     return page(rows, paging, key=lambda row: (row.id,), view=PayoutMethodView.of)
 
 
-@router.get("/v1/affiliates/{affiliate_id}/tax-profile")
-def get_tax_profile(affiliate_id: AffiliateId, caller: Reader, session: ReadSession) -> TaxProfileView:
-    """Return what is withheld from an affiliate's payouts."""
-    row = session.get(AffiliateRow, (caller.merchant_id, affiliate_id))
-    if row is None:
-        raise Missing(_NONE_SUCH)
-    return _tax_profile(row)
-
-
-@router.put("/v1/affiliates/{affiliate_id}/tax-profile")
-def put_tax_profile(
-    affiliate_id: AffiliateId, asked: TaxProfileUpdate, caller: Admin, session: WriteSession, expected: IfMatch
-) -> TaxProfileView:
-    """Choose what is withheld from an affiliate's payouts. Without a choice it is not paid."""
-    row = locked(session, caller.merchant_id, affiliate_id)
-    expected.check(_tax_profile(row))
-    row.tax_rule = asked.rule
-    row.updated_at = caller.now
-    return _tax_profile(row)
-
-
-_NONE_SUCH = "This merchant has no such affiliate."
-
-
-def _tax_profile(row: AffiliateRow) -> TaxProfileView:
-    return TaxProfileView(affiliate_id=row.id, rule=None if row.tax_rule is None else TaxRule(row.tax_rule))
+NONE_SUCH = "This merchant has no such affiliate."
 
 
 def _new(caller: Caller, external_id: str | None, kind: AffiliateKind | None) -> AffiliateRow:
@@ -697,7 +662,7 @@ def locked(session: Session, merchant_id: UUID, affiliate_id: UUID) -> Affiliate
         .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
-        raise Missing(_NONE_SUCH)
+        raise Missing(NONE_SUCH)
     return row
 
 

@@ -37,6 +37,8 @@ class BalanceView(View):
     """Lent before an approval came: below zero by what is still to be netted from what is settled next."""
     withheld: MoneyView
     """Tax and fees taken from accepted payouts."""
+    written_off: MoneyView
+    """Debts that were given up: below zero by all of them."""
     payable_version: int
     """One more with each change of payable; payouts own intervals of these versions."""
 
@@ -55,7 +57,18 @@ class BalanceView(View):
         )
 
 
-PLACES = ("pending", "held", "payable", "reserved", "in_transit", "paid", "carried", "advance", "withheld")
+PLACES = (
+    "pending",
+    "held",
+    "payable",
+    "reserved",
+    "in_transit",
+    "paid",
+    "carried",
+    "advance",
+    "withheld",
+    "written_off",
+)
 
 STANDS = """
 SELECT balance.owner_id, balance.currency,
@@ -68,9 +81,9 @@ SELECT balance.owner_id, balance.currency,
        coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor,
        coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor,
        coalesce(max(version) FILTER (WHERE kind = 'payable'), 0) AS payable_version,
-       (SELECT coalesce(sum(tax_minor + fee_minor), 0) FROM payout_item AS item
-        WHERE item.merchant_id = balance.merchant_id AND item.payee_id = balance.owner_id
-          AND item.currency = balance.currency AND NOT live AND released_at IS NULL) AS withheld_minor
+       coalesce(sum(amount_minor) FILTER (WHERE kind IN ('tax_withheld', 'remitted', 'platform_fee', 'tax_cost')), 0)
+           AS withheld_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'write_off'), 0) AS written_off_minor
 FROM balance
 """
 """Balances beside each other by payee and currency; goes before a WHERE on `balance` and the GROUP BY below."""

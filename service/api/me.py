@@ -173,6 +173,8 @@ class EarningsView(View):
     """Paid in advance, while the shop was late: below zero by what is still to be set against what you earn next."""
     withheld: MoneyView
     """Tax and fees taken from payouts."""
+    written_off: MoneyView
+    """Debts the shop gave up: below zero by all of them."""
     lifetime: MoneyView
     """All ever earned, less what was taken back."""
     next_settlement: NextSettlementView | None
@@ -190,6 +192,7 @@ class EarningsView(View):
             "paid": row.paid_minor,
             "advance": row.advance_minor,
             "withheld": row.withheld_minor,
+            "written_off": row.written_off_minor,
         }
         return cls(
             currency=row.currency,

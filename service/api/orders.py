@@ -755,6 +755,9 @@ def _told_payout(row: Row[Any]) -> Happened:
         ("in_transit", "reserved"): f"{payout} was not sent: {amount} is reserved again",
         ("in_transit", "paid"): f"{payout} was accepted by the rail: {amount} sent",
         ("in_transit", "taxed_carry"): f"{amount} of {payout} is below a step of the rail and is carried forward",
+        ("in_transit", "tax_withheld"): f"{amount} of {payout} was withheld as tax",
+        ("tax_cost", "tax_withheld"): f"{amount} of tax on {payout} is borne by the shop",
+        ("in_transit", "platform_fee"): f"{amount} of {payout} was taken as a fee",
         ("paid", "taxed_carry"): f"{amount} of {payout} came back and is carried forward",
     }.get((row.debit_kind, row.credit_kind), f"{amount} of {payout} moved: {source} to {destination}")
     return Happened(

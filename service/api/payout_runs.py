@@ -24,7 +24,7 @@ from service.infra.ids import decode, encode
 from service.infra.settings import Settings
 from service.payouts.approve import approve, execute_run, submit
 from service.payouts.find import RunMissing, known_of, state_of
-from service.payouts.providers import Rails, make_rails, rail_for
+from service.payouts.providers import RailNotAvailable, Rails, make_rails, rail_for
 from service.payouts.release import cancel
 from service.payouts.reserve import Asked, reserve
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
@@ -171,17 +171,29 @@ def list_payout_runs(
 @router.get("/v1/payout-runs/{run_id}")
 def get_payout_run(run_id: RunId, caller: Reader, session: ReadSession) -> PayoutRunDetailView:
     """Return a run with its payouts, sums, and who was left out and why."""
-    run = session.get(PayoutRunRow, (caller.merchant_id, run_id))
-    if run is None:
-        raise RunMissing(f"No payout run {encode('run', run_id)} here.")
-    return _detail(session, run)
+    return _detail(session, _run(session, caller.merchant_id, run_id))
 
 
 @router.post("/v1/payout-runs/{run_id}/submit")
-def submit_payout_run(run_id: RunId, caller: FinanceMaker, session: WriteSession) -> PayoutRunDetailView:
-    """Freeze a draft and ask for approval. From now on payouts can only be taken out."""
+def submit_payout_run(
+    run_id: RunId, caller: FinanceMaker, session: WriteSession, service: Services
+) -> PayoutRunDetailView:
+    """Freeze a draft and ask for approval. From now on payouts can only be taken out.
+
+    What is withheld is decided now, for the day the run pays on. Payouts for which it cannot be are taken out.
+    """
+    draft = _run(session, caller.merchant_id, run_id)
+    rail = rail_for(_rails(service.settings), draft.rail, is_test=caller.merchant.is_test)
+    step_minor = rail.step_minor(draft.currency)
+    if step_minor is None:
+        raise RailNotAvailable(f"The rail {rail.name} does not pay in {draft.currency} any more; cancel the run.")
     run = submit(
-        session, merchant_id=caller.merchant_id, run_id=run_id, by=caller.key_id, when=merchant_time_of(caller)
+        session,
+        merchant_id=caller.merchant_id,
+        run_id=run_id,
+        step_minor=step_minor,
+        by=caller.key_id,
+        when=merchant_time_of(caller),
     )
     return _detail(session, run)
 
@@ -212,6 +224,13 @@ def cancel_payout_run(run_id: RunId, caller: FinanceMaker, session: WriteSession
     """Give the money of all unsent payouts back. Payouts that were, or may have been, sent are seen to their end."""
     run = cancel(session, merchant_id=caller.merchant_id, run_id=run_id, when=merchant_time_of(caller), now=utc_now())
     return _detail(session, run)
+
+
+def _run(session: Session, merchant_id: UUID, run_id: UUID) -> PayoutRunRow:
+    run = session.get(PayoutRunRow, (merchant_id, run_id))
+    if run is None:
+        raise RunMissing(f"No payout run {encode('run', run_id)} here.")
+    return run
 
 
 @cache

@@ -29,6 +29,7 @@ from service.tables import (
     programs,
     scopes,
     simulations,
+    taxes,
     webhooks,
 )
 
@@ -82,6 +83,11 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
         "whk", "id", left_out=frozenset({"failures", "failing_since", "rests_until", "updated_at"})
     ),
     claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
+    taxes.TaxRegimeRow: Shown("trg", "id"),
+    taxes.TaxProfileRow: Shown("aff", "affiliate_id", masked=frozenset({"tax_code_hint"})),
+    taxes.TaxEntryRow: Shown("aff", "payee_id"),
+    taxes.CorrectionRow: Shown("cor", "id"),
+    taxes.TaxRemittanceRow: Shown("txr", "id"),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
 }
@@ -106,6 +112,8 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     simulations.SimulationPeriodRow: "the worker's sums; no money hangs on them",
     simulations.SimulationPartRow: "a file that was only tried; that it was sent is noted",
     simulations.SimulationOrderRow: "read from a file that was only tried",
+    taxes.TaxBaseRow: "a lock",
+    taxes.TaxRemittanceLineRow: "a share of a remittance, which is told",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.AdvanceRow: "append-only",
@@ -140,6 +148,9 @@ _PREFIXES = {
     "approved_by": "key",
     "retry_by": "key",
     "decided_by": "key",
+    "declared_by": "key",
+    "asked_by": "key",
+    "recorded_by": "key",
     "order_id": "ord",
     "commission_id": "com",
     "replaced_by": "key",

@@ -124,6 +124,21 @@ SimulationId = Annotated[
 ClaimId = Annotated[
     UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]
+TaxRegimeId = Annotated[
+    UUID, BeforeValidator(_parser("trg")), PlainSerializer(_printer("trg")), WithJsonSchema(_schema("trg"))
+]
+TaxProfileId = Annotated[
+    UUID, BeforeValidator(_parser("tax")), PlainSerializer(_printer("tax")), WithJsonSchema(_schema("tax"))
+]
+TaxEntryId = Annotated[
+    UUID, BeforeValidator(_parser("txe")), PlainSerializer(_printer("txe")), WithJsonSchema(_schema("txe"))
+]
+TaxRemittanceId = Annotated[
+    UUID, BeforeValidator(_parser("txr")), PlainSerializer(_printer("txr")), WithJsonSchema(_schema("txr"))
+]
+CorrectionId = Annotated[
+    UUID, BeforeValidator(_parser("cor")), PlainSerializer(_printer("cor")), WithJsonSchema(_schema("cor"))
+]
 AuditId = Annotated[
     UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
 ]

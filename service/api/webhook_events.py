@@ -9,6 +9,7 @@ from service.api.views import (
     BudgetId,
     ClaimId,
     CommissionId,
+    CorrectionId,
     Day,
     EnrollmentId,
     InboxId,
@@ -23,6 +24,7 @@ from service.api.views import (
 )
 from service.domain.budget import AtLimit
 from service.domain.claim import ClaimKind, ClaimOutcome
+from service.domain.correction import CorrectionKind
 from service.domain.delivery import DisabledReason
 from service.domain.events import EventType
 
@@ -160,6 +162,15 @@ class PayoutAmountData(PayoutData):
     """What it is about; of a reversal or return, all that came back so far."""
 
 
+class CorrectionData(View):
+    correction_id: CorrectionId
+    affiliate_id: AffiliateId
+    kind: CorrectionKind
+    currency: str
+    amount_minor: int
+    reason: str
+
+
 class AffiliateAppliedData(View):
     affiliate_id: AffiliateId
     external_id: str | None
@@ -263,6 +274,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.PAYOUT_REVERSED: PayoutAmountData,
     EventType.PAYOUT_RETURNED: PayoutAmountData,
     EventType.PAYOUT_FAILED: PayoutAmountData,
+    EventType.CORRECTION_ASKED: CorrectionData,
+    EventType.CORRECTION_BOOKED: CorrectionData,
+    EventType.CORRECTION_WITHDRAWN: CorrectionData,
     EventType.AFFILIATE_APPLIED: AffiliateAppliedData,
     EventType.AFFILIATE_APPROVED: AffiliateDecidedData,
     EventType.AFFILIATE_REJECTED: AffiliateDecidedData,

@@ -60,6 +60,10 @@ class EventType(StrEnum):
     PAYOUT_RETURNED = "payout.returned", "A payout came back from the affiliate's bank."
     PAYOUT_FAILED = "payout.failed", "The rail says that a payout failed after it was accepted."
 
+    CORRECTION_ASKED = "correction.asked", "Somebody asks for money to be put right; another person has to book it."
+    CORRECTION_BOOKED = "correction.booked", "Money was put right: a withholding undone, a debt set off or given up."
+    CORRECTION_WITHDRAWN = "correction.withdrawn", "A correction was taken back or turned down."
+
     AFFILIATE_APPLIED = "affiliate.applied", "An affiliate was registered."
     AFFILIATE_APPROVED = "affiliate.approved", "An affiliate may earn, from valid_from on."
     AFFILIATE_REJECTED = "affiliate.rejected", "An affiliate's application was turned down."

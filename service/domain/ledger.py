@@ -45,14 +45,24 @@ class AccountKind(StrEnum):
     """Deductions done, still to be sent: rail remainders, and what a rail gave back."""
     ADVANCE = "advance"
     """Lent before an approval came and not netted yet: below zero by what the payee owes of it, never above."""
+    TAX_WITHHELD = "tax_withheld"
+    """Kept for the authority: taken from accepted payouts, or borne by the merchant, and not passed on yet."""
+    REMITTED = "remitted"
+    """Passed on to the authority."""
+    PLATFORM_FEE = "platform_fee"
+    """Kept for whoever runs the platform: taken from accepted payouts."""
+    TAX_COST = "tax_cost"
+    """Tax the merchant bears for the payee: below zero by all of it, never above."""
+    WRITE_OFF = "write_off"
+    """Debts of the payee that were given up: below zero by all of them, never above."""
 
 
 MERCHANT_ACCOUNTS = frozenset({AccountKind.COMMISSION_EXPENSE})
 """Accounts without a kept balance; they are summed from the daily slots."""
 
-MAY_BE_NEGATIVE = frozenset({AccountKind.PAYABLE, AccountKind.ADVANCE})
-NEVER_POSITIVE = frozenset({AccountKind.ADVANCE})
-"""Nobody pays back more than was lent."""
+NEVER_POSITIVE = frozenset({AccountKind.ADVANCE, AccountKind.TAX_COST, AccountKind.WRITE_OFF})
+"""Nobody pays back more than was lent, and what the merchant gave up or bears comes back no other way than it went."""
+MAY_BE_NEGATIVE = NEVER_POSITIVE | {AccountKind.PAYABLE}
 
 
 @dataclass(frozen=True, slots=True, order=True)

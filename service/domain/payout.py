@@ -9,6 +9,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from service.domain.errors import InvariantBroken
+from service.domain.withholding.model import Decision, Refusal
+from service.domain.withholding.stored import same
 
 SEND_WINDOW = timedelta(hours=20)
 """A key may be sent again this long after its first sending; Stripe may forget a key after 24 h (its documentation, "Idempotent requests")."""
@@ -185,6 +187,15 @@ class Excluded(StrEnum):
     """The rail pays only whole steps, and this is less than one."""
     NO_PAYOUT_METHOD = "no_payout_method"
     NO_TAX_RULE = "no_tax_rule"
+    """Nobody chose what is withheld from this payee."""
+    NO_TAX_REGIME = "no_tax_regime"
+    """The merchant has declared nothing for the payee's country."""
+    NO_TAX_RULE_IN_FORCE = "no_tax_rule_in_force"
+    """What the merchant declared has no rule for the day the run pays on."""
+    TAX_CURRENCY = "tax_currency"
+    """The rule counts in another currency, and nothing is converted by guess."""
+    TAX_DETAILS_MISSING = "tax_details_missing"
+    """The rule asks for something the payee's tax profile does not say."""
     LIVE_ITEM = "live_item"
     """Another run holds this payee's money in this currency."""
     AFFILIATE_SUSPENDED = "affiliate_suspended"
@@ -192,6 +203,9 @@ class Excluded(StrEnum):
     METHOD_CHANGED = "method_changed"
     """The payout method is not the one that was approved."""
     TAX_RULE_CHANGED = "tax_rule_changed"
+    """Another rule, or another period of it, than the one that was approved."""
+    TAX_CHANGED = "tax_changed"
+    """By the same rule another amount would be withheld than was approved."""
     CONTENT_CHANGED = "content_changed"
     """The item is not, to the last field, what was approved."""
 
@@ -208,7 +222,8 @@ class Payee:
     """What decides whether somebody is paid on a rail, as it is now.
 
     payable_minor: may be below zero. carried_minor: deductions done, zero or more. fingerprint: of the active payout
-    method on the rail.
+    method on the rail. has_live_elsewhere: in another currency, by a rule that sums. tax_rule: what was chosen for it. tax_refusal: why its tax cannot be decided. deducted_minor:
+    tax and fees that would be taken.
     """
 
     id: UUID
@@ -219,6 +234,9 @@ class Payee:
     payable_minor: int
     carried_minor: int
     has_live_item: bool = False
+    has_live_elsewhere: bool = False
+    tax_refusal: Refusal | None = None
+    deducted_minor: int = 0
 
 
 def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Excluded | None:
@@ -232,17 +250,27 @@ def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Exclud
         return Excluded.IN_DEBT
     if total_minor < max(1, minimum_minor):
         return Excluded.BELOW_MINIMUM
-    if total_minor < step_minor:
+    if total_minor - payee.deducted_minor < step_minor:
         return Excluded.BELOW_RAIL_STEP
     if payee.payout_method_id is None:
         return Excluded.NO_PAYOUT_METHOD
-    return Excluded.NO_TAX_RULE if payee.tax_rule is None else None
+    return no_tax(payee)
 
 
-def why_dropped(payee: Payee, *, fingerprint: str, tax_rule: str, approved_hash: str, content: str) -> Excluded | None:
+def no_tax(payee: Payee) -> Excluded | None:
+    """Why nothing can be withheld from somebody, and so nothing paid; None where it can."""
+    if payee.tax_rule is None:
+        return Excluded.NO_TAX_RULE
+    return None if payee.tax_refusal is None else Excluded(payee.tax_refusal)
+
+
+def why_dropped(
+    payee: Payee, *, fingerprint: str, tax: Decision, tax_now: Decision | None, approved_hash: str, content: str
+) -> Excluded | None:
     """The first reason to take an approved item out of its run just before it is handed to the rail, or None.
 
-    fingerprint, tax_rule, approved_hash: as approved. content: the item's hash as recomputed now.
+    fingerprint, tax, approved_hash: as approved. tax_now: as it would be decided today, None where it cannot.
+    content: the item's hash as recomputed now.
     """
     if content != approved_hash:
         return Excluded.CONTENT_CHANGED
@@ -252,7 +280,11 @@ def why_dropped(payee: Payee, *, fingerprint: str, tax_rule: str, approved_hash:
         return Excluded.IN_DEBT
     if payee.fingerprint != fingerprint:
         return Excluded.METHOD_CHANGED
-    return Excluded.TAX_RULE_CHANGED if payee.tax_rule != tax_rule else None
+    if tax_now is None:
+        return no_tax(payee)
+    if (tax.rule, [part.key for part in tax.parts]) != (tax_now.rule, [part.key for part in tax_now.parts]):
+        return Excluded.TAX_RULE_CHANGED
+    return None if same(tax, tax_now) else Excluded.TAX_CHANGED
 
 
 def _standing(status: str) -> Excluded | None:
@@ -270,7 +302,9 @@ def item_hash(
     carried_minor: int,
     net_minor: int,
     tax_minor: int,
-    tax_rule: str,
+    tax_borne_minor: int,
+    fee_minor: int,
+    tax: Decision,
     rail: str,
     destination_fingerprint: str,
     pay_on: date,
@@ -286,12 +320,21 @@ def item_hash(
         "carried": carried_minor,
         "net": net_minor,
         "tax": tax_minor,
-        "tax_rule": tax_rule,
+        "tax_rule": tax.rule,
         "rail": rail,
         "destination": destination_fingerprint,
         "pay_on": pay_on.isoformat(),
         "versions": [from_version, to_version],
     }
+    # Absent where there is nothing, so that what was approved before these were known keeps its hash.
+    later = {
+        "tax_borne": tax_borne_minor,
+        "fee": fee_minor,
+        "tax_parts": [
+            [part.key.rule, part.key.duty, part.key.period, part.base_minor, part.tax_minor] for part in tax.parts
+        ],
+    }
+    content |= {name: value for name, value in later.items() if value}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -50,12 +50,15 @@ def not_sent(item: PayoutItemRow, *, number: int) -> list[Posting]:
 
 
 def accepted(item: PayoutItemRow, *, number: int) -> list[Posting]:
-    """N went out; R, below a step of the rail, is carried with its deductions done."""
+    """N went out, T and F stay for others; R, below a step of the rail, is carried with its deductions done."""
     return _moved(
         item,
         f"attempt/{number}/accept",
         (AccountKind.IN_TRANSIT, AccountKind.PAID, item.net_minor),
         (AccountKind.IN_TRANSIT, AccountKind.TAXED_CARRY, item.remainder_minor),
+        (AccountKind.IN_TRANSIT, AccountKind.TAX_WITHHELD, item.tax_minor),
+        (AccountKind.IN_TRANSIT, AccountKind.PLATFORM_FEE, item.fee_minor),
+        (AccountKind.TAX_COST, AccountKind.TAX_WITHHELD, item.tax_borne_minor),
     )
 
 

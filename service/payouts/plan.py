@@ -1,7 +1,7 @@
 """Step 4: make attempts of items that are still what was approved, and drop the others. Nothing leaves here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.ledger import AccountKind, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Payee, RunState, why_dropped
+from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
@@ -21,6 +22,7 @@ from service.payouts.approve import hashes_of
 from service.payouts.find import lock_run, merchant_time
 from service.payouts.providers.model import DESTINATION, Rail, Sending
 from service.payouts.release import store_released
+from service.payouts.withhold import decided, taxed
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 REQUEST = "payout-request"
@@ -65,6 +67,8 @@ def plan(
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()
+    # Decided as of today: in another period, or after a change of what is summed, it is not what was approved.
+    taxes = taxed(session, merchant_id, [item.payee_id for item in items], pay_on=when.day, hold=True)
     kept = lock(
         session,
         merchant_id,
@@ -77,10 +81,13 @@ def plan(
     hashes = hashes_of(run, items)
     dropped: dict[UUID, Excluded] = {}
     for item in items:
+        tax_now = taxes[item.payee_id].decide(item.gross_minor, item.currency)
+        refusal = tax_now.reason if isinstance(tax_now, Refused) else None
         reason = why_dropped(
-            payees[item.payee_id].payee,
+            replace(payees[item.payee_id].payee, tax_refusal=refusal),
             fingerprint=item.fingerprint,
-            tax_rule=item.tax_rule,
+            tax=decided(item),
+            tax_now=tax_now if isinstance(tax_now, Decision) else None,
             approved_hash=item.content_hash or "",
             content=hashes[item.id],
         )

@@ -22,6 +22,7 @@ from service.outbox.emit import Event, emit
 from service.payouts import book, tell
 from service.payouts.find import items_of, lock_run
 from service.payouts.send import Leased
+from service.payouts.withhold import add_accepted, hold_bases_of
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 ANSWER_DIFFERS = "answer_differs"
@@ -63,6 +64,8 @@ def record(
     crash_point(CrashPoint.RECORD_STORED)
     counted = [verdict for verdict in verdicts if verdict.attempt.id in ours]
     items = {item.id: item for item in items_of(session, merchant_id, [each.attempt.item_id for each in counted])}
+    accepted = [items[each.attempt.item_id] for each in counted if each.outcome is Outcome.ACCEPTED]
+    hold_bases_of(session, merchant_id, accepted)
     postings: list[Posting] = []
     events: list[Event] = []
     stops = [verdict.stop_code for verdict in counted if verdict.stop_code is not None]
@@ -84,6 +87,7 @@ def record(
             case _:
                 pass
     post(session, postings, when={merchant_id: when})
+    add_accepted(session, accepted, when=when)
     _store_facts(session, run, counted, now)
     _store_items(session, merchant_id, counted)
     if stops:

@@ -109,7 +109,8 @@ def store_released(
     )
     crash_point(CrashPoint.RELEASE_BEFORE_COMMIT)
     for item in items:
-        session.expire(item)
+        if item in session:
+            session.expire(item)
     return [tell.of_item(item, "released", at=at, reason_code=reasons[item.id].value) for item in items]
 
 

@@ -1,5 +1,6 @@
 """Make a run: find whom to pay, take their balances, and say why the others are left out."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,8 @@ from sqlmodel import Session
 
 from service.domain.errors import Conflict, Invalid, InvariantBroken
 from service.domain.ledger import AccountKind, MerchantTime
-from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, split_for_rail, why_excluded
+from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, why_excluded
+from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
@@ -20,6 +22,7 @@ from service.outbox.emit import emit
 from service.payouts import book, tell
 from service.payouts.minimums import promised_minimums
 from service.payouts.providers.model import Rail, RailNotAvailable
+from service.payouts.withhold import Taxed, split, taxed
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 PAY_ON_DAYS_AHEAD_MAX = 60
@@ -65,12 +68,16 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
     minimums = {payee.id: lowest_minimum(promised[payee.id], asked.currency) for payee in owed}
     excluded: dict[UUID, tuple[Payee, Excluded]] = {}
     chosen: list[Payee] = []
-    for payee in owed:
+    taxes = taxed(session, asked.merchant_id, [payee.id for payee in owed], pay_on=asked.pay_on)
+    for read in owed:
+        payee, _ = _after_tax(read, taxes[read.id], asked.currency)
         reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
         if reason is None:
             chosen.append(payee)
         else:
             excluded[payee.id] = (payee, reason)
+    # Again, and held: nobody adds to what is summed of them until this is committed.
+    taxes = taxed(session, asked.merchant_id, [payee.id for payee in chosen], pay_on=asked.pay_on, hold=True)
     # Whoever holds the two balances is the only one to make an item of them: what counts is what is read from now on.
     kept = lock(
         session,
@@ -96,20 +103,24 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
     for read in chosen:
         item = _item(run, read, when)
         payable, carry = kept.get(book.payable(item)), kept.get(book.account(item, AccountKind.TAXED_CARRY))
-        payee = replace(
-            read,
-            payable_minor=payable.amount_minor if payable else 0,
-            carried_minor=carry.amount_minor if carry else 0,
-            has_live_item=before[read.id].has_live_item,
+        payee, tax = _after_tax(
+            replace(
+                read,
+                payable_minor=payable.amount_minor if payable else 0,
+                carried_minor=carry.amount_minor if carry else 0,
+                has_live_item=before[read.id].has_live_item,
+                has_live_elsewhere=before[read.id].has_live_elsewhere,
+            ),
+            taxes[read.id],
+            asked.currency,
         )
         reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
-        if reason is not None:
-            excluded[payee.id] = (payee, reason)
+        if reason is not None or tax is None:
+            excluded[payee.id] = (payee, reason or Excluded.NO_TAX_RULE)
             continue
         item.gross_minor, item.carried_minor = payee.payable_minor, payee.carried_minor
-        item.net_minor, item.remainder_minor = split_for_rail(
-            item.gross_minor + item.carried_minor, step_minor=step_minor
-        )
+        if not split(item, tax, step_minor=step_minor):
+            raise InvariantBroken(f"the rail cannot pay {read.id} what was found enough")
         item.from_version = before[payee.id].reserve_version
         item.to_version = payable.version if payable else 0
         items.append(item)
@@ -142,6 +153,25 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
     return run
 
 
+def _after_tax(payee: Payee, tax: Taxed, currency: str) -> tuple[Payee, Decision | None]:
+    """A payee with what tax would take, and the decision; None where nothing can be decided."""
+    decision = tax.decide(max(0, payee.payable_minor), currency)
+    match decision:
+        case Decision():
+            accumulates = decision.accumulates and payee.has_live_elsewhere
+            taken = replace(
+                payee,
+                deducted_minor=decision.withheld_minor,
+                has_live_item=payee.has_live_item or accumulates,
+                tax_refusal=None,
+            )
+            return taken, decision
+        case Refused(reason=reason):
+            return replace(payee, tax_refusal=reason), None
+        case None:
+            return payee, None
+
+
 def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
     """Everybody with a balance that is not 0 in the currency, as read without a lock."""
     rows = fetch(
@@ -159,7 +189,10 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
         )
         SELECT affiliate.id, affiliate.status, affiliate.tax_rule, payout_method.id AS payout_method_id,
                payout_method.fingerprint, CAST(coalesce(owed.payable_minor, 0) AS bigint) AS payable_minor,
-               CAST(coalesce(owed.carried_minor, 0) AS bigint) AS carried_minor, item.id IS NOT NULL AS has_live_item
+               CAST(coalesce(owed.carried_minor, 0) AS bigint) AS carried_minor, item.id IS NOT NULL AS has_live_item,
+               EXISTS (SELECT FROM payout_item AS other
+                       WHERE other.merchant_id = :merchant_id AND other.payee_id = affiliate.id AND other.live
+                         AND other.currency <> :currency AND other.tax_accumulates) AS has_live_elsewhere
         FROM owed
         JOIN affiliate ON affiliate.merchant_id = :merchant_id AND affiliate.id = owed.owner_id
         LEFT JOIN payout_method ON payout_method.merchant_id = :merchant_id
@@ -187,6 +220,7 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             payable_minor=row.payable_minor,
             carried_minor=row.carried_minor,
             has_live_item=row.has_live_item,
+            has_live_elsewhere=row.has_live_elsewhere,
         )
         for row in rows
     ]
@@ -198,19 +232,24 @@ class _Before:
 
     reserve_version: int = 0
     has_live_item: bool = False
+    has_live_elsewhere: bool = False
 
 
 def _before(session: Session, asked: Asked, payee_ids: Sequence[UUID]) -> Mapping[UUID, _Before]:
     rows = fetch(
         session,
         """
-        SELECT payee_id, max(reserve_version) AS reserve_version, bool_or(live) AS has_live_item FROM payout_item
-        WHERE merchant_id = :merchant_id AND currency = :currency AND payee_id = ANY(CAST(:payee_ids AS uuid[]))
+        SELECT payee_id, coalesce(max(reserve_version) FILTER (WHERE currency = :currency), 0) AS reserve_version,
+               coalesce(bool_or(live) FILTER (WHERE currency = :currency), false) AS has_live_item,
+               coalesce(bool_or(live AND tax_accumulates) FILTER (WHERE currency <> :currency), false)
+                   AS has_live_elsewhere
+        FROM payout_item
+        WHERE merchant_id = :merchant_id AND payee_id = ANY(CAST(:payee_ids AS uuid[]))
         GROUP BY payee_id
         """,
         {"merchant_id": asked.merchant_id, "currency": asked.currency, "payee_ids": list(payee_ids)},
     )
-    found = {row.payee_id: _Before(row.reserve_version, row.has_live_item) for row in rows}
+    found = {row.payee_id: _Before(row.reserve_version, row.has_live_item, row.has_live_elsewhere) for row in rows}
     return {payee_id: found.get(payee_id, _Before()) for payee_id in payee_ids}
 
 
@@ -237,17 +276,22 @@ def _insert(session: Session, items: Sequence[PayoutItemRow]) -> None:
         session,
         """
         INSERT INTO payout_item (merchant_id, id, run_id, payee_id, currency, payout_method_id, fingerprint, tax_rule,
-                                 gross_minor, carried_minor, net_minor, tax_minor, fee_minor, remainder_minor,
-                                 from_version, to_version, reserve_version, live, created_at)
+                                 gross_minor, carried_minor, net_minor, tax_minor, tax_borne_minor, fee_minor,
+                                 remainder_minor, from_version, to_version, reserve_version, live, created_at,
+                                 tax_accumulates, tax_decision)
         SELECT :merchant_id, id, :run_id, payee_id, :currency, payout_method_id, fingerprint, tax_rule,
-               gross_minor, carried_minor, net_minor, 0, 0, remainder_minor,
-               from_version, to_version, reserve_version, true, :created_at
+               gross_minor, carried_minor, net_minor, tax_minor, tax_borne_minor, fee_minor, remainder_minor,
+               from_version, to_version, reserve_version, true, :created_at,
+               tax_accumulates, CAST(tax_decision AS jsonb)
         FROM unnest(CAST(:ids AS uuid[]), CAST(:payee_ids AS uuid[]), CAST(:method_ids AS uuid[]),
                     CAST(:fingerprints AS text[]), CAST(:tax_rules AS text[]), CAST(:gross AS bigint[]),
                     CAST(:carried AS bigint[]), CAST(:net AS bigint[]), CAST(:remainders AS bigint[]),
-                    CAST(:froms AS bigint[]), CAST(:tos AS bigint[]), CAST(:reserves AS bigint[]))
+                    CAST(:froms AS bigint[]), CAST(:tos AS bigint[]), CAST(:reserves AS bigint[]),
+                    CAST(:taxes AS bigint[]), CAST(:borne AS bigint[]), CAST(:fees AS bigint[]),
+                    CAST(:accumulate AS boolean[]), CAST(:decisions AS text[]))
              AS made (id, payee_id, payout_method_id, fingerprint, tax_rule, gross_minor, carried_minor, net_minor,
-                      remainder_minor, from_version, to_version, reserve_version)
+                      remainder_minor, from_version, to_version, reserve_version, tax_minor, tax_borne_minor,
+                      fee_minor, tax_accumulates, tax_decision)
         """,
         {
             "merchant_id": items[0].merchant_id,
@@ -266,6 +310,11 @@ def _insert(session: Session, items: Sequence[PayoutItemRow]) -> None:
             "froms": [item.from_version for item in items],
             "tos": [item.to_version for item in items],
             "reserves": [item.reserve_version for item in items],
+            "taxes": [item.tax_minor for item in items],
+            "borne": [item.tax_borne_minor for item in items],
+            "fees": [item.fee_minor for item in items],
+            "accumulate": [item.tax_accumulates for item in items],
+            "decisions": [None if item.tax_decision is None else json.dumps(item.tax_decision) for item in items],
         },
     )
 

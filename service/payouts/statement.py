@@ -17,9 +17,9 @@ LINES_MAX = 10_000
 class Movement:
     """One change of payable inside an item's interval. amount_minor: with its sign.
 
-    kind: a commission entry's kind; advance, or advance_repaid for what was netted; or given_back for an earlier payout that was released before it was sent; what a
-    rail gave back is carried with its deductions done and moves no payable. version: payable's
-    own number of the change; several movements of one unit of work share it. order_number: as the shop writes it.
+    kind: a commission entry's kind; advance, or advance_repaid for what was netted; untax, recover or write_off for
+    what people put right; or given_back for an earlier payout that was released before it was sent. What a rail gave
+    back is carried with its deductions done and moves no payable. version: payable's own number of the change; several movements of one unit of work share it. order_number: as the shop writes it.
     """
 
     version: int
@@ -61,6 +61,11 @@ def movements(session: Session, item: PayoutItemRow, *, limit: int = LINES_MAX) 
         LEFT JOIN orders ON orders.merchant_id = commission.merchant_id AND orders.id = commission.order_id
         LEFT JOIN fact ON fact.merchant_id = orders.merchant_id AND fact.order_id = orders.id AND fact.kind = 'order'
         WHERE advance.merchant_id = :merchant_id AND advance.payee_id = :payee_id AND advance.currency = :currency
+          AND payable_version > :from_version AND payable_version <= :to_version
+        UNION ALL
+        SELECT payable_version, kind, amount_minor, decided_at, NULL, NULL, NULL, NULL, 0
+        FROM correction
+        WHERE merchant_id = :merchant_id AND payee_id = :payee_id AND currency = :currency AND state = 'booked'
           AND payable_version > :from_version AND payable_version <= :to_version
         UNION ALL
         SELECT gave_back_version, 'given_back', gross_minor, released_at, NULL, NULL, NULL, id, 0

@@ -13,6 +13,7 @@ from service.ledger.findings import Finding
 from service.rebuild.advances import replay_advances
 from service.rebuild.compare import compare_balances, compare_orders
 from service.rebuild.copy import take_over
+from service.rebuild.corrections import replay_corrections
 from service.rebuild.differences import Differences, RebuiltCode
 from service.rebuild.orders import replay_orders
 from service.rebuild.payouts import replay_payouts
@@ -69,6 +70,7 @@ def rebuild(
         )
         replay_advances(session, into, differences, time_zone=merchant.time_zone, tell=advance)
         payouts = replay_payouts(session, into, differences, time_zone=merchant.time_zone, tell=advance)
+        replay_corrections(session, into, differences, time_zone=merchant.time_zone, tell=advance)
         with snapshot(into) as made:
             compare_orders(session, made, differences, tell=advance)
             compare_balances(session, made, differences, tell=advance)

@@ -34,6 +34,8 @@ class RebuiltCode(StrEnum):
     """An advance was netted that nobody had been given, or cannot be booked."""
     PAYOUT = "rebuilt-payout"
     """A payout's money cannot have gone the way its attempts and the rail's words say."""
+    CORRECTION = "rebuilt-correction"
+    """What a person put right, or tax that was passed on, cannot be booked after the payouts it is about."""
     BALANCE = "rebuilt-balance"
     """A payee's balance is not that of books made again."""
 

@@ -255,6 +255,7 @@ BALANCES = Report(
         Column("carried", Kind.MONEY, "Deductions done, still to be sent: remainders, and what a rail gave back."),
         Column("advance", Kind.MONEY, "Lent before an approval came; below zero by what is still to be netted."),
         Column("withheld", Kind.MONEY, "Tax and fees taken from accepted payouts."),
+        Column("written_off", Kind.MONEY, "Debts that were given up; below zero by all of them."),
     ),
     query="""
     WITH stands AS (
@@ -266,25 +267,23 @@ BALANCES = Report(
                coalesce(max(amount_minor) FILTER (WHERE kind = 'in_transit'), 0) AS in_transit_minor,
                coalesce(max(amount_minor) FILTER (WHERE kind = 'paid'), 0) AS paid_minor,
                coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor
+               coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor,
+               coalesce(sum(amount_minor)
+                   FILTER (WHERE kind IN ('tax_withheld', 'remitted', 'platform_fee', 'tax_cost')), 0)
+                   AS withheld_minor,
+               coalesce(max(amount_minor) FILTER (WHERE kind = 'write_off'), 0) AS written_off_minor
         FROM balance
         WHERE merchant_id = %(merchant_id)s AND (%(currency)s::text IS NULL OR currency = %(currency)s)
         GROUP BY owner_id, currency
-    ), taken AS (
-        SELECT payee_id, currency, sum(tax_minor + fee_minor) AS withheld_minor
-        FROM payout_item
-        WHERE merchant_id = %(merchant_id)s AND NOT live AND released_at IS NULL
-        GROUP BY payee_id, currency
     )
     SELECT stands.owner_id AS affiliate_id, affiliate.external_id AS affiliate_external_id,
            affiliate.name AS affiliate_name, affiliate.status AS affiliate_status, stands.currency,
            pending_minor + held_minor + payable_minor + reserved_minor + in_transit_minor + paid_minor + carried_minor
-               + advance_minor + coalesce(withheld_minor, 0) AS earned_minor,
+               + advance_minor + withheld_minor + written_off_minor AS earned_minor,
            pending_minor, held_minor, payable_minor, reserved_minor, in_transit_minor, paid_minor, carried_minor,
-           advance_minor, coalesce(withheld_minor, 0) AS withheld_minor
+           advance_minor, withheld_minor, written_off_minor
     FROM stands
     JOIN affiliate ON affiliate.merchant_id = %(merchant_id)s AND affiliate.id = stands.owner_id
-    LEFT JOIN taken ON taken.payee_id = stands.owner_id AND taken.currency = stands.currency
     """,
     order="affiliate_id, currency",
 )

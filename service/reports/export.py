@@ -49,6 +49,7 @@ WITHHELD: dict[str, str] = {
     "webhook_endpoint.previous_secret": "what events were signed with before",
     "api_key.hash": "whoever has it can look for the key",
     "payout_method.destination": "the account at the rail; destination_hint shows its end",
+    "tax_profile.person": "name, tax code and address of a payee; the registers for filing show them",
     "payout_attempt.request": "what was sent to the rail, which names the account",
 }
 """Columns that are never written, and why."""

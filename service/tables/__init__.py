@@ -12,6 +12,7 @@ from service.tables import (
     programs,
     scopes,
     simulations,
+    taxes,
     webhooks,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "programs",
     "scopes",
     "simulations",
+    "taxes",
     "webhooks",
 ]

@@ -187,6 +187,8 @@ class TaxRule(StrEnum):
     """A company that invoices and pays its own taxes."""
     OFF = "off"
     """The merchant withholds nothing and has said so."""
+    REGIME = "regime"
+    """As the merchant's regime for the payee's country says, by the payee's tax profile."""
 
 
 class AffiliateRow(SQLModel, table=True):
@@ -217,6 +219,8 @@ class AffiliateRow(SQLModel, table=True):
     status: str = words()
     reason_code: str | None = words_or_none()
     tax_rule: str | None = words_or_none()
+    tax_profile_id: UUID | None = ref(nullable=True)
+    """The newest of its tax profiles. No foreign key: the two would point at each other."""
     created_at: datetime = moment()
     updated_at: datetime = moment()
 

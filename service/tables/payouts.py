@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.domain.payout import FactKind, Outcome, RunState
@@ -14,6 +14,7 @@ from service.tables.columns import (
     count,
     day,
     document,
+    document_or_none,
     key,
     listing,
     minor,
@@ -87,6 +88,13 @@ class PayoutItemRow(SQLModel, table=True):
             "net_minor + tax_minor + fee_minor + remainder_minor = gross_minor + carried_minor", name="split"
         ),
         CheckConstraint("to_version >= from_version", name="interval"),
+        Index(
+            "payout_item_live_tax_ix",
+            "merchant_id",
+            "payee_id",
+            unique=True,
+            postgresql_where=text("live AND tax_accumulates"),
+        ),
     )
 
     merchant_id: UUID = key()
@@ -127,6 +135,14 @@ class PayoutItemRow(SQLModel, table=True):
     content_hash: str | None = words_or_none()
     """Fixed at submit, compared before anything is sent."""
     created_at: datetime = moment()
+    tax_borne_minor: int = Field(
+        default=0, sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": text("0")}
+    )
+    """Tax at the merchant's cost: not part of the split above."""
+    tax_accumulates: bool = Field(default=False, nullable=False, sa_column_kwargs={"server_default": text("false")})
+    """Whether later decisions hang on this one: then it is the payee's only live item, whatever the currency."""
+    tax_decision: Json | None = document_or_none()
+    """As payouts.withhold writes it: by which figures tax was decided; None where no rule had anything to decide."""
 
 
 class PayoutAttemptRow(SQLModel, table=True):

@@ -1,5 +1,6 @@
 """Where settled money stands, what a payout item's state is, and what a rail's answer proves."""
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,6 +38,8 @@ from service.domain.payout import (
     why_dropped,
     why_excluded,
 )
+from service.domain.withholding.model import Caution, Decision, Duty, Key, Part, Refusal
+from service.domain.withholding.stored import of_json, to_json
 from tests.domain.builders import ANN, BEN, day
 from tests.domain.strategies import amounts, examples
 
@@ -332,6 +335,13 @@ WELL = Payee(ANN, "approved", "off", UUID(int=9), "f1", payable_minor=5_000, car
         pytest.param(replace(WELL, payable_minor=0, carried_minor=3_000), None, id="only what is carried"),
         pytest.param(replace(WELL, payout_method_id=None), Excluded.NO_PAYOUT_METHOD, id="no payout method"),
         pytest.param(replace(WELL, tax_rule=None), Excluded.NO_TAX_RULE, id="no tax rule"),
+        *[
+            pytest.param(replace(WELL, tax_refusal=refusal), Excluded(refusal), id=f"refused: {refusal}")
+            for refusal in Refusal
+        ],
+        pytest.param(replace(WELL, deducted_minor=4_901), Excluded.BELOW_RAIL_STEP, id="tax leaves less than a step"),
+        pytest.param(replace(WELL, deducted_minor=4_900), None, id="tax leaves one step"),
+        pytest.param(replace(WELL, has_live_elsewhere=True), None, id="a run in another currency is no obstacle"),
     ],
 )
 def test_who_is_left_out_of_a_run(payee: Payee, why: Excluded | None) -> None:
@@ -361,14 +371,60 @@ def test_without_a_minimum_the_rail_decides(payable: int, step: int, why: Exclud
         pytest.param(replace(WELL, payable_minor=0), "h1", None, id="payable is empty, for the item holds it"),
         pytest.param(replace(WELL, fingerprint="f2"), "h1", Excluded.METHOD_CHANGED, id="another account since"),
         pytest.param(replace(WELL, fingerprint=None), "h1", Excluded.METHOD_CHANGED, id="no account any more"),
-        pytest.param(
-            replace(WELL, tax_rule="none_company"), "h1", Excluded.TAX_RULE_CHANGED, id="another tax rule since"
-        ),
         pytest.param(replace(WELL, has_live_item=True), "h1", None, id="its own item is no obstacle"),
     ],
 )
 def test_what_drops_an_approved_item_before_it_is_sent(payee: Payee, content: str, why: Excluded | None) -> None:
-    assert why_dropped(payee, fingerprint="f1", tax_rule="off", approved_hash="h1", content=content) is why
+    untaxed = Decision(rule="off", gross_minor=5_000, withheld_minor=0, borne_minor=0)
+
+    assert (
+        why_dropped(payee, fingerprint="f1", tax=untaxed, tax_now=untaxed, approved_hash="h1", content=content) is why
+    )
+
+
+IN_JULY = Key("cn_labour_61_2018", Duty.INCOME_TAX, "2026-07")
+TAXED = Decision(
+    rule="cn_labour_61_2018",
+    gross_minor=5_000,
+    withheld_minor=640,
+    borne_minor=0,
+    parts=(Part(IN_JULY, base_minor=5_000, tax_minor=640),),
+    accumulates=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        pytest.param(TAXED, None, id="as approved"),
+        pytest.param(replace(TAXED, cautions=(Caution.SPLIT_PAYOUTS,)), None, id="only a caution is new"),
+        pytest.param(None, Excluded.NO_TAX_RULE_IN_FORCE, id="no rule holds any more"),
+        pytest.param(replace(TAXED, rule="off", parts=()), Excluded.TAX_RULE_CHANGED, id="another rule since"),
+        pytest.param(
+            replace(TAXED, parts=(Part(replace(IN_JULY, period="2026-08"), 5_000, 640),)),
+            Excluded.TAX_RULE_CHANGED,
+            id="the month is over",
+        ),
+        pytest.param(
+            replace(TAXED, withheld_minor=700, parts=(Part(IN_JULY, 5_000, 700),)),
+            Excluded.TAX_CHANGED,
+            id="something was added to the month",
+        ),
+        pytest.param(
+            replace(TAXED, withheld_minor=0, borne_minor=640), Excluded.TAX_CHANGED, id="the shop bears it now"
+        ),
+    ],
+)
+def test_tax_that_is_not_what_was_approved_drops_an_item(now: Decision | None, why: Excluded | None) -> None:
+    payee = WELL if now is not None else replace(WELL, tax_refusal=Refusal.NO_RULE)
+
+    assert why_dropped(payee, fingerprint="f1", tax=TAXED, tax_now=now, approved_hash="h1", content="h1") is why
+
+
+def test_a_decision_is_read_as_it_was_written() -> None:
+    told = replace(TAXED, cautions=(Caution.SPLIT_PAYOUTS,), parts=(Part(IN_JULY, 5_000, 640, {"rate": "20"}),))
+
+    assert of_json(json.loads(json.dumps(to_json(told)))) == told
 
 
 # Amounts
@@ -423,7 +479,9 @@ ITEM: dict[str, object] = {
     "carried_minor": 50,
     "net_minor": 1_000,
     "tax_minor": 50,
-    "tax_rule": "off",
+    "tax": Decision(rule="off", gross_minor=1_000, withheld_minor=50, borne_minor=0),
+    "tax_borne_minor": 0,
+    "fee_minor": 0,
     "rail": "sandbox",
     "destination_fingerprint": "f1",
     "pay_on": date(2026, 3, 31),
@@ -438,7 +496,9 @@ OTHERWISE: dict[str, object] = {
     "carried_minor": 51,
     "net_minor": 1_001,
     "tax_minor": 49,
-    "tax_rule": "none_company",
+    "tax": Decision(rule="none_company", gross_minor=1_000, withheld_minor=50, borne_minor=0),
+    "tax_borne_minor": 1,
+    "fee_minor": 1,
     "rail": "stripe_connect",
     "destination_fingerprint": "f2",
     "pay_on": date(2026, 4, 1),
@@ -461,6 +521,23 @@ def test_what_was_approved_before_an_update_is_still_what_is_sent_after_it() -> 
 
     assert item_hash(**ITEM) == approved_hash  # type: ignore[arg-type] # its own fields
     assert run_hash(["b", "a"]) == "7e18f737311b2dc3b2f269dd78396b0351f14fb66efa879f768cb23181883c78"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part(replace(IN_JULY, rule="other"), 5_000, 640),
+        Part(replace(IN_JULY, duty=Duty.VAT), 5_000, 640),
+        Part(replace(IN_JULY, period="2026-08"), 5_000, 640),
+        Part(IN_JULY, 5_001, 640),
+        Part(IN_JULY, 5_000, 641),
+    ],
+    ids=["rule", "duty", "period", "base", "tax"],
+)
+def test_every_figure_of_a_tax_decision_changes_the_hash(part: Part) -> None:
+    approved, changed = ITEM | {"tax": TAXED}, ITEM | {"tax": replace(TAXED, parts=(part,))}
+
+    assert item_hash(**approved) != item_hash(**changed)  # type: ignore[arg-type] # its own fields
 
 
 def test_amounts_that_trade_places_change_the_hash() -> None:

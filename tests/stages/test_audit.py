@@ -268,6 +268,37 @@ TAMPERINGS = {
     "the rail says more came back than was booked": _tampering(
         C.PAYOUT_BALANCE, "UPDATE provider_fact SET amount_minor = amount_minor + 1 WHERE kind = 'reversed'"
     ),
+    "tax was counted that nobody withheld": _tampering(
+        C.ITEM_TAX,
+        f"""INSERT INTO tax_base SELECT merchant_id, payee_id, 'vn_2026_07', 1 FROM payout_item WHERE id = {_SENT}""",
+        f"""INSERT INTO tax_entry (merchant_id, id, kind, payee_id, rule, duty, period, currency, base_minor, tax_minor,
+                                   borne_minor, booked_on, item_id, created_at)
+            SELECT merchant_id, gen_random_uuid(), 'accepted', payee_id, 'vn_2026_07', 'income_tax', '2026-07', currency,
+                   100, 10, 0, '2026-07-01', id, created_at
+            FROM payout_item WHERE id = {_SENT}""",
+    ),
+    "tax that was withheld is counted nowhere": _tampering(
+        C.ITEM_TAX,
+        f"UPDATE payout_item SET tax_minor = 1, net_minor = net_minor - 1 WHERE id = {_SENT}",
+        besides=(C.PAYOUT_BALANCE, C.ATTEMPT_FACT),
+    ),
+    "a correction was never posted as it says": _tampering(
+        C.CORRECTION,
+        f"""INSERT INTO correction (merchant_id, id, kind, state, payee_id, currency, amount_minor, base_minor, reason,
+                                    asked_by, decided_by, posting_id, payable_version, created_at, decided_at)
+            SELECT merchant_id, gen_random_uuid(), 'write_off', 'booked', payee_id, currency, 5, 0, 'agreed',
+                   gen_random_uuid(), gen_random_uuid(), (SELECT id FROM posting LIMIT 1), 1000000, created_at, created_at
+            FROM payout_item WHERE id = {_SENT}""",
+        besides=(C.PAYOUT_BALANCE,),
+    ),
+    "a remittance names more than its payees' shares": _tampering(
+        C.CORRECTION,
+        """INSERT INTO tax_remittance (merchant_id, id, rule, duty, period, currency, amount_minor, payees, reference,
+                                       paid_on, recorded_by, created_at)
+           SELECT id, gen_random_uuid(), 'vn_2026_07', 'income_tax', '2026-07', 'VND', 5, 1, 'T-1', '2026-08-01',
+                  gen_random_uuid(), created_at
+           FROM merchant""",
+    ),
     "an approved run's hash was changed": _tampering(
         C.RUN_HASH,
         f"UPDATE payout_run SET content_hash = 'x' WHERE id = (SELECT run_id FROM payout_item WHERE id = {_SENT})",

@@ -28,6 +28,7 @@ from service.domain.order import (
     refund_fact,
 )
 from service.domain.payout import item_hash, run_hash
+from service.domain.withholding.model import Decision
 from service.infra.db import execute, fetch, read_session, unit_of_work
 from service.infra.ids import new_id
 from service.intake.record import Received, record
@@ -254,7 +255,9 @@ class Books:
                 carried_minor=carried,
                 net_minor=net_minor,
                 tax_minor=0,
-                tax_rule="off",
+                tax_borne_minor=0,
+                fee_minor=0,
+                tax=Decision(rule="off", gross_minor=payable.amount_minor, withheld_minor=0, borne_minor=0),
                 rail="sandbox",
                 destination_fingerprint=method.fingerprint,
                 pay_on=pay_on,

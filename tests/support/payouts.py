@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
 from service.domain.payout import Answer, AnswerKind, ItemState
+from service.domain.withholding.model import Mode, PayeeKind, Regime
 from service.infra.db import fetch, read_session, run_unit, unit_of_work
 from service.infra.ids import new_id
 from service.infra.security import Security
@@ -24,9 +25,10 @@ from service.payouts.execute import Progress, Sender, advance
 from service.payouts.find import known_of, state_of
 from service.payouts.providers.model import DESTINATION, Listing, Sending, Transfer
 from service.payouts.reserve import Asked, reserve
-from service.tables.parties import AffiliateRow, MerchantRow, PayoutMethodRow
+from service.tables.parties import AffiliateRow, MerchantRow, PayoutMethodRow, TaxRule
 from service.tables.payouts import PayoutAttemptRow, PayoutItemRow, PayoutRunRow
 from service.tables.programs import EnrollmentRow, ProgramRow, ProgramVersionRow
+from service.tables.taxes import TaxProfileRow, TaxRegimeRow
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MAKER, CHECKER = UUID(int=1), UUID(int=2)
@@ -295,6 +297,45 @@ class Desk:
             for name, value in values.items():
                 setattr(row, name, value)
 
+    def tax(self, payee_id: UUID, country: str, *, kind: PayeeKind = PayeeKind.INDIVIDUAL, **details: Any) -> None:
+        """Let the merchant's regime for a country decide what is withheld from a payee. details: of its tax profile."""
+        profile = TaxProfileRow(
+            merchant_id=self.merchant_id,
+            id=new_id(),
+            affiliate_id=payee_id,
+            kind=kind,
+            country=country,
+            details={"resident": True, **details},
+            tax_code_hint="…123",
+            recorded_by=MAKER,
+            recorded_at=self.now,
+        )
+        with unit_of_work(self.engine) as session:
+            session.add(profile)
+            session.flush()
+            row = session.get_one(AffiliateRow, (self.merchant_id, payee_id))
+            row.tax_rule, row.tax_profile_id = TaxRule.REGIME, profile.id
+
+    def declare(
+        self, country: str, regime: Regime, *, mode: Mode = Mode.WITHHOLD, gross_up: bool = False, days: int = 0
+    ) -> None:
+        """Declare how the merchant withholds from people of a country. days: from today on until it holds."""
+        with unit_of_work(self.engine) as session:
+            session.add(
+                TaxRegimeRow(
+                    merchant_id=self.merchant_id,
+                    id=new_id(),
+                    country=country,
+                    valid_from=self.when.day + timedelta(days=days),
+                    regime=regime,
+                    mode=mode,
+                    gross_up=gross_up,
+                    vat=False,
+                    declared_by=MAKER,
+                    recorded_at=self.now,
+                )
+            )
+
     def account(self, payee_id: UUID, kind: AccountKind) -> Account:
         return Account(self.merchant_id, payee_id, kind, self.currency)
 
@@ -320,7 +361,9 @@ class Desk:
 
     def submit(self, run: PayoutRunRow, *, by: UUID = MAKER) -> PayoutRunRow:
         with unit_of_work(self.engine) as session:
-            return submit(session, merchant_id=self.merchant_id, run_id=run.id, by=by, when=self.when)
+            return submit(
+                session, merchant_id=self.merchant_id, run_id=run.id, step_minor=self.rail.step, by=by, when=self.when
+            )
 
     def approve(self, run: PayoutRunRow, *, by: UUID = CHECKER) -> PayoutRunRow:
         with unit_of_work(self.engine) as session:

@@ -65,6 +65,7 @@ from service.domain.payout import (
 )
 from service.domain.periods import PeriodKey, PeriodRule, Sums, contribution, gives, periods_of
 from service.domain.program import CLOCK_TOLERANCE, ProgramVersion, Terms, check_start, in_force, period_rules
+from service.domain.withholding.model import Decision
 from service.domain.written import rate_of
 from service.intake.adapters.generic import translate
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
@@ -76,6 +77,8 @@ from tests.support.world import Json, Rail, Seen, SeenItem, hash_of, with_ids
 
 MERCHANT, PROGRAM_ID = UUID(int=1), UUID(int=2)
 LEASE = timedelta(minutes=10)
+UNTAXED = Decision(rule="off", gross_minor=0, withheld_minor=0, borne_minor=0)
+"""Nobody is taxed here; the decision's own figures are not looked at then."""
 
 
 @dataclass
@@ -613,7 +616,9 @@ class PureWorld:
             carried_minor=item.carried,
             net_minor=item.net,
             tax_minor=0,
-            tax_rule="off",
+            tax_borne_minor=0,
+            fee_minor=0,
+            tax=UNTAXED,
             rail="sandbox",
             destination_fingerprint=item.fingerprint,
             pay_on=date(2027, 1, 1),
@@ -716,7 +721,8 @@ class PureWorld:
         reason = why_dropped(
             self._payee(item.payee, run.currency),
             fingerprint=item.fingerprint,
-            tax_rule="off",
+            tax=UNTAXED,
+            tax_now=UNTAXED,
             approved_hash=item.content,
             content=self._hash(run, item),
         )
