@@ -139,6 +139,15 @@ TaxRemittanceId = Annotated[
 CorrectionId = Annotated[
     UUID, BeforeValidator(_parser("cor")), PlainSerializer(_printer("cor")), WithJsonSchema(_schema("cor"))
 ]
+PayoutLimitId = Annotated[
+    UUID, BeforeValidator(_parser("lim")), PlainSerializer(_printer("lim")), WithJsonSchema(_schema("lim"))
+]
+PayoutFeeId = Annotated[
+    UUID, BeforeValidator(_parser("fee")), PlainSerializer(_printer("fee")), WithJsonSchema(_schema("fee"))
+]
+PayoutGateId = Annotated[
+    UUID, BeforeValidator(_parser("gat")), PlainSerializer(_printer("gat")), WithJsonSchema(_schema("gat"))
+]
 AuditId = Annotated[
     UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
 ]

@@ -198,6 +198,8 @@ class Excluded(StrEnum):
     """The rule asks for something the payee's tax profile does not say."""
     LIVE_ITEM = "live_item"
     """Another run holds this payee's money in this currency."""
+    OVER_LIMIT = "over_limit"
+    """More than one payout may be; an admin sets that limit."""
     AFFILIATE_SUSPENDED = "affiliate_suspended"
     AFFILIATE_NOT_APPROVED = "affiliate_not_approved"
     METHOD_CHANGED = "method_changed"
@@ -239,8 +241,13 @@ class Payee:
     deducted_minor: int = 0
 
 
-def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Excluded | None:
-    """The first reason not to pay somebody now, or None. step_minor: smallest amount the rail pays."""
+def why_excluded(
+    payee: Payee, *, minimum_minor: int, step_minor: int, limit_minor: int | None = None
+) -> Excluded | None:
+    """The first reason not to pay somebody now, or None.
+
+    step_minor: smallest amount the rail pays. limit_minor: the largest payout there may be.
+    """
     total_minor = payee.payable_minor + payee.carried_minor
     if payee.has_live_item:
         return Excluded.LIVE_ITEM
@@ -252,6 +259,8 @@ def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Exclud
         return Excluded.BELOW_MINIMUM
     if total_minor - payee.deducted_minor < step_minor:
         return Excluded.BELOW_RAIL_STEP
+    if limit_minor is not None and total_minor - payee.deducted_minor > limit_minor:
+        return Excluded.OVER_LIMIT
     if payee.payout_method_id is None:
         return Excluded.NO_PAYOUT_METHOD
     return no_tax(payee)

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.ledger import AccountKind, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Payee, RunState, why_dropped
+from service.domain.payout_control import fitting
 from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -19,6 +20,7 @@ from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book
 from service.payouts.approve import hashes_of
+from service.payouts.control import closed, room_on
 from service.payouts.find import lock_run, merchant_time
 from service.payouts.providers.model import DESTINATION, Rail, Sending
 from service.payouts.release import store_released
@@ -57,7 +59,9 @@ def plan(
     if run.status != RunState.EXECUTING or run.stopped_at is not None or when.day < run.pay_on:
         return Planned(0, 0)
     numbers = _to_plan(session, run, limit)
-    if not numbers:
+    run.waits_for = closed(session, run)
+    session.add(run)
+    if not numbers or run.waits_for is not None:
         return Planned(0, 0)
     items = session.exec(
         select(PayoutItemRow)
@@ -93,7 +97,11 @@ def plan(
         )
         if reason is not None:
             dropped[item.id] = reason
-    sent = [item for item in items if item.id not in dropped]
+    room = room_on(session, run, when)
+    fit = fitting(((item.id, item.net_minor) for item in items if item.id not in dropped), room)
+    sent = [item for item in items if item.id in fit]
+    if len(sent) + len(dropped) < len(items):
+        run.waits_for = room.binds
     given_back = [item for item in items if item.id in dropped]
     postings: list[Posting] = [posting for item in given_back for posting in book.released(item)]
     for item in sent:

@@ -12,6 +12,7 @@ from sqlmodel import Session
 from service.domain.errors import Conflict, Invalid, InvariantBroken
 from service.domain.ledger import AccountKind, MerchantTime
 from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, why_excluded
+from service.domain.payout_control import LimitKind
 from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -20,9 +21,11 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book, tell
+from service.payouts.control import fee_on, limits_of
 from service.payouts.minimums import promised_minimums
 from service.payouts.providers.model import Rail, RailNotAvailable
 from service.payouts.withhold import Taxed, split, taxed
+from service.tables.control import EVERYBODY
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 PAY_ON_DAYS_AHEAD_MAX = 60
@@ -66,12 +69,14 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
     owed = _owed(session, asked, rail.name)
     promised = promised_minimums(session, asked.merchant_id, [payee.id for payee in owed], at=when.now)
     minimums = {payee.id: lowest_minimum(promised[payee.id], asked.currency) for payee in owed}
+    fee_minor = fee_on(session, asked.merchant_id, rail=rail.name, currency=asked.currency, on=asked.pay_on)
+    limit_minor = limits_of(session, asked.merchant_id, asked.currency)[LimitKind.PAYOUT].get(EVERYBODY)
     excluded: dict[UUID, tuple[Payee, Excluded]] = {}
     chosen: list[Payee] = []
     taxes = taxed(session, asked.merchant_id, [payee.id for payee in owed], pay_on=asked.pay_on)
     for read in owed:
-        payee, _ = _after_tax(read, taxes[read.id], asked.currency)
-        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
+        payee, _ = _after_tax(read, taxes[read.id], asked.currency, fee_minor=fee_minor)
+        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor, limit_minor=limit_minor)
         if reason is None:
             chosen.append(payee)
         else:
@@ -113,13 +118,14 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
             ),
             taxes[read.id],
             asked.currency,
+            fee_minor=fee_minor,
         )
-        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
+        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor, limit_minor=limit_minor)
         if reason is not None or tax is None:
             excluded[payee.id] = (payee, reason or Excluded.NO_TAX_RULE)
             continue
         item.gross_minor, item.carried_minor = payee.payable_minor, payee.carried_minor
-        if not split(item, tax, step_minor=step_minor):
+        if not split(item, tax, step_minor=step_minor, fee_minor=fee_minor):
             raise InvariantBroken(f"the rail cannot pay {read.id} what was found enough")
         item.from_version = before[payee.id].reserve_version
         item.to_version = payable.version if payable else 0
@@ -153,15 +159,15 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
     return run
 
 
-def _after_tax(payee: Payee, tax: Taxed, currency: str) -> tuple[Payee, Decision | None]:
-    """A payee with what tax would take, and the decision; None where nothing can be decided."""
+def _after_tax(payee: Payee, tax: Taxed, currency: str, *, fee_minor: int) -> tuple[Payee, Decision | None]:
+    """A payee with what tax and fee would take, and the decision; None where nothing can be decided."""
     decision = tax.decide(max(0, payee.payable_minor), currency)
     match decision:
         case Decision():
             accumulates = decision.accumulates and payee.has_live_elsewhere
             taken = replace(
                 payee,
-                deducted_minor=decision.withheld_minor,
+                deducted_minor=decision.withheld_minor + (fee_minor if payee.payable_minor > 0 else 0),
                 has_live_item=payee.has_live_item or accumulates,
                 tax_refusal=None,
             )

@@ -63,6 +63,10 @@ class PayoutRunRow(SQLModel, table=True):
     """Nothing is sent from then on, until a person executes the run again."""
     stop_code: str | None = words_or_none()
     """Why: the rail refused our credentials, or answered something that must not be."""
+    waits_for: str | None = words_or_none()
+    """Why nothing is handed over now, though nothing is wrong with the run."""
+    funding: Json | None = document_or_none()
+    """What the rail had when it was last asked: state, needed_minor, available_minor, checked_at."""
 
 
 class PayoutItemRow(SQLModel, table=True):

@@ -54,6 +54,8 @@ class FakeRail:
     at_once: int = 16
     keeps_transfers: bool = True
     step: int = 1
+    has: int | Answer | None = None
+    """What it says that it can pay."""
     does: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     by_key: dict[str, Transfer] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
@@ -68,6 +70,9 @@ class FakeRail:
 
     def step_minor(self, currency: str) -> int | None:
         return None if currency == "XAF" else self.step
+
+    def available_minor(self, currency: str) -> int | Answer | None:
+        return self.has
 
     def build_request(self, sending: Sending) -> bytes:
         return json.dumps(

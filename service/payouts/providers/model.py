@@ -101,6 +101,9 @@ class Rail(Protocol):
     def step_minor(self, currency: str) -> int | None:
         """Return the smallest amount it pays, in ISO minor units; None when it does not pay this currency."""
 
+    def available_minor(self, currency: str) -> int | Answer | None:
+        """Return what it can pay now, in ISO minor units; None where it keeps no balance, an answer where it did not say."""
+
     def build_request(self, sending: Sending) -> bytes:
         """Return the exact parameters of a sending; they are stored and never built again."""
 

@@ -30,6 +30,9 @@ class SandboxRail:
     def step_minor(self, currency: str) -> int | None:
         return 1 if currency in EXPONENTS else None
 
+    def available_minor(self, currency: str) -> int | Answer | None:  # noqa: ARG002 - it has all there is
+        return None
+
     def build_request(self, sending: Sending) -> bytes:
         request = {
             "item": str(sending.item_id),

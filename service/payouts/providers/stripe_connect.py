@@ -97,6 +97,14 @@ class StripeConnectRail:
     def step_minor(self, currency: str) -> int | None:
         return step_minor(currency)
 
+    def available_minor(self, currency: str) -> int | Answer | None:
+        def read() -> int:
+            self._reads.wait()
+            available = self._client.v1.balance.retrieve().available
+            return sum(iso_amount(each.amount, currency) for each in available if each.currency == currency.lower())
+
+        return _asked(read)
+
     def build_request(self, sending: Sending) -> bytes:
         params: TransferCreateParams = {
             "amount": stripe_amount(sending.amount_minor, sending.currency),
