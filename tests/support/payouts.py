@@ -367,7 +367,12 @@ class Desk:
     def submit(self, run: PayoutRunRow, *, by: UUID = MAKER) -> PayoutRunRow:
         with unit_of_work(self.engine) as session:
             return submit(
-                session, merchant_id=self.merchant_id, run_id=run.id, step_minor=self.rail.step, by=by, when=self.when
+                session,
+                merchant_id=self.merchant_id,
+                run_id=run.id,
+                step_minor=self.rail.step_minor(self.currency) or 1,
+                by=by,
+                when=self.when,
             )
 
     def approve(self, run: PayoutRunRow, *, by: UUID = CHECKER) -> PayoutRunRow:
