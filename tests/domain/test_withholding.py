@@ -362,7 +362,27 @@ def test_a_year_in_china_is_taxed_slice_by_slice_and_never_given_back(amounts: l
     ],
 )
 def test_the_edges_of_a_month_in_china(gross: int, withheld: int) -> None:
-    assert decided(gross, TODAY, LABOUR, IN_CHINA).withheld_minor == withheld
+    decision = decided(gross, TODAY, LABOUR, IN_CHINA)
+
+    assert decision.withheld_minor == withheld
+    assert decision.parts[0].steps["why"] == (Why.MONTH_FIXED if gross <= 400_000 else Why.MONTH_SHARE)
+
+
+@pytest.mark.parametrize(
+    ("declared", "profile", "accumulates"),
+    [
+        (VN, IN_VIETNAM, False),
+        (VN, somebody("VN", resident=False), False),
+        (LABOUR, IN_CHINA, True),
+        (PLATFORM, IN_CHINA, True),
+        (US, WITH_TIN, True),
+        (EU, somebody("FR"), False),
+    ],
+)
+def test_where_later_payouts_hang_on_this_one_it_says_so(
+    declared: Declared, profile: Profile, accumulates: bool
+) -> None:
+    assert decided(1_000, TODAY, declared, profile).accumulates is accumulates
 
 
 @pytest.mark.parametrize(
