@@ -189,6 +189,10 @@ class Excluded(StrEnum):
     """Another run holds this payee's money in this currency."""
     AFFILIATE_SUSPENDED = "affiliate_suspended"
     AFFILIATE_NOT_APPROVED = "affiliate_not_approved"
+    METHOD_COOLING = "method_cooling"
+    """The payout method is new and waits, so that its owner can still stop a change that is none of his."""
+    SHARED_ACCOUNT = "shared_account"
+    """Others are paid to the same account, and nobody has confirmed that this is right."""
     METHOD_CHANGED = "method_changed"
     """The payout method is not the one that was approved."""
     TAX_RULE_CHANGED = "tax_rule_changed"
@@ -208,7 +212,7 @@ class Payee:
     """What decides whether somebody is paid on a rail, as it is now.
 
     payable_minor: may be below zero. carried_minor: deductions done, zero or more. fingerprint: of the active payout
-    method on the rail.
+    method on the rail. method_waits: it may not be paid to yet. account_shared: others are paid to it, unconfirmed.
     """
 
     id: UUID
@@ -219,6 +223,8 @@ class Payee:
     payable_minor: int
     carried_minor: int
     has_live_item: bool = False
+    method_waits: bool = False
+    account_shared: bool = False
 
 
 def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Excluded | None:
@@ -236,6 +242,10 @@ def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Exclud
         return Excluded.BELOW_RAIL_STEP
     if payee.payout_method_id is None:
         return Excluded.NO_PAYOUT_METHOD
+    if payee.method_waits:
+        return Excluded.METHOD_COOLING
+    if payee.account_shared:
+        return Excluded.SHARED_ACCOUNT
     return Excluded.NO_TAX_RULE if payee.tax_rule is None else None
 
 
@@ -252,6 +262,9 @@ def why_dropped(payee: Payee, *, fingerprint: str, tax_rule: str, approved_hash:
         return Excluded.IN_DEBT
     if payee.fingerprint != fingerprint:
         return Excluded.METHOD_CHANGED
+    # Changed and changed back: the account is as approved, and the change back may be as little its owner's.
+    if payee.method_waits:
+        return Excluded.METHOD_COOLING
     return Excluded.TAX_RULE_CHANGED if payee.tax_rule != tax_rule else None
 
 

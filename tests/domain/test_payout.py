@@ -332,6 +332,8 @@ WELL = Payee(ANN, "approved", "off", UUID(int=9), "f1", payable_minor=5_000, car
         pytest.param(replace(WELL, payable_minor=0, carried_minor=3_000), None, id="only what is carried"),
         pytest.param(replace(WELL, payout_method_id=None), Excluded.NO_PAYOUT_METHOD, id="no payout method"),
         pytest.param(replace(WELL, tax_rule=None), Excluded.NO_TAX_RULE, id="no tax rule"),
+        pytest.param(replace(WELL, method_waits=True), Excluded.METHOD_COOLING, id="a changed account waits"),
+        pytest.param(replace(WELL, account_shared=True), Excluded.SHARED_ACCOUNT, id="an account of several"),
     ],
 )
 def test_who_is_left_out_of_a_run(payee: Payee, why: Excluded | None) -> None:
@@ -361,6 +363,8 @@ def test_without_a_minimum_the_rail_decides(payable: int, step: int, why: Exclud
         pytest.param(replace(WELL, payable_minor=0), "h1", None, id="payable is empty, for the item holds it"),
         pytest.param(replace(WELL, fingerprint="f2"), "h1", Excluded.METHOD_CHANGED, id="another account since"),
         pytest.param(replace(WELL, fingerprint=None), "h1", Excluded.METHOD_CHANGED, id="no account any more"),
+        pytest.param(replace(WELL, method_waits=True), "h1", Excluded.METHOD_COOLING, id="changed and changed back"),
+        pytest.param(replace(WELL, account_shared=True), "h1", None, id="somebody else came to the account"),
         pytest.param(
             replace(WELL, tax_rule="none_company"), "h1", Excluded.TAX_RULE_CHANGED, id="another tax rule since"
         ),
