@@ -26,7 +26,7 @@ from service.api.deps import (
 )
 from service.api.etags import IfMatch
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.views import AffiliateId, Body, KeyId, Moment, PayoutMethodId, ReasonCode, View
+from service.api.views import AffiliateId, Body, Moment, PayoutMethodId, ReasonCode, View
 from service.domain.destination import AccountType, Destination
 from service.domain.errors import Invalid
 from service.domain.rails import RailName
@@ -159,9 +159,7 @@ class PayoutMethodView(View):
     """The bank's name, or its code; null where the account is at none, or its bank is not known."""
     created_at: Moment
     by_affiliate: bool
-    """Whether the affiliate's own key made it."""
-    created_by: KeyId | None
-    """The key that made it; null of methods made before this was noted."""
+    """Whether the affiliate's own key made it. Which key it was is in the audit trail."""
     usable_from: Moment
     """From then on it is paid to. While it waits, nothing is paid on its rail, and it can be cancelled."""
     replaces: PayoutMethodId | None
@@ -414,7 +412,6 @@ def _view(row: PayoutMethodRow, account: Destination, others: int, *, names: boo
         bank=account.bank_name or account.bank_code or None,
         created_at=row.created_at,
         by_affiliate=row.by_affiliate,
-        created_by=row.created_by,
         usable_from=row.usable_from or row.created_at,
         replaces=row.replaces,
         replaced_at=row.replaced_at,
