@@ -226,7 +226,7 @@ def _pay(
     with stages.stage("approve"):
         run_unit(engine, lambda session: _patient(session, approve, **told, approver=CHECKER, when=when()))
     with stages.stage("plan, send, record"), ThreadPoolExecutor(8) as calls:
-        run_unit(engine, partial(execute_run, **told, when=when(), now=clock.now()))
+        run_unit(engine, lambda session: execute_run(session, **told, when=when(), now=clock.now()))
         sender = Sender(engine, security, rail, "bench", calls, clock.now)
         with show.progress("Sending", stages.payees) as tell:
             sent = 0

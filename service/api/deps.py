@@ -108,6 +108,11 @@ class Caller:
         """The present by the merchant's clock."""
         return self.merchant.now
 
+    @property
+    def sees_holders(self) -> bool:
+        """Whether the key may read whose name an account is in: those who pay, and admins."""
+        return not self.scopes.isdisjoint({Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER})
+
 
 @dataclass(frozen=True, slots=True)
 class OperatorKey:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlmodel import Session, col, select
 
-from service.api.affiliates import RailName
 from service.api.deps import FinanceChecker, FinanceMaker, Reader, ReadSession, Services, WriteSession
 from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
@@ -19,6 +18,7 @@ from service.api.problems import taken
 from service.api.views import AffiliateId, Body, Currency, Day, ExternalId, KeyId, Moment, MoneyView, RunId, View
 from service.domain.payout import Excluded, ItemState, RunState
 from service.domain.payout_control import FundingState, WaitsFor
+from service.domain.rails import RailName
 from service.infra.clock import utc_now
 from service.infra.db import fetch
 from service.infra.ids import decode, encode

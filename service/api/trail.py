@@ -164,6 +164,8 @@ _PREFIXES = {
     "commission_id": "com",
     "replaced_by": "key",
     "offered_by": "key",
+    "sharing_confirmed_by": "key",
+    "replaces": "pmt",
 }
 """Of public ids, by the name of the column that holds one."""
 

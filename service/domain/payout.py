@@ -202,6 +202,10 @@ class Excluded(StrEnum):
     """More than one payout may be; an admin sets that limit."""
     AFFILIATE_SUSPENDED = "affiliate_suspended"
     AFFILIATE_NOT_APPROVED = "affiliate_not_approved"
+    METHOD_COOLING = "method_cooling"
+    """The payout method is new and waits, so that its owner can still stop a change that is none of his."""
+    SHARED_ACCOUNT = "shared_account"
+    """Others are paid to the same account, and nobody has confirmed that this is right."""
     METHOD_CHANGED = "method_changed"
     """The payout method is not the one that was approved."""
     TAX_RULE_CHANGED = "tax_rule_changed"
@@ -224,8 +228,9 @@ class Payee:
     """What decides whether somebody is paid on a rail, as it is now.
 
     payable_minor: may be below zero. carried_minor: deductions done, zero or more. fingerprint: of the active payout
-    method on the rail. has_live_elsewhere: in another currency, by a rule that sums. tax_rule: what was chosen for it. tax_refusal: why its tax cannot be decided. deducted_minor:
-    tax and fees that would be taken.
+    method on the rail. method_waits: it may not be paid to yet. account_shared: others are paid to it, unconfirmed.
+    has_live_elsewhere: in another currency, by a rule that sums. tax_rule: what was chosen for it. tax_refusal: why its
+    tax cannot be decided. deducted_minor: tax and fees that would be taken.
     """
 
     id: UUID
@@ -239,6 +244,8 @@ class Payee:
     has_live_elsewhere: bool = False
     tax_refusal: Refusal | None = None
     deducted_minor: int = 0
+    method_waits: bool = False
+    account_shared: bool = False
 
 
 def why_excluded(
@@ -263,6 +270,10 @@ def why_excluded(
         return Excluded.OVER_LIMIT
     if payee.payout_method_id is None:
         return Excluded.NO_PAYOUT_METHOD
+    if payee.method_waits:
+        return Excluded.METHOD_COOLING
+    if payee.account_shared:
+        return Excluded.SHARED_ACCOUNT
     return no_tax(payee)
 
 
@@ -289,6 +300,9 @@ def why_dropped(
         return Excluded.IN_DEBT
     if payee.fingerprint != fingerprint:
         return Excluded.METHOD_CHANGED
+    # Changed and changed back: the account is as approved, and the change back may be as little its owner's.
+    if payee.method_waits:
+        return Excluded.METHOD_COOLING
     if tax_now is None:
         return no_tax(payee)
     if (tax.rule, [part.key for part in tax.parts]) != (tax_now.rule, [part.key for part in tax_now.parts]):

@@ -81,7 +81,7 @@ def plan(
         currency=run.currency,
     )
     payable = {each.owner_id: kept[each].amount_minor for each in kept if each.kind is AccountKind.PAYABLE}
-    payees = _payees(session, run, [item.payee_id for item in items], payable)
+    payees = _payees(session, run, [item.payee_id for item in items], payable, when)
     hashes = hashes_of(run, items)
     dropped: dict[UUID, Excluded] = {}
     for item in items:
@@ -147,20 +147,25 @@ def _to_plan(session: Session, run: PayoutRunRow, limit: int) -> Mapping[UUID, i
 
 
 def _payees(
-    session: Session, run: PayoutRunRow, payee_ids: Sequence[UUID], payable: Mapping[UUID, int]
+    session: Session,
+    run: PayoutRunRow,
+    payee_ids: Sequence[UUID],
+    payable: Mapping[UUID, int],
+    when: MerchantTime,
 ) -> Mapping[UUID, _Payee]:
     rows = fetch(
         session,
         """
         SELECT affiliate.id, affiliate.status, affiliate.tax_rule, payout_method.id AS payout_method_id,
-               payout_method.fingerprint, payout_method.destination
+               payout_method.fingerprint, payout_method.destination,
+               coalesce(payout_method.usable_from > :now, false) AS method_waits
         FROM affiliate
         LEFT JOIN payout_method ON payout_method.merchant_id = :merchant_id
              AND payout_method.affiliate_id = affiliate.id AND payout_method.rail = :rail
              AND payout_method.replaced_at IS NULL
         WHERE affiliate.merchant_id = :merchant_id AND affiliate.id = ANY(CAST(:payee_ids AS uuid[]))
         """,
-        {"merchant_id": run.merchant_id, "rail": run.rail, "payee_ids": list(payee_ids)},
+        {"merchant_id": run.merchant_id, "rail": run.rail, "now": when.now, "payee_ids": list(payee_ids)},
     )
     return {
         row.id: _Payee(
@@ -172,6 +177,7 @@ def _payees(
                 fingerprint=row.fingerprint,
                 payable_minor=payable.get(row.id, 0),
                 carried_minor=0,
+                method_waits=row.method_waits,
             ),
             row.destination or b"",
         )

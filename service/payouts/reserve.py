@@ -66,7 +66,7 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
         raise PayOnOutOfRange(
             f"pay_on must be from {when.day} (today, by the merchant's calendar) to {PAY_ON_DAYS_AHEAD_MAX} days later."
         )
-    owed = _owed(session, asked, rail.name)
+    owed = _owed(session, asked, rail.name, when)
     promised = promised_minimums(session, asked.merchant_id, [payee.id for payee in owed], at=when.now)
     minimums = {payee.id: lowest_minimum(promised[payee.id], asked.currency) for payee in owed}
     fee_minor = fee_on(session, asked.merchant_id, rail=rail.name, currency=asked.currency, on=asked.pay_on)
@@ -178,7 +178,7 @@ def _after_tax(payee: Payee, tax: Taxed, currency: str, *, fee_minor: int) -> tu
             return payee, None
 
 
-def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
+def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list[Payee]:
     """Everybody with a balance that is not 0 in the currency, as read without a lock."""
     rows = fetch(
         session,
@@ -194,7 +194,13 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             GROUP BY owner_id
         )
         SELECT affiliate.id, affiliate.status, affiliate.tax_rule, payout_method.id AS payout_method_id,
-               payout_method.fingerprint, CAST(coalesce(owed.payable_minor, 0) AS bigint) AS payable_minor,
+               payout_method.fingerprint, coalesce(payout_method.usable_from > :now, false) AS method_waits,
+               payout_method.sharing_confirmed_at IS NULL AND EXISTS (
+                   SELECT FROM payout_method AS other
+                   WHERE other.merchant_id = :merchant_id AND other.fingerprint = payout_method.fingerprint
+                     AND other.affiliate_id <> affiliate.id AND other.replaced_at IS NULL
+               ) AND (SELECT shared_accounts = 'hold' FROM merchant WHERE id = :merchant_id) AS account_shared,
+               CAST(coalesce(owed.payable_minor, 0) AS bigint) AS payable_minor,
                CAST(coalesce(owed.carried_minor, 0) AS bigint) AS carried_minor, item.id IS NOT NULL AS has_live_item,
                EXISTS (SELECT FROM payout_item AS other
                        WHERE other.merchant_id = :merchant_id AND other.payee_id = affiliate.id AND other.live
@@ -212,6 +218,7 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             "merchant_id": asked.merchant_id,
             "currency": asked.currency,
             "rail": rail,
+            "now": when.now,
             "everybody": not asked.payee_ids,
             "payee_ids": list(asked.payee_ids),
         },
@@ -227,6 +234,8 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             carried_minor=row.carried_minor,
             has_live_item=row.has_live_item,
             has_live_elsewhere=row.has_live_elsewhere,
+            method_waits=row.method_waits,
+            account_shared=row.account_shared,
         )
         for row in rows
     ]

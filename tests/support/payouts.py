@@ -205,7 +205,15 @@ class Desk:
         }
         with unit_of_work(engine) as session:
             session.add(
-                MerchantRow(id=desk.merchant_id, name="Shop", is_test=True, time_zone="UTC", created_at=desk.now)
+                MerchantRow(
+                    id=desk.merchant_id,
+                    name="Shop",
+                    is_test=True,
+                    time_zone="UTC",
+                    created_at=desk.now,
+                    # Most payees here have the one account that the double knows to pay.
+                    shared_accounts="allow",
+                )
             )
             session.flush()
             session.add(
@@ -240,7 +248,7 @@ class Desk:
         status: str = "approved",
         tax_rule: str | None = "off",
     ) -> UUID:
-        """An enrolled affiliate with balances; each gets an account of its own that begins with `destination`."""
+        """An enrolled affiliate with balances, paid to `destination`."""
         payee_id = new_id()
         with unit_of_work(self.engine) as session:
             session.add(
@@ -272,8 +280,8 @@ class Desk:
         self.earn(payee_id, carried, kind=AccountKind.TAXED_CARRY)
         return payee_id
 
-    def method(self, payee_id: UUID, destination: str) -> None:
-        """Make this the payee's account at the rail, instead of the one before."""
+    def method(self, payee_id: UUID, destination: str, **parts: Any) -> None:
+        """Make this the payee's account at the rail, instead of the one before. parts: columns of the method."""
         with unit_of_work(self.engine) as session:
             for row in session.exec(
                 select(PayoutMethodRow).where(
@@ -292,6 +300,7 @@ class Desk:
                     destination_hint=destination[-4:],
                     fingerprint=self.security.fingerprint(self.merchant_id, self.rail.name, destination),
                     created_at=self.now,
+                    **parts,
                 )
             )
 
@@ -340,6 +349,13 @@ class Desk:
                     recorded_at=self.now,
                 )
             )
+
+    def choose(self, **values: Any) -> None:
+        """Change columns of the merchant."""
+        with unit_of_work(self.engine) as session:
+            row = session.get_one(MerchantRow, self.merchant_id)
+            for name, value in values.items():
+                setattr(row, name, value)
 
     def account(self, payee_id: UUID, kind: AccountKind) -> Account:
         return Account(self.merchant_id, payee_id, kind, self.currency)

@@ -15,6 +15,8 @@ UNKNOWN_ONCE = "sandbox_unknown_once"
 """Destinations that begin so are paid, but the answer to the sending gets lost; a look-up finds the transfer."""
 ACCEPT = "sandbox_"
 """All other destinations that begin so are paid at once, `sandbox_ok` for one; the rest do not exist."""
+STAND_INS = frozenset({"sandbox_ok", REFUSE, UNKNOWN_ONCE})
+"""Bare words that stand for nobody's account, so that any number of payees may have them."""
 
 
 class SandboxRail:
