@@ -260,7 +260,7 @@ def test_vietnam(profile: Profile, gross: int, withheld: int, why: Why) -> None:
         pytest.param([(2_000_000, "2026-11-01"), (3_000_000, "2026-11-30")], True, id="together at the threshold"),
         pytest.param([(4_900_000, "2026-10-31"), (4_900_000, "2026-11-01")], False, id="in two months"),
         pytest.param([(6_000_000, "2026-11-01"), (1_000_000, "2026-11-02")], False, id="what was taxed is not split"),
-        pytest.param([(4_900_000, "2026-11-01"), (6_000_000, "2026-11-02")], False, id="nor what is taxed now"),
+        pytest.param([(4_900_000, "2026-11-01"), (5_000_000, "2026-11-02")], False, id="nor what is taxed now"),
         pytest.param(
             [(6_000_000, "2026-11-01"), (2_500_000, "2026-11-02"), (2_500_000, "2026-11-03")], True,
             id="beside what was taxed",
