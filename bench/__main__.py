@@ -1,9 +1,9 @@
-"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload, postings or simulate. Exits with 1 when it falls short."""
+"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload, postings, payouts or simulate. Exits with 1 when it falls short."""
 
 import argparse
 import sys
 
-from bench import orders, overload, postings, redirect, show, simulate
+from bench import orders, overload, payouts, postings, redirect, show, simulate
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -14,6 +14,7 @@ BENCHES = {
     "redirect": redirect.bench,
     "overload": overload.bench,
     "postings": postings.bench,
+    "payouts": payouts.bench,
     "simulate": simulate.bench,
 }
 
@@ -25,7 +26,7 @@ def main() -> int:
     parser.add_argument(
         "--n",
         type=int,
-        help="requests in each round; of overload, its seconds; of postings and simulate, how many (make bench N=…)",
+        help="requests in each round; of overload, its seconds; of postings, payouts and simulate, how many (make bench N=…)",
     )
     parser.add_argument(
         "--floor", type=float, help="the smallest ratio that counts as good; of postings and simulate, the largest"
