@@ -21,6 +21,7 @@ from service.tables import (
     answers,
     audit,
     bindings,
+    books,
     claims,
     money,
     orders,
@@ -84,6 +85,8 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
+    books.BookCloseRow: Shown("bcl", "id"),
+    books.AccountingChartRow: Shown("mer", "merchant_id"),
 }
 """Tables whose rows people change one by one."""
 
@@ -144,6 +147,7 @@ _PREFIXES = {
     "commission_id": "com",
     "replaced_by": "key",
     "offered_by": "key",
+    "closed_by": "key",
 }
 """Of public ids, by the name of the column that holds one."""
 

@@ -121,6 +121,9 @@ WebhookDeliveryId = Annotated[
 SimulationId = Annotated[
     UUID, BeforeValidator(_parser("sim")), PlainSerializer(_printer("sim")), WithJsonSchema(_schema("sim"))
 ]
+BookCloseId = Annotated[
+    UUID, BeforeValidator(_parser("bcl")), PlainSerializer(_printer("bcl")), WithJsonSchema(_schema("bcl"))
+]
 ClaimId = Annotated[
     UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]

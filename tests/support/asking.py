@@ -24,6 +24,7 @@ BODIES: dict[str, Json] = {
     "create_api_key": {"name": "Reports", "scopes": ["affiliate"], "affiliate_id": "<aff>"},
     "move_test_clock": {"advance_s": 0},
     "create_webhook_endpoint": {"url": "https://hooks.example/koc"},
+    "close_books": {"until": "2026-01-31"},
     "decide_claim": {"outcome": "reject", "reason_code": "no_evidence"},
     "replay_webhook_events": {"since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"},
 }

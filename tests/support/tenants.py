@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -108,6 +109,9 @@ class Tenant:
         _made(shop.post("/v1/payout-runs", asked, by="finance-maker"))
         for role in ("read", "finance-checker", *self.affiliates):
             shop.key_of(role)
+        for days in (3, 2):
+            asked = {"until": (shop.now() - timedelta(days=days)).date().isoformat()}
+            _made(shop.post("/v1/book-closes", asked, by="finance-checker"))
         draft = {"terms": {"rules": [{"kind": "percent", "rate": "5", "name": self.text("draft")}]}}
         simulation = _made(shop.post(f"/v1/programs/{program['id']}/simulate", draft))
         advance(shop.engine, ids.decode("mer", shop.id), ids.decode("sim", simulation["id"]), lambda _done, _of: True)
