@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Scope
 
 from service.api import (
     acceptances,
+    accounting,
     affiliates,
     api_keys,
     audit,
@@ -111,6 +112,7 @@ ROUTERS = (
     balances.router,
     ledger.router,
     book_closes.router,
+    accounting.router,
     payout_runs.router,
     payouts.router,
     jobs.router,
