@@ -28,6 +28,7 @@ from service.tables import (
     parties,
     payouts,
     programs,
+    reconciliations,
     scopes,
     simulations,
     webhooks,
@@ -87,6 +88,8 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
     books.BookCloseRow: Shown("bcl", "id"),
     books.AccountingChartRow: Shown("mer", "merchant_id"),
+    reconciliations.ReconciliationRow: Shown("rec", "id", left_out=frozenset({"page", "cursor", "refusals"})),
+    reconciliations.ReconciliationDifferenceRow: Shown("rdf", "id", masked=frozenset({"note"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -109,6 +112,9 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     simulations.SimulationPeriodRow: "the worker's sums; no money hangs on them",
     simulations.SimulationPartRow: "a file that was only tried; that it was sent is noted",
     simulations.SimulationOrderRow: "read from a file that was only tried",
+    reconciliations.ReconciliationPartRow: "a file laid beside our books; that it was sent is noted",
+    reconciliations.ReconciliationOrderRow: "read from a file laid beside our books",
+    reconciliations.ReconciliationLineRow: "read from a file laid beside our books",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.AdvanceRow: "append-only",
@@ -148,6 +154,9 @@ _PREFIXES = {
     "replaced_by": "key",
     "offered_by": "key",
     "closed_by": "key",
+    "note_by": "key",
+    "reconciliation_id": "rec",
+    "item_id": "pay",
 }
 """Of public ids, by the name of the column that holds one."""
 

@@ -235,3 +235,44 @@ LIABILITY_AGEING = Report(
     """,
     order="currency, place",
 )
+
+RECONCILIATION_DIFFERENCES = Report(
+    name="reconciliation-differences",
+    title="Differences of reconciliations",
+    description="One row for each difference that a reconciliation of these days found: both sides, and what explains it.",
+    filters=frozenset({Filter.FROM, Filter.TO, Filter.CURRENCY}),
+    columns=(
+        Column("reconciliation_id", Kind.ID, "The reconciliation that found it.", prefix="rec"),
+        Column("begins_on", Kind.DAY, "The first day that was reconciled."),
+        Column("until", Kind.DAY, "The last."),
+        Column("difference_id", Kind.ID, "The difference.", prefix="rdf"),
+        Column("about", Kind.TEXT, "An order of the shop's file, or a payout and a line of the bank's."),
+        Column("kind", Kind.TEXT, "Missing here, extra here, amount, currency, status, or twice in the file."),
+        Column("external_id", Kind.TEXT, "The shop's id of the order, or what the bank calls the payment."),
+        Column("order_id", Kind.ID, "The order here.", prefix="ord"),
+        Column("payout_id", Kind.ID, "The payout here.", prefix="pay"),
+        CURRENCY,
+        Column("theirs", Kind.MONEY, "What the file says; empty: nothing of these days."),
+        Column("ours", Kind.MONEY, "What is here; empty: nothing of these days."),
+        Column("explained_by", Kind.TEXT, "What we know that explains it."),
+        Column("explained_ref", Kind.TEXT, "Of what explains it."),
+        Column("note", Kind.TEXT, "A person's explanation."),
+        Column("note_by", Kind.ID, "The key that gave it.", prefix="key"),
+        Column("note_at", Kind.MOMENT, "When."),
+    ),
+    query="""
+    SELECT reconciliation.id AS reconciliation_id, reconciliation.begins_on, reconciliation.until,
+           difference.id AS difference_id, difference.about, difference.kind, difference.external_id,
+           difference.order_id, difference.item_id AS payout_id, difference.currency, difference.theirs_minor,
+           difference.ours_minor, difference.explained_by, difference.explained_ref, difference.note,
+           difference.note_by, difference.note_at
+    FROM reconciliation
+    JOIN reconciliation_difference AS difference
+      ON difference.merchant_id = reconciliation.merchant_id AND difference.reconciliation_id = reconciliation.id
+    WHERE reconciliation.merchant_id = %(merchant_id)s AND reconciliation.state = 'done'
+      AND (%(from)s::date IS NULL OR reconciliation.begins_on >= %(from)s::date)
+      AND (%(to)s::date IS NULL OR reconciliation.until <= %(to)s::date)
+      AND (%(currency)s::text IS NULL OR difference.currency = %(currency)s)
+    """,
+    order="reconciliation_id, difference_id",
+)

@@ -2,7 +2,7 @@
 
 from service.domain.errors import Missing
 from service.reports.define import BALANCES, COMMISSIONS, FUNDERS, PAYOUTS, Report
-from service.reports.define_books import JOURNAL, LIABILITY_AGEING, TRIAL_BALANCE
+from service.reports.define_books import JOURNAL, LIABILITY_AGEING, RECONCILIATION_DIFFERENCES, TRIAL_BALANCE
 
 
 class UnknownReport(Missing):
@@ -20,6 +20,7 @@ REPORTS = {
         TRIAL_BALANCE,
         JOURNAL,
         LIABILITY_AGEING,
+        RECONCILIATION_DIFFERENCES,
     )
 }
 
