@@ -32,7 +32,7 @@ from service.intake.batch import content_id
 from service.intake.cells import Event, Refused, Skipped
 from service.intake.mapping import InvalidMapping, read_mapping
 from service.intake.receive import reading_of
-from service.intake.try_file import merged
+from service.intake.try_file import joined
 from service.tables.parties import Platform
 from service.tables.reconciliations import FileKind, ReconciliationStage
 from service.tracking.find import ClickSigner
@@ -289,7 +289,7 @@ def _keep_orders(session: Session, known: Reconciliation, orders: dict[str, _Hea
             "merchant_id": known.merchant_id,
             "id": known.id,
             "names": names,
-            "facts": [pack(merged(all_facts[name])) for name in names],
+            "facts": [pack(joined(all_facts[name])) for name in names],
             "times": [orders[name].times for name in names],
             "same": [
                 _is_same(all_facts[name]) and (name not in stored or bool(stored[name].is_same)) for name in names
