@@ -1,4 +1,4 @@
-"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates.
+"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates, reconciles.
 
 One job at a time; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
@@ -21,8 +21,9 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.commissions import simulations
+from service.commissions import reconciliations, simulations
 from service.commissions.due import do_due
+from service.commissions.reconciliations import MATCH_FILES
 from service.commissions.simulations import SIMULATE
 from service.domain.errors import InvariantBroken, Unavailable
 from service.infra import metrics
@@ -34,6 +35,7 @@ from service.infra.outgoing import Caller
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.intake.claims import TOLD_MAX, tell_overdue
+from service.intake.reconcile_file import read_files
 from service.intake.try_file import read_orders
 from service.ledger.chain import chain
 from service.outbox import deliver
@@ -43,7 +45,7 @@ from service.payouts.execute import Sender, advance
 from service.payouts.providers import Rail, Rails, make_rails
 from service.payouts.reconcile import compare
 from service.payouts.wake import EXECUTE, RECONCILE
-from service.reports import simulate
+from service.reports import reconcile, simulate
 
 SETTLE = "settle"
 SETTLE_EVERY = timedelta(seconds=30)
@@ -313,6 +315,8 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _reconcile(worker, job, UUID(job.subject), now)
     if job.kind == SIMULATE:
         return _simulate(worker, job, UUID(job.subject), now)
+    if job.kind == MATCH_FILES:
+        return _match_files(worker, job, UUID(job.subject), now)
     raise InvariantBroken(f"nobody does jobs of kind {job.kind!r}")
 
 
@@ -399,6 +403,21 @@ def _simulate(worker: Worker, job: Job, simulation_id: UUID, now: datetime) -> d
     has_more = simulate.advance(
         worker.engine, job.merchant_id, simulation_id, lambda _done, _of: go_on(), clock=worker.clock
     )
+    return worker.clock() + SIMULATE_PAUSE if has_more else None
+
+
+def _match_files(worker: Worker, job: Job, reconciliation_id: UUID, now: datetime) -> datetime | None:
+    if job.tries > SIMULATE_TRIES:
+        failure = "It failed again and again; the log of the service says why."
+        give_up = partial(reconciliations.fail, merchant_id=job.merchant_id, reconciliation_id=reconciliation_id)
+        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        return None
+
+    def go_on() -> bool:
+        return worker.clock() < now + SIMULATE_TURN
+
+    read_files(worker.engine, worker.security, job.merchant_id, reconciliation_id, go_on, clock=worker.clock)
+    has_more = reconcile.advance(worker.engine, job.merchant_id, reconciliation_id, go_on, clock=worker.clock)
     return worker.clock() + SIMULATE_PAUSE if has_more else None
 
 

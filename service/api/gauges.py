@@ -149,6 +149,43 @@ QUESTIONS = (
     ),
     Question(
         (
+            Gauge(
+                "koc_books_oldest_open_days",
+                "Days since the oldest booking day that is not closed, of any merchant.",
+                (),
+            ),
+        ),
+        """
+        SELECT coalesce(max(current_date - open.day), 0)
+        FROM merchant
+        CROSS JOIN LATERAL (
+            SELECT day FROM day_slot
+            WHERE day_slot.merchant_id = merchant.id
+              AND day > coalesce((SELECT max(until) FROM book_close WHERE book_close.merchant_id = merchant.id),
+                                 DATE '-infinity')
+            ORDER BY day LIMIT 1) AS open
+        WHERE NOT merchant.is_test
+        """,
+    ),
+    Question(
+        (
+            Gauge(
+                "koc_reconciliation_differences_unexplained",
+                "Differences of reconciliations that nobody has explained.",
+                ("about",),
+            ),
+        ),
+        """
+        SELECT kind.about, count(difference.id)
+        FROM unnest(ARRAY['order', 'payout']) AS kind (about)
+        LEFT JOIN (reconciliation_difference AS difference
+                   JOIN merchant ON merchant.id = difference.merchant_id AND NOT merchant.is_test)
+          ON difference.about = kind.about AND difference.explained_by IS NULL AND difference.note_at IS NULL
+        GROUP BY kind.about
+        """,
+    ),
+    Question(
+        (
             Gauge("koc_jobs_overdue", "Jobs that should have begun a minute ago or longer.", ()),
             Gauge("koc_job_overdue_oldest_seconds", "How late the latest of all jobs is.", ()),
         ),

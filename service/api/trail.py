@@ -21,6 +21,7 @@ from service.tables import (
     answers,
     audit,
     bindings,
+    books,
     claims,
     control,
     money,
@@ -28,6 +29,7 @@ from service.tables import (
     parties,
     payouts,
     programs,
+    reconciliations,
     scopes,
     simulations,
     taxes,
@@ -94,6 +96,10 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     control.PayoutGateRow: Shown("gat", "id", left_out=frozenset({"report"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
+    books.BookCloseRow: Shown("bcl", "id"),
+    books.AccountingChartRow: Shown("mer", "merchant_id"),
+    reconciliations.ReconciliationRow: Shown("rec", "id", left_out=frozenset({"page", "cursor", "refusals"})),
+    reconciliations.ReconciliationDifferenceRow: Shown("rdf", "id", masked=frozenset({"note"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -120,6 +126,9 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     taxes.TaxRemittanceLineRow: "a share of a remittance, which is told",
     control.RailSwitchRow: "there while a rail is stopped; both steps are noted",
     control.DatabaseMarkRow: "about the server",
+    reconciliations.ReconciliationPartRow: "a file laid beside our books; that it was sent is noted",
+    reconciliations.ReconciliationOrderRow: "read from a file laid beside our books",
+    reconciliations.ReconciliationLineRow: "read from a file laid beside our books",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.AdvanceRow: "append-only",
@@ -166,6 +175,10 @@ _PREFIXES = {
     "offered_by": "key",
     "sharing_confirmed_by": "key",
     "replaces": "pmt",
+    "closed_by": "key",
+    "note_by": "key",
+    "reconciliation_id": "rec",
+    "item_id": "pay",
 }
 """Of public ids, by the name of the column that holds one."""
 

@@ -121,6 +121,15 @@ WebhookDeliveryId = Annotated[
 SimulationId = Annotated[
     UUID, BeforeValidator(_parser("sim")), PlainSerializer(_printer("sim")), WithJsonSchema(_schema("sim"))
 ]
+BookCloseId = Annotated[
+    UUID, BeforeValidator(_parser("bcl")), PlainSerializer(_printer("bcl")), WithJsonSchema(_schema("bcl"))
+]
+ReconciliationId = Annotated[
+    UUID, BeforeValidator(_parser("rec")), PlainSerializer(_printer("rec")), WithJsonSchema(_schema("rec"))
+]
+DifferenceId = Annotated[
+    UUID, BeforeValidator(_parser("rdf")), PlainSerializer(_printer("rdf")), WithJsonSchema(_schema("rdf"))
+]
 ClaimId = Annotated[
     UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]

@@ -12,9 +12,11 @@ from sqlalchemy import Engine, text
 from service.domain.money import EXPONENTS
 from service.infra.db import read_session, unit_of_work
 from service.infra.ids import encode, new_id
-from service.reports.define import REPORTS, Filter, Kind, Report, UnknownReport, find
+from service.reports.define import Filter, Kind, Report
+from service.reports.find import REPORTS, UnknownReport, find
 from service.reports.stream import BLOCK_BYTES, FilterUnknown, stream_csv
 from tests.support.full_books import Books, full_books
+from tests.support.reconciled import Matched, bank_file
 
 Row = dict[str, str]
 
@@ -41,9 +43,17 @@ def _by_number(rows: list[Row]) -> dict[str, Row]:
     return {row["order_external_id"]: row for row in rows}
 
 
+def lay_a_file_beside(books: Books) -> None:
+    """Let a reconciliation find something."""
+    day = date(2026, 11, 20)
+    bank = bank_file({"amount": "1.00", "reference": "=nobody's"})
+    Matched.of(books.engine, books.merchant_id, begins_on=day, until=day, bank=bank).run()
+
+
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_report_has_the_columns_its_definition_names(engine: Engine, name: str) -> None:
     books = full_books(engine)
+    lay_a_file_beside(books)
 
     rows = _rows(books, name)
 
