@@ -27,6 +27,7 @@ from service.tables import (
     parties,
     payouts,
     programs,
+    reports,
     scopes,
     simulations,
     webhooks,
@@ -84,6 +85,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
+    reports.ReportJobRow: Shown("job", "id", left_out=frozenset({"attempt", "rows", "size_bytes"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -106,6 +108,7 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     simulations.SimulationPeriodRow: "the worker's sums; no money hangs on them",
     simulations.SimulationPartRow: "a file that was only tried; that it was sent is noted",
     simulations.SimulationOrderRow: "read from a file that was only tried",
+    reports.ReportChunkRow: "the worker's: what can be read elsewhere, for a week",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.AdvanceRow: "append-only",

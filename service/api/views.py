@@ -121,6 +121,9 @@ WebhookDeliveryId = Annotated[
 SimulationId = Annotated[
     UUID, BeforeValidator(_parser("sim")), PlainSerializer(_printer("sim")), WithJsonSchema(_schema("sim"))
 ]
+ReportJobId = Annotated[
+    UUID, BeforeValidator(_parser("job")), PlainSerializer(_printer("job")), WithJsonSchema(_schema("job"))
+]
 ClaimId = Annotated[
     UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]
