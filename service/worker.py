@@ -1,19 +1,21 @@
 """The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates, reconciles.
 
-One job at a time; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
+One job at a time, and beside it, on a thread of its own, one report that takes minutes; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
 """
 
+import contextlib
 import logging
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -45,7 +47,9 @@ from service.payouts.execute import Sender, advance
 from service.payouts.providers import Rail, Rails, make_rails
 from service.payouts.reconcile import compare
 from service.payouts.wake import EXECUTE, RECONCILE
+from service.reports import jobs as report_jobs
 from service.reports import reconcile, simulate
+from service.reports.jobs import REPORT
 
 SETTLE = "settle"
 SETTLE_EVERY = timedelta(seconds=30)
@@ -60,6 +64,10 @@ SIMULATE_TURN, SIMULATE_PAUSE = timedelta(seconds=5), timedelta(seconds=1)
 """Short, and with a pause in which everything else that is due comes first: nobody's money waits for a simulation."""
 SIMULATE_TRIES = 6
 """So often a turn of a simulation may end in an error, one after the other, before it counts as failed."""
+REPORT_TRIES = 5
+"""So often the writing of a report may end in an error, or with its worker, before it counts as failed."""
+REPORT_ENDS_S = 10
+"""How long a worker that ends waits for the report under way to notice; another then begins it anew."""
 FORGET = "forget"
 FORGET_EVERY = timedelta(hours=1)
 CLAIMS = "claims"
@@ -83,9 +91,21 @@ JOBS_AT_ONCE_MAX = 1000
 _log = logging.getLogger(__name__)
 
 
+class Lane(StrEnum):
+    """What a thread of a worker does, so that nobody's money waits for a long report."""
+
+    SHORT = "short"
+    """All that comes in short turns."""
+    LONG = "long"
+    """Reports, which are written in one go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What one worker works with. clock: ours, in UTC; a merchant's own comes from its row."""
+    """What one worker works with. clock: ours, in UTC; a merchant's own comes from its row.
+
+    lane: None does everything, one after the other. stop: is set when it has to end.
+    """
 
     engine: Engine
     security: Security
@@ -94,6 +114,8 @@ class Worker:
     owner: str
     clock: Callable[[], datetime] = utc_now
     poster: Poster = field(default_factory=Poster)
+    lane: Lane | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def post(self) -> Post:
@@ -125,28 +147,53 @@ def run_worker(
     poster = _poster(settings)
     try:
         with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="koc-rail") as calls:
-            worker = Worker(engine, security, rails, calls, _owner(), poster=poster)
-            broke_off = False
-            while not stop.is_set():
-                try:
-                    if broke_off:
-                        run_unit(engine, partial(give_back, owner=worker.owner, now=worker.clock()))
-                    broke_off = True
-                    done = run_pass(worker, stop=stop)
-                    broke_off = False
-                except Unavailable as error:
-                    _log.warning("The worker waits: %s", error)
-                    done = 0
-                except Exception:  # noqa: BLE001 - the job loop: nothing may end it but its owner
-                    _log.exception("A pass of the worker failed")
-                    done = 0
-                if not done:
-                    stop.wait(poll_s)
+            worker = Worker(engine, security, rails, calls, _owner(), poster=poster, lane=Lane.SHORT, stop=stop)
+            with _long_lane(worker, poll_s):
+                _loop(worker, partial(run_pass, stop=stop), poll_s)
             _drain(worker)
     finally:
         poster.close()
         for rail in rails.values():
             rail.close()
+
+
+def _loop(worker: Worker, do_pass: Callable[[Worker], int], poll_s: float) -> None:
+    """Do passes until told to stop."""
+    broke_off = False
+    while not worker.stop.is_set():
+        try:
+            if broke_off:
+                run_unit(worker.engine, partial(give_back, owner=worker.owner, now=worker.clock()))
+            broke_off = True
+            done = do_pass(worker)
+            broke_off = False
+        except Unavailable as error:
+            _log.warning("The worker waits: %s", error)
+            done = 0
+        except Exception:  # noqa: BLE001 - the job loop: nothing may end it but its owner
+            _log.exception("A pass of the worker failed")
+            done = 0
+        if not done:
+            worker.stop.wait(poll_s)
+
+
+@contextlib.contextmanager
+def _long_lane(worker: Worker, poll_s: float) -> Iterator[None]:
+    """Write reports on a thread beside the block, and end with it."""
+    # An owner of its own: what it has at hand is not given back when a pass of the other lane breaks off.
+    beside = replace(worker, owner=_owner(), lane=Lane.LONG)
+    thread = threading.Thread(
+        target=_loop, args=(beside, partial(_turns, stop=beside.stop), poll_s), name="koc-reports", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(REPORT_ENDS_S)
+        if thread.is_alive():
+            # It waits for the database. Whoever takes its job up now begins anew, and it can add nothing to that.
+            with contextlib.suppress(Unavailable):
+                run_unit(worker.engine, partial(give_back, owner=beside.owner, now=worker.clock()))
 
 
 def run_once(engine: Engine, settings: Settings, security: Security) -> int:
@@ -171,6 +218,11 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
     run_unit(worker.engine, partial(deliver.wake_queued, now=worker.clock()))
     # Also where another worker has the merchant's job now: only we know what came of our own calls.
     deliver.record_arrived(worker.post)
+    return _turns(worker, stop=stop)
+
+
+def _turns(worker: Worker, *, stop: threading.Event | None) -> int:
+    """Claim and do jobs of the worker's lane until none is due. Returns how many turns were done."""
     for done in range(JOBS_AT_ONCE_MAX):
         if stop is not None and stop.is_set():
             return done
@@ -212,7 +264,7 @@ def schedule(session: Session, *, now: datetime) -> int:
     )
 
 
-def claim(session: Session, *, owner: str, now: datetime, limit: int) -> list[Job]:
+def claim(session: Session, *, owner: str, now: datetime, limit: int, lane: Lane | None = None) -> list[Job]:
     """Take due jobs, so that no other worker does them meanwhile. The repeated condition is what makes it safe."""
     rows = fetch(
         session,
@@ -221,11 +273,19 @@ def claim(session: Session, *, owner: str, now: datetime, limit: int) -> list[Jo
         WHERE (merchant_id, id) IN (
             SELECT merchant_id, id FROM job
             WHERE due_at <= :now AND (lease_until IS NULL OR lease_until < :now)
+              AND (CAST(:is_long AS boolean) IS NULL OR (kind = :long) = :is_long)
             ORDER BY due_at LIMIT :limit)
           AND due_at <= :now AND (lease_until IS NULL OR lease_until < :now)
         RETURNING merchant_id, id, kind, subject, due_at, tries, payload
         """,
-        {"owner": owner, "now": now, "until": now + LEASE, "limit": limit},
+        {
+            "owner": owner,
+            "now": now,
+            "until": now + LEASE,
+            "limit": limit,
+            "is_long": None if lane is None else lane is Lane.LONG,
+            "long": REPORT,
+        },
     )
     return [Job(row.merchant_id, row.id, row.kind, row.subject, row.due_at, row.tries, row.payload) for row in rows]
 
@@ -240,6 +300,16 @@ def give_back(session: Session, *, owner: str, now: datetime) -> int:
         "UPDATE job SET owner = NULL, lease_until = NULL, due_at = :now WHERE owner = :owner",
         {"owner": owner, "now": now},
     )
+
+
+def keep(session: Session, job: Job, *, owner: str, now: datetime) -> bool:
+    """Hold on to a job for another lease. Returns whether it is still this worker's."""
+    touched = execute(
+        session,
+        "UPDATE job SET lease_until = :until WHERE merchant_id = :merchant_id AND id = :id AND owner = :owner",
+        {"merchant_id": job.merchant_id, "id": job.id, "owner": owner, "until": now + LEASE},
+    )
+    return touched == 1
 
 
 def finish(session: Session, job: Job, *, owner: str, next_at: datetime | None, error: str | None = None) -> None:
@@ -274,7 +344,7 @@ def _claim_one(worker: Worker) -> list[Job]:
         if tried:
             give_back(session, owner=worker.owner, now=now)
         tried = True
-        return claim(session, owner=worker.owner, now=now, limit=1)
+        return claim(session, owner=worker.owner, now=now, limit=1, lane=worker.lane)
 
     return run_unit(worker.engine, work)
 
@@ -317,6 +387,8 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _simulate(worker, job, UUID(job.subject), now)
     if job.kind == MATCH_FILES:
         return _match_files(worker, job, UUID(job.subject), now)
+    if job.kind == REPORT:
+        return _report(worker, job, UUID(job.subject), now)
     raise InvariantBroken(f"nobody does jobs of kind {job.kind!r}")
 
 
@@ -342,11 +414,12 @@ def _chain(worker: Worker, job: Job, now: datetime) -> datetime:
 
 
 def _forget(worker: Worker, job: Job, now: datetime) -> datetime:
-    """Delete what has been kept long enough: simulations, and answers, also those of operators, who have no jobs."""
+    """Delete what has been kept long enough: simulations, reports, answers, also those of operators, who have no jobs."""
     forgotten = 0
     for merchant_id in (job.merchant_id, OPERATORS):
         forgotten += run_unit(worker.engine, partial(forget, merchant_id=merchant_id, now=now))
-    forgotten += run_unit(worker.engine, partial(simulations.forget, merchant_id=job.merchant_id, now=now))
+    for verb in (simulations.forget, report_jobs.forget):
+        forgotten += run_unit(worker.engine, partial(verb, merchant_id=job.merchant_id, now=now))
     return now if forgotten else now + FORGET_EVERY
 
 
@@ -419,6 +492,20 @@ def _match_files(worker: Worker, job: Job, reconciliation_id: UUID, now: datetim
     read_files(worker.engine, worker.security, job.merchant_id, reconciliation_id, go_on, clock=worker.clock)
     has_more = reconcile.advance(worker.engine, job.merchant_id, reconciliation_id, go_on, clock=worker.clock)
     return worker.clock() + SIMULATE_PAUSE if has_more else None
+
+
+def _report(worker: Worker, job: Job, report_job_id: UUID, now: datetime) -> datetime | None:
+    if job.tries > REPORT_TRIES:
+        failure = "It failed again and again; the log of the service says why."
+        give_up = partial(report_jobs.fail, merchant_id=job.merchant_id, report_job_id=report_job_id)
+        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        return None
+
+    def go_on(session: Session) -> bool:
+        return not worker.stop.is_set() and keep(session, job, owner=worker.owner, now=worker.clock())
+
+    is_over = report_jobs.make(worker.engine, job.merchant_id, report_job_id, go_on, clock=worker.clock)
+    return None if is_over else worker.clock()
 
 
 def _rail(worker: Worker, merchant_id: UUID, run_id: UUID) -> Rail | None:

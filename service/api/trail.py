@@ -30,6 +30,7 @@ from service.tables import (
     payouts,
     programs,
     reconciliations,
+    reports,
     scopes,
     simulations,
     taxes,
@@ -100,6 +101,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     books.AccountingChartRow: Shown("mer", "merchant_id"),
     reconciliations.ReconciliationRow: Shown("rec", "id", left_out=frozenset({"page", "cursor", "refusals"})),
     reconciliations.ReconciliationDifferenceRow: Shown("rdf", "id", masked=frozenset({"note"})),
+    reports.ReportJobRow: Shown("job", "id", left_out=frozenset({"attempt", "rows", "size_bytes"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -129,6 +131,7 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     reconciliations.ReconciliationPartRow: "a file laid beside our books; that it was sent is noted",
     reconciliations.ReconciliationOrderRow: "read from a file laid beside our books",
     reconciliations.ReconciliationLineRow: "read from a file laid beside our books",
+    reports.ReportChunkRow: "the worker's: what can be read elsewhere, for a week",
     money.CommissionRow: "computed from facts; decisions are noted",
     money.CommissionEntryRow: "append-only",
     money.AdvanceRow: "append-only",

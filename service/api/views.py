@@ -130,6 +130,9 @@ ReconciliationId = Annotated[
 DifferenceId = Annotated[
     UUID, BeforeValidator(_parser("rdf")), PlainSerializer(_printer("rdf")), WithJsonSchema(_schema("rdf"))
 ]
+ReportJobId = Annotated[
+    UUID, BeforeValidator(_parser("job")), PlainSerializer(_printer("job")), WithJsonSchema(_schema("job"))
+]
 ClaimId = Annotated[
     UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]

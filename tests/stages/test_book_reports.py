@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from service.domain.ledger import MerchantTime
 from service.infra.db import execute, read_session, run_unit, unit_of_work
 from service.ledger.close import close
-from service.reports.define import Filter
-from service.reports.find import find
-from service.reports.stream import stream_csv
+from service.reports.define import Filter, Format
+from service.reports.registry import find
+from service.reports.stream import Asked, stream
 from service.tables.books import AccountingChartRow
 from tests.support.full_books import Books, full_books
 
@@ -24,13 +24,9 @@ BUCKETS = ("days_0_30", "days_31_60", "days_61_90", "over_90")
 
 def rows_of(books: Books, name: str, **filters: Any) -> list[Row]:
     with read_session(books.engine) as session:
-        blocks = stream_csv(
-            session,
-            find(name),
-            merchant_id=books.merchant_id,
-            time_zone=books.time_zone,
-            filters={Filter(key.rstrip("_")): value for key, value in filters.items()},
-        )
+        narrowed = {Filter(key.rstrip("_")): value for key, value in filters.items()}
+        asked = Asked(books.merchant_id, books.time_zone, books.now, narrowed)
+        blocks = stream(session, find(name), Format.CSV, asked)
         return list(csv.DictReader(io.StringIO(b"".join(blocks).decode(), newline="")))
 
 

@@ -12,9 +12,10 @@ from sqlalchemy import Engine, text
 from service.domain.money import EXPONENTS
 from service.infra.db import read_session, unit_of_work
 from service.infra.ids import encode, new_id
-from service.reports.define import Filter, Kind, Report
-from service.reports.find import REPORTS, UnknownReport, find
-from service.reports.stream import BLOCK_BYTES, FilterUnknown, stream_csv
+from service.reports.define import Filter, FilterUnknown, Format, Kind, Report
+from service.reports.registry import REPORTS, UnknownReport, find
+from service.reports.render_csv import BLOCK_BYTES
+from service.reports.stream import Asked, stream
 from tests.support.full_books import Books, full_books
 from tests.support.reconciled import Matched, bank_file
 
@@ -28,14 +29,9 @@ def header(report: Report) -> list[str]:
 
 def _rows(books: Books, name: str, **filters: date | str | UUID) -> list[Row]:
     with read_session(books.engine) as session:
-        blocks = stream_csv(
-            session,
-            find(name),
-            merchant_id=books.merchant_id,
-            time_zone=books.time_zone,
-            filters={Filter(key.rstrip("_")): value for key, value in filters.items()},
-        )
-        content = b"".join(blocks).decode()
+        narrowed = {Filter(key.rstrip("_")): value for key, value in filters.items()}
+        asked = Asked(books.merchant_id, books.time_zone, books.now, narrowed)
+        content = b"".join(stream(session, find(name), Format.CSV, asked)).decode()
     return list(csv.DictReader(io.StringIO(content, newline="")))
 
 
@@ -259,11 +255,9 @@ def test_a_long_report_comes_in_blocks_and_can_be_left(engine: Engine) -> None:
         )
 
     with read_session(engine) as session:
-        stream = stream_csv(
-            session, find("balances"), merchant_id=books.merchant_id, time_zone=books.time_zone, filters={}
-        )
-        first = next(stream)
-        stream.close()
+        blocks = stream(session, find("balances"), Format.CSV, Asked(books.merchant_id, books.time_zone, books.now, {}))
+        first = next(blocks)
+        blocks.close()
         session.rollback()
         again = session.execute(text("SELECT 1")).scalar_one()
 

@@ -16,6 +16,7 @@ from service.infra.db import fetch, read_session
 from service.infra.security import Security
 from service.intake.reconcile_file import read_files
 from service.reports import reconcile
+from service.reports.jobs import make
 from service.reports.simulate import advance
 from tests.support.asking import ANY_ID, Operation, Slot
 from tests.support.shop import Shop
@@ -128,6 +129,8 @@ class Tenant:
         draft = {"terms": {"rules": [{"kind": "percent", "rate": "5", "name": self.text("draft")}]}}
         simulation = _made(shop.post(f"/v1/programs/{program['id']}/simulate", draft))
         advance(shop.engine, ids.decode("mer", shop.id), ids.decode("sim", simulation["id"]), lambda _done, _of: True)
+        made = _made(shop.post("/v1/report-jobs", {"name": "commissions", "format": "csv"}))
+        make(shop.engine, ids.decode("mer", shop.id), ids.decode("job", made["id"]), lambda _session: True)
         for affiliate_id in self.affiliates:
             accepted = {"version": 1, "language": "en"}
             _made(shop.post(f"/v1/me/programs/{program['id']}/accept", accepted, by=affiliate_id))
