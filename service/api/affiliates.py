@@ -41,6 +41,7 @@ from service.domain.events import EventType
 from service.domain.identity import Address, Identified, IdentityKind, identified, stored
 from service.infra.ids import encode, new_id
 from service.infra.security import Security
+from service.infra.settings import Settings
 from service.outbox.emit import Event, emit
 from service.payouts.providers.model import DESTINATION, RailNotAvailable
 from service.tables.parties import (
@@ -259,18 +260,20 @@ class RailName(StrEnum):
     SANDBOX = "sandbox"
     """Moves no money; for test merchants."""
     STRIPE_CONNECT = "stripe_connect"
+    STRIPE_GLOBAL_PAYOUTS = "stripe_global_payouts"
 
 
 _DESTINATION = {
     RailName.SANDBOX: re.compile(r"[A-Za-z0-9_-]{1,64}"),
     RailName.STRIPE_CONNECT: re.compile(r"acct_[A-Za-z0-9]{8,48}"),
+    RailName.STRIPE_GLOBAL_PAYOUTS: re.compile(r"acct_[A-Za-z0-9]{8,48}"),
 }
 
 
 class PayoutMethodCreate(Body):
     rail: RailName
     destination: Annotated[str, Strict(), Field(min_length=1, max_length=200, examples=["sandbox_ok"])]
-    """The account at the rail: acct_… for stripe_connect, sandbox_ok for the sandbox. Shown to nobody afterwards."""
+    """The account at the rail: acct_… for those of Stripe, sandbox_ok for the sandbox. Shown to nobody afterwards."""
 
 
 class PayoutMethodView(View):
@@ -538,7 +541,7 @@ def create_payout_method(
     affiliate_id: AffiliateId, asked: PayoutMethodCreate, caller: Admin, session: WriteSession, service: Services
 ) -> PayoutMethodView:
     """Say where the affiliate's money goes on a rail; it takes the place of the one before on that rail."""
-    _check_rail(asked.rail, is_test=caller.merchant.is_test, has_stripe=service.settings.stripe_secret_key is not None)
+    _check_rail(asked.rail, service.settings, is_test=caller.merchant.is_test)
     if not _DESTINATION[asked.rail].fullmatch(asked.destination):
         raise InvalidDestination(f"It does not look like an account of the rail {asked.rail}.")
     # Two that replace the active one at a time would both leave theirs active.
@@ -805,11 +808,13 @@ def _view(session: Session, row: AffiliateRow) -> AffiliateView:
     return AffiliateView.of(row, _status_from(session, row.merchant_id, [row.id]).get(row.id))
 
 
-def _check_rail(rail: RailName, *, is_test: bool, has_stripe: bool) -> None:
+def _check_rail(rail: RailName, settings: Settings, *, is_test: bool) -> None:
     if rail is RailName.SANDBOX and not is_test:
         raise RailNotAvailable("The sandbox moves no money; it is for test merchants.")
-    if rail is RailName.STRIPE_CONNECT and not has_stripe:
+    if rail is not RailName.SANDBOX and settings.stripe_secret_key is None:
         raise RailNotAvailable("Stripe is not set up here: the operator has to set KOC_STRIPE_SECRET_KEY.")
+    if rail is RailName.STRIPE_GLOBAL_PAYOUTS and settings.stripe_financial_account is None:
+        raise RailNotAvailable("Global Payouts are not set up: the operator has to set KOC_STRIPE_FINANCIAL_ACCOUNT.")
 
 
 def _hint(destination: str) -> str:

@@ -27,6 +27,7 @@ from service.tables import (
     parties,
     payouts,
     programs,
+    providers,
     scopes,
     simulations,
     webhooks,
@@ -84,6 +85,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
+    providers.StripeAccountRow: Shown("aff", "affiliate_id", masked=frozenset({"fingerprint"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -122,6 +124,10 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     webhooks.WebhookQueueRow: "what the worker does next",
     webhooks.WebhookDeliveryRow: "what the worker sends; a replay is noted as asked for",
     webhooks.WebhookAttemptRow: "the worker's",
+    providers.BankPayoutRow: "the provider's, and kept for ever",
+    providers.ProviderEventRow: "the provider's, and kept for ever",
+    providers.ProviderReconciliationRow: "what the worker found, computed from the books and the provider's",
+    providers.ServiceJobRow: "what the worker does next",
 }
 """All other tables, and why nothing is compared there."""
 

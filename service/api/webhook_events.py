@@ -179,6 +179,19 @@ class AffiliateEnrollmentData(View):
     valid_from: Moment
 
 
+class StripeAccountData(View):
+    affiliate_id: AffiliateId
+    account_id: str
+    """At Stripe."""
+
+
+class StripeAccountPayoutFailedData(StripeAccountData):
+    amount_minor: int
+    currency: str
+    reason_code: str
+    """Stripe's word."""
+
+
 class ProgramVersionPublishedData(View):
     program_id: ProgramId
     number: int
@@ -269,6 +282,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.AFFILIATE_SUSPENDED: AffiliateDecidedData,
     EventType.AFFILIATE_ENROLLED: AffiliateEnrollmentData,
     EventType.AFFILIATE_UNENROLLED: AffiliateEnrollmentData,
+    EventType.STRIPE_ACCOUNT_READY: StripeAccountData,
+    EventType.STRIPE_ACCOUNT_NOT_READY: StripeAccountData,
+    EventType.STRIPE_ACCOUNT_PAYOUT_FAILED: StripeAccountPayoutFailedData,
     EventType.PROGRAM_VERSION_PUBLISHED: ProgramVersionPublishedData,
     EventType.BUDGET_NEAR: BudgetData,
     EventType.BUDGET_REACHED: BudgetReachedData,

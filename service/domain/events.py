@@ -67,6 +67,16 @@ class EventType(StrEnum):
     AFFILIATE_ENROLLED = "affiliate.enrolled", "An affiliate joins a programme, from valid_from on."
     AFFILIATE_UNENROLLED = "affiliate.unenrolled", "An affiliate leaves a programme, from valid_from on."
 
+    STRIPE_ACCOUNT_READY = "stripe_account.ready", "An affiliate's account at Stripe can be paid."
+    STRIPE_ACCOUNT_NOT_READY = (
+        "stripe_account.not_ready",
+        "An affiliate's account at Stripe cannot be paid any more; its requirements say why.",
+    )
+    STRIPE_ACCOUNT_PAYOUT_FAILED = (
+        "stripe_account.payout_failed",
+        "A payout from an affiliate's account at Stripe to its own bank failed. No new ones are made until one succeeds.",
+    )
+
     PROGRAM_VERSION_PUBLISHED = (
         "program.version_published",
         "A programme has new terms, from valid_from on; what is other than before is told.",

@@ -194,6 +194,8 @@ class Excluded(StrEnum):
     TAX_RULE_CHANGED = "tax_rule_changed"
     CONTENT_CHANGED = "content_changed"
     """The item is not, to the last field, what was approved."""
+    ACCOUNT_NOT_READY = "account_not_ready"
+    """The provider says that the payee's account there cannot take transfers, or that its last bank payout failed."""
 
 
 class Released(StrEnum):
@@ -219,6 +221,8 @@ class Payee:
     payable_minor: int
     carried_minor: int
     has_live_item: bool = False
+    account_ready: bool = True
+    """Whether nothing is known that keeps the account from taking money; a rail that tells nothing leaves it so."""
 
 
 def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Excluded | None:
@@ -236,6 +240,8 @@ def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Exclud
         return Excluded.BELOW_RAIL_STEP
     if payee.payout_method_id is None:
         return Excluded.NO_PAYOUT_METHOD
+    if not payee.account_ready:
+        return Excluded.ACCOUNT_NOT_READY
     return Excluded.NO_TAX_RULE if payee.tax_rule is None else None
 
 
@@ -252,6 +258,8 @@ def why_dropped(payee: Payee, *, fingerprint: str, tax_rule: str, approved_hash:
         return Excluded.IN_DEBT
     if payee.fingerprint != fingerprint:
         return Excluded.METHOD_CHANGED
+    if not payee.account_ready:
+        return Excluded.ACCOUNT_NOT_READY
     return Excluded.TAX_RULE_CHANGED if payee.tax_rule != tax_rule else None
 
 

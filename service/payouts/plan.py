@@ -17,6 +17,7 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book
+from service.payouts.accounts import not_ready
 from service.payouts.approve import hashes_of
 from service.payouts.find import lock_run, merchant_time
 from service.payouts.providers.model import DESTINATION, Rail, Sending
@@ -147,6 +148,7 @@ def _payees(
         """,
         {"merchant_id": run.merchant_id, "rail": run.rail, "payee_ids": list(payee_ids)},
     )
+    unready = not_ready(session, rail=run.rail, merchant_id=run.merchant_id, payee_ids=payee_ids)
     return {
         row.id: _Payee(
             Payee(
@@ -157,6 +159,7 @@ def _payees(
                 fingerprint=row.fingerprint,
                 payable_minor=payable.get(row.id, 0),
                 carried_minor=0,
+                account_ready=row.id not in unready,
             ),
             row.destination or b"",
         )

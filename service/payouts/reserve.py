@@ -18,6 +18,7 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book, tell
+from service.payouts.accounts import not_ready
 from service.payouts.minimums import promised_minimums
 from service.payouts.providers.model import Rail, RailNotAvailable
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
@@ -177,6 +178,7 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             "payee_ids": list(asked.payee_ids),
         },
     )
+    unready = not_ready(session, rail=rail, merchant_id=asked.merchant_id, payee_ids=[row.id for row in rows])
     return [
         Payee(
             id=row.id,
@@ -187,6 +189,7 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             payable_minor=row.payable_minor,
             carried_minor=row.carried_minor,
             has_live_item=row.has_live_item,
+            account_ready=row.id not in unready,
         )
         for row in rows
     ]

@@ -9,7 +9,7 @@ from sqlmodel import SQLModel
 import service.tables
 from service.reports.export import AS_BASE64, AS_HEX, NOT_EXPORTED, OWNED_BY, WITHHELD, exported_tables, is_withheld
 
-OF_NOBODY: dict[str, str] = {}
+OF_NOBODY: dict[str, str] = {"service_job": "work of the service itself, for no merchant"}
 """Tables in which no merchant owns a row, and why."""
 
 SOUNDS_SECRET = re.compile(r"secret|password|hash|token|(^|_)key($|_)|destination|cipher|request$|response$")

@@ -11,6 +11,8 @@ REFERENCE_TABLES = {
     "source": "looked up by the id in a webhook's address, before the merchant is known",
     "source_settings": "read with its source",
     "link_code": "looked up by the code of a short link, before the merchant is known",
+    "provider_event": "comes before the merchant is known, and may be about none of them",
+    "service_job": "work for no merchant",
 }
 """Small tables that every node holds whole. All others are spread over nodes by merchant_id."""
 
