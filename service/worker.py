@@ -82,6 +82,8 @@ CALLS_AT_ONCE = 8
 """Threads that ask rails; they hold no connection to the database."""
 JOBS_AT_ONCE_MAX = 1000
 """Most turns of one pass of `run_once`."""
+SERVICE_TURNS_MAX = 10
+"""Most turns of jobs of the service itself in one pass."""
 
 _log = logging.getLogger(__name__)
 
@@ -187,19 +189,19 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
 
 
 def _service_turns(worker: Worker) -> int:
-    """Do the jobs of the service itself that are due, each once. Returns how many turns were done."""
+    """Do the jobs of the service itself that are due; one may wake another. Returns how many turns were done."""
     api = api_of(worker.rails)
     if api is None:
         return 0
     provider = Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
     run_unit(worker.engine, partial(service_jobs.schedule_service, now=worker.clock()))
-    for done in range(len(service_jobs.KINDS)):
+    for done in range(SERVICE_TURNS_MAX):
         take = partial(service_jobs.claim_service, owner=worker.owner, now=worker.clock(), lease=LEASE)
         jobs = run_unit(worker.engine, take)
         if not jobs:
             return done
         _service_turn(worker, provider, StripeEvents(api), jobs[0])
-    return len(service_jobs.KINDS)
+    return SERVICE_TURNS_MAX
 
 
 def _service_turn(worker: Worker, provider: Provider, events: StripeEvents, job: service_jobs.ServiceJob) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import Field, Strict
 from sqlalchemy import Engine
 from sqlmodel import Session
@@ -28,7 +28,7 @@ from service.domain.errors import Invalid, Missing, Unavailable
 from service.domain.provider import BankPayoutStatus, ServiceAgreement
 from service.infra.clock import utc_now
 from service.infra.db import read_session
-from service.payouts.accounts import BankPayout, find_account, known_id, newest_bank_payout, open_account, refresh
+from service.payouts.accounts import BankPayout, find_account, id_of_account, newest_bank_payout, open_account, refresh
 from service.payouts.providers.model import RailNotAvailable
 from service.payouts.providers.stripe_accounts import StripeAccounts
 from service.tables.parties import AffiliateRow
@@ -157,9 +157,20 @@ class StripeAccountView(View):
         )
 
 
+def _theirs(affiliate_id: AffiliateId, caller: Admin, session: ReadSession) -> UUID:
+    """The affiliate of the path, which is the merchant's. Raises Missing: what is another's must not get into the trail."""
+    if session.get(AffiliateRow, (caller.merchant_id, affiliate_id)) is None:
+        raise Missing("This merchant has no such affiliate.")
+    return affiliate_id
+
+
+_TheirAffiliate = Annotated[UUID, Depends(_theirs)]
+"""Before `OwnUnits`, which writes into the trail what is asked for."""
+
+
 @router.post("/v1/affiliates/{affiliate_id}/stripe-account")
 def create_stripe_account(
-    affiliate_id: AffiliateId, asked: StripeAccountCreate, caller: Admin, engine: OwnUnits, service: Services
+    affiliate_id: _TheirAffiliate, asked: StripeAccountCreate, caller: Admin, engine: OwnUnits, service: Services
 ) -> StripeAccountView:
     """Have an account made at Stripe for an affiliate. There is one per affiliate; asking again returns it."""
     return _create(engine, service, caller, affiliate_id, asked)
@@ -173,7 +184,7 @@ def get_stripe_account(affiliate_id: AffiliateId, caller: Reader, session: ReadS
 
 @router.post("/v1/affiliates/{affiliate_id}/stripe-account/refresh")
 def refresh_stripe_account(
-    affiliate_id: AffiliateId, caller: Admin, engine: OwnUnits, service: Services
+    affiliate_id: _TheirAffiliate, caller: Admin, engine: OwnUnits, service: Services
 ) -> StripeAccountView:
     """Ask Stripe now what an affiliate's account is. Changes are told by themselves; this is for the impatient."""
     return _refresh(engine, service, caller, affiliate_id)
@@ -181,7 +192,7 @@ def refresh_stripe_account(
 
 @router.post("/v1/affiliates/{affiliate_id}/stripe-account/link", status_code=201)
 def create_stripe_account_link(
-    affiliate_id: AffiliateId, asked: StripeAccountLinkCreate, caller: Admin, engine: OwnUnits, service: Services
+    affiliate_id: _TheirAffiliate, asked: StripeAccountLinkCreate, caller: Admin, engine: OwnUnits, service: Services
 ) -> StripeAccountLinkView:
     """Make a link to Stripe's onboarding of the affiliate's account. Send the affiliate there at once; it opens once."""
     return _link(engine, service, caller, affiliate_id, asked)
@@ -219,9 +230,7 @@ def _create(
     engine: Engine, service: Service, caller: Caller | AffiliateKey, affiliate_id: UUID, asked: StripeAccountCreate
 ) -> StripeAccountView:
     with read_session(engine) as session:
-        affiliate = session.get(AffiliateRow, (caller.merchant_id, affiliate_id))
-        if affiliate is None:
-            raise Missing("This merchant has no such affiliate.")
+        affiliate = session.get_one(AffiliateRow, (caller.merchant_id, affiliate_id))
         country = asked.country or affiliate.country
     with _stripe(service, caller) as accounts:
         if country is None:
@@ -242,9 +251,9 @@ def _create(
 
 def _refresh(engine: Engine, service: Service, caller: Caller | AffiliateKey, affiliate_id: UUID) -> StripeAccountView:
     with read_session(engine) as session:
-        account = find_account(session, caller.merchant_id, affiliate_id)
+        account_id = id_of_account(session, caller.merchant_id, affiliate_id)
     with _stripe(service, caller) as accounts:
-        refresh(engine, accounts, account, clock=utc_now)
+        refresh(engine, accounts, merchant_id=caller.merchant_id, account_id=account_id, clock=utc_now)
     with read_session(engine) as session:
         return _view(session, caller.merchant_id, affiliate_id)
 
@@ -257,9 +266,9 @@ def _link(
     asked: StripeAccountLinkCreate,
 ) -> StripeAccountLinkView:
     with read_session(engine) as session:
-        account = find_account(session, caller.merchant_id, affiliate_id)
+        account_id = id_of_account(session, caller.merchant_id, affiliate_id)
     with _stripe(service, caller) as accounts:
-        made = accounts.link(known_id(account), return_url=asked.return_url, refresh_url=asked.refresh_url)
+        made = accounts.link(account_id, return_url=asked.return_url, refresh_url=asked.refresh_url)
     return StripeAccountLinkView(url=made.url, expires_at=made.expires_at)
 
 

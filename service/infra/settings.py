@@ -5,6 +5,7 @@ import binascii
 import contextlib
 import logging
 import os
+import re
 import secrets
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -17,6 +18,8 @@ from service.infra import logs
 
 BATCHERS = 3
 """Units of work that run beside the admitted requests: of orders, of clicks, and the reading of links into memory."""
+
+_SIGNING_SECRET = re.compile(r"whsec_[!-~]{10,}")
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ def _networks(text: str) -> str:
 
 
 def _signing_secrets(text: str) -> str:
-    if not text.strip(", ") or not all(each.startswith("whsec_") and len(each) > 16 for each in _split(text)):
+    if not all(_SIGNING_SECRET.fullmatch(each.strip()) for each in text.split(",")):
         raise ValueError("must be signing secrets as Stripe shows them, whsec_…, with commas between them")
     return text
 

@@ -33,6 +33,11 @@ class AccountMissing(Missing):
     title = "The affiliate has no account at Stripe"
 
 
+class AccountNotMade(Conflict):
+    code = "stripe-account-not-made"
+    title = "The affiliate's account at Stripe is not made yet"
+
+
 class AccountFixed(Conflict):
     code = "stripe-account-fixed"
     title = "The account was asked for otherwise"
@@ -390,20 +395,21 @@ def _bank_payout(row: Row[Any], account_id: str) -> BankPayout:
 
 
 def refresh(
-    engine: Engine, accounts: StripeAccounts, account: StripeAccountRow, *, clock: Callable[[], datetime]
+    engine: Engine, accounts: StripeAccounts, *, merchant_id: UUID, account_id: str, clock: Callable[[], datetime]
 ) -> None:
-    """Ask Stripe what an account is now, and keep it. Raises AccountMissing, StripeAway, StripeRefused."""
+    """Ask Stripe what an account is now, and keep it. Raises StripeAway, StripeRefused."""
     asked_at = clock()
-    state = accounts.read(known_id(account))
-    store = partial(store_states, states=[state], merchant_id=account.merchant_id, asked_at=asked_at, now=asked_at)
-    run_unit(engine, store)
+    state = accounts.read(account_id)
+    run_unit(engine, partial(store_states, states=[state], merchant_id=merchant_id, asked_at=asked_at, now=asked_at))
 
 
-def known_id(account: StripeAccountRow) -> str:
-    """Return the account's id. Raises AccountMissing while Stripe has not said it."""
-    if account.account_id is None:
-        raise AccountMissing("It was asked for and Stripe's answer is not known. Ask for it again: it is made once.")
-    return account.account_id
+def id_of_account(session: Session, merchant_id: UUID, affiliate_id: UUID) -> str:
+    """Return the id of an affiliate's account at Stripe. Raises AccountNotMade."""
+    row = session.get(StripeAccountRow, (merchant_id, affiliate_id))
+    if row is None or row.account_id is None:
+        # Where Stripe's answer got lost, asking again brings it.
+        raise AccountNotMade(f"Ask for one for {ids.encode('aff', affiliate_id)} first; it is made once.")
+    return row.account_id
 
 
 def _locked(session: Session, merchant_id: UUID, affiliate_id: UUID) -> StripeAccountRow:

@@ -162,8 +162,8 @@ def test_what_is_missing_is_said(shop: Shop, stripe: StripeDouble) -> None:
 
     assert shop.post(path_of(bob)).json()["code"] == "stripe-account-country"
     assert shop.get(path_of(bob)).json()["code"] == "stripe-account-not-found"
-    assert shop.post(path_of(bob, "/link"), URLS).json()["code"] == "stripe-account-not-found"
-    assert shop.post(path_of(bob, "/refresh")).json()["code"] == "stripe-account-not-found"
+    assert shop.post(path_of(bob, "/link"), URLS).json()["code"] == "stripe-account-not-made"
+    assert shop.post(path_of(bob, "/refresh")).json()["code"] == "stripe-account-not-made"
     assert shop.get("/v1/affiliates/aff_01h455vb4pex5vsknk084sn02q/stripe-account").status_code == 404
     assert shop.post("/v1/affiliates/aff_01h455vb4pex5vsknk084sn02q/stripe-account").status_code == 404
     assert stripe.bank.requests == []

@@ -332,6 +332,10 @@ WELL = Payee(ANN, "approved", "off", UUID(int=9), "f1", payable_minor=5_000, car
         pytest.param(replace(WELL, payable_minor=0, carried_minor=3_000), None, id="only what is carried"),
         pytest.param(replace(WELL, payout_method_id=None), Excluded.NO_PAYOUT_METHOD, id="no payout method"),
         pytest.param(replace(WELL, tax_rule=None), Excluded.NO_TAX_RULE, id="no tax rule"),
+        pytest.param(replace(WELL, account_ready=False), Excluded.ACCOUNT_NOT_READY, id="account cannot take it"),
+        pytest.param(
+            replace(WELL, account_ready=False, payout_method_id=None), Excluded.NO_PAYOUT_METHOD, id="no account at all"
+        ),
     ],
 )
 def test_who_is_left_out_of_a_run(payee: Payee, why: Excluded | None) -> None:
@@ -365,6 +369,12 @@ def test_without_a_minimum_the_rail_decides(payable: int, step: int, why: Exclud
             replace(WELL, tax_rule="none_company"), "h1", Excluded.TAX_RULE_CHANGED, id="another tax rule since"
         ),
         pytest.param(replace(WELL, has_live_item=True), "h1", None, id="its own item is no obstacle"),
+        pytest.param(
+            replace(WELL, account_ready=False), "h1", Excluded.ACCOUNT_NOT_READY, id="account cannot take it any more"
+        ),
+        pytest.param(
+            replace(WELL, account_ready=False, fingerprint="f2"), "h1", Excluded.METHOD_CHANGED, id="another account"
+        ),
     ],
 )
 def test_what_drops_an_approved_item_before_it_is_sent(payee: Payee, content: str, why: Excluded | None) -> None:
