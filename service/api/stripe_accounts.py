@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -157,23 +158,31 @@ class StripeAccountView(View):
         )
 
 
-def _theirs(affiliate_id: AffiliateId, caller: Admin, session: ReadSession) -> UUID:
-    """The affiliate of the path, which is the merchant's. Raises Missing: what is another's must not get into the trail."""
+@dataclass(frozen=True, slots=True)
+class _Theirs:
+    """A merchant's key and an affiliate of that merchant."""
+
+    caller: Caller
+    affiliate_id: UUID
+
+
+def _theirs(affiliate_id: AffiliateId, caller: Admin, session: ReadSession) -> _Theirs:
+    """Who asks, and the affiliate of the path. Raises Missing: what is another's must not get into the trail."""
     if session.get(AffiliateRow, (caller.merchant_id, affiliate_id)) is None:
         raise Missing("This merchant has no such affiliate.")
-    return affiliate_id
+    return _Theirs(caller, affiliate_id)
 
 
-_TheirAffiliate = Annotated[UUID, Depends(_theirs)]
+_OneOfTheirs = Annotated[_Theirs, Depends(_theirs)]
 """Before `OwnUnits`, which writes into the trail what is asked for."""
 
 
 @router.post("/v1/affiliates/{affiliate_id}/stripe-account")
 def create_stripe_account(
-    affiliate_id: _TheirAffiliate, asked: StripeAccountCreate, caller: Admin, engine: OwnUnits, service: Services
+    theirs: _OneOfTheirs, asked: StripeAccountCreate, engine: OwnUnits, service: Services
 ) -> StripeAccountView:
     """Have an account made at Stripe for an affiliate. There is one per affiliate; asking again returns it."""
-    return _create(engine, service, caller, affiliate_id, asked)
+    return _create(engine, service, theirs.caller, theirs.affiliate_id, asked)
 
 
 @router.get("/v1/affiliates/{affiliate_id}/stripe-account")
@@ -183,19 +192,17 @@ def get_stripe_account(affiliate_id: AffiliateId, caller: Reader, session: ReadS
 
 
 @router.post("/v1/affiliates/{affiliate_id}/stripe-account/refresh")
-def refresh_stripe_account(
-    affiliate_id: _TheirAffiliate, caller: Admin, engine: OwnUnits, service: Services
-) -> StripeAccountView:
+def refresh_stripe_account(theirs: _OneOfTheirs, engine: OwnUnits, service: Services) -> StripeAccountView:
     """Ask Stripe now what an affiliate's account is. Changes are told by themselves; this is for the impatient."""
-    return _refresh(engine, service, caller, affiliate_id)
+    return _refresh(engine, service, theirs.caller, theirs.affiliate_id)
 
 
 @router.post("/v1/affiliates/{affiliate_id}/stripe-account/link", status_code=201)
 def create_stripe_account_link(
-    affiliate_id: _TheirAffiliate, asked: StripeAccountLinkCreate, caller: Admin, engine: OwnUnits, service: Services
+    theirs: _OneOfTheirs, asked: StripeAccountLinkCreate, engine: OwnUnits, service: Services
 ) -> StripeAccountLinkView:
     """Make a link to Stripe's onboarding of the affiliate's account. Send the affiliate there at once; it opens once."""
-    return _link(engine, service, caller, affiliate_id, asked)
+    return _link(engine, service, theirs.caller, theirs.affiliate_id, asked)
 
 
 @router.post("/v1/me/stripe-account")

@@ -68,6 +68,7 @@ def compare_day(provider: Provider, rail: ToldRail, day: date) -> bool:
     until = since + timedelta(days=1)
     told = rail.movements(since, until)
     if told.trouble is not None:
+        _log.warning("The balance at %s could not be read: %s", rail.name, told.trouble.code)
         return False
     with read_session(provider.engine) as session:
         there = known_merchants(session, [each.transfer.merchant_id for each in told.movements])

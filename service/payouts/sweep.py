@@ -52,6 +52,8 @@ def back_fill(provider: Provider, events: StripeEvents, *, since: datetime | Non
         listings.append(events.of_payments(begin))
     kept = 0
     for listing in listings:
+        if listing.trouble is not None:
+            _log.warning("Events of Stripe could not be listed: %s", listing.trouble.code)
         kept += _keep(provider, listing)
     kept += _of_accounts(provider, events, now)
     run_unit(provider.engine, partial(adopt, now=now))
@@ -128,6 +130,7 @@ def sweep(provider: Provider, rail: ToldRail, *, since: datetime, now: datetime)
     begin = since - SWEPT_BACK
     listing = rail.made_between(begin, now)
     if listing.trouble is not None:
+        _log.warning("Transfers at %s could not be listed: %s", rail.name, listing.trouble.code)
         return Swept(complete=False)
     with read_session(provider.engine) as session:
         there = known_merchants(session, [each.merchant_id for each in listing.transfers])
