@@ -257,6 +257,11 @@ def test_what_is_about_others_is_kept_and_changes_nothing(told: Told, desk: Desk
             id="of the other mode",
         ),
         pytest.param({"id": "evt_1", "type": "payout.paid", "livemode": False}, False, id="the platform's own payout"),
+        pytest.param(
+            {"id": "evt_1", "type": "transfer.created", "livemode": False, "account": "acct_1"},
+            False,
+            id="a transfer of a connected account",
+        ),
         pytest.param({"id": "evt_1", "type": "transfer.created", "livemode": False}, True, id="without its object"),
     ],
 )

@@ -87,8 +87,8 @@ def heard(event: Mapping[str, Any], *, is_test: bool) -> Heard | None:
     account = event.get("account") or ""
     if subject is None or event.get("livemode", False) is is_test:
         return None
-    if subject is EventSubject.BANK_PAYOUT and not account:
-        # Of the platform's own payouts to its own bank.
+    if (subject is EventSubject.BANK_PAYOUT and not account) or (subject is EventSubject.TRANSFER and account):
+        # The platform's own payouts to its own bank, and transfers that others make from accounts of theirs.
         return None
     try:
         return _read(event, event_id, kind, subject, account)
