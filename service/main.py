@@ -65,6 +65,8 @@ from service.api import (
     periods,
     problems,
     programs,
+    provider_events,
+    provider_reconciliations,
     receipts,
     reconciliations,
     redirect,
@@ -74,6 +76,7 @@ from service.api import (
     run_review,
     simulations,
     sources,
+    stripe_accounts,
     tax,
     tax_profiles,
     webhook_endpoints,
@@ -91,6 +94,8 @@ from service.infra.metrics import BatcherMetrics
 from service.infra.pace import Pacer
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
+from service.payouts.providers.stripe_accounts import StripeAccounts
+from service.payouts.providers.stripe_api import StripeApi
 from service.tracking.links import LinkMemory
 
 ROUTERS = (
@@ -130,6 +135,8 @@ ROUTERS = (
     payout_limits.router,
     tax.router,
     corrections.router,
+    stripe_accounts.router,
+    provider_reconciliations.router,
     jobs.router,
     reports.router,
     report_jobs.router,
@@ -148,6 +155,9 @@ ROUTERS = (
 
 _STATIC = Path(__file__).parent / "api" / "static"
 _VERSION = metadata.version("koc-commission-service")
+
+STRIPE_TIMEOUTS_S = (5, 20)
+"""Seconds to connect to Stripe, and to wait for its answer, while somebody waits for ours."""
 
 SWITCH_S = 0.001
 """Seconds after which a thread that waits for the interpreter gets it."""
@@ -184,6 +194,8 @@ _TAGS = {
     "payout methods": "Where affiliates' money goes; changes wait and can be stopped.",
     "payout runs": "Payouts approved together, by two persons.",
     "payouts": "Money sent to one affiliate, with its statement.",
+    "stripe accounts": "Affiliates' accounts at Stripe: made, onboarded, what is wanted of them.",
+    "provider reconciliations": "Days of our books beside those of the provider.",
     "jobs": "Work that runs by itself, asked for now.",
     "reports": "Figures as CSV, as workbooks and as Parquet, streamed or written by a worker.",
     "events": "What happened, in order.",
@@ -193,6 +205,7 @@ _TAGS = {
     "browser": "What a shop's pages load, and ask with a publishable key.",
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
+    "providers": "Where providers of payments tell what happened.",
     "problems": "Every code a failure may have.",
     "description": "What there is here, told to language models.",
     "health": "For those who run the service.",
@@ -286,7 +299,7 @@ def create_app(settings: Settings | None = None, *, telemetry: TelemetryConfig |
     app.front_body_bytes_max = chosen.body_bytes_max
     problems.install(app)
     # Raw routes first: they are the hot ones, and routes are tried in this order.
-    app.router.routes.extend([*intake.routes, *redirect.routes])
+    app.router.routes.extend([*intake.routes, *redirect.routes, *provider_events.routes])
     conventions.honour(ROUTERS)
     for router in ROUTERS:
         app.include_router(router)
@@ -330,6 +343,7 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
         usage=Usage(engine),
         pacer=Pacer(),
         paces={},
+        stripe=_stripe(settings),
     )
     app.state.service = service
     app.state.gauges = Gauges(settings.database_url)
@@ -347,7 +361,18 @@ async def _close(service: Service) -> None:
     await run_in_threadpool(service.usage.stop)
     await run_in_threadpool(service.orders.stop)
     await run_in_threadpool(service.clicks.stop)
+    if service.stripe is not None:
+        service.stripe.close()
     service.engine.dispose()
+
+
+def _stripe(settings: Settings) -> StripeAccounts | None:
+    """Affiliates' accounts at Stripe, if it is set up. People wait for these answers, so not for long."""
+    if settings.stripe_secret_key is None:
+        return None
+    return StripeAccounts(
+        StripeApi(settings.stripe_secret_key, api_base=settings.stripe_api_base, timeouts_s=STRIPE_TIMEOUTS_S)
+    )
 
 
 def _warm_up(app: FastAPI) -> None:

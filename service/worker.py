@@ -43,9 +43,14 @@ from service.ledger.chain import chain
 from service.outbox import deliver
 from service.outbox.deliver import Post
 from service.outbox.poster import Poster
+from service.payouts import service_jobs
+from service.payouts.apply import Provider
 from service.payouts.execute import Sender, advance
-from service.payouts.providers import Rail, Rails, make_rails
+from service.payouts.providers import Rail, Rails, api_of, make_rails, told_rails
+from service.payouts.providers.stripe_accounts import StripeAccounts
+from service.payouts.providers.stripe_events import StripeEvents
 from service.payouts.reconcile import compare
+from service.payouts.service_jobs import give_back_service
 from service.payouts.wake import EXECUTE, RECONCILE
 from service.reports import jobs as report_jobs
 from service.reports import reconcile, simulate
@@ -87,6 +92,8 @@ CALLS_AT_ONCE = 8
 """Threads that ask rails; they hold no connection to the database."""
 JOBS_AT_ONCE_MAX = 1000
 """Most turns of one pass of `run_once`."""
+SERVICE_TURNS_MAX = 10
+"""Most turns of jobs of the service itself in one pass."""
 
 _log = logging.getLogger(__name__)
 
@@ -164,6 +171,7 @@ def _loop(worker: Worker, do_pass: Callable[[Worker], int], poll_s: float) -> No
         try:
             if broke_off:
                 run_unit(worker.engine, partial(give_back, owner=worker.owner, now=worker.clock()))
+                run_unit(worker.engine, partial(give_back_service, owner=worker.owner, now=worker.clock()))
             broke_off = True
             done = do_pass(worker)
             broke_off = False
@@ -218,7 +226,8 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
     run_unit(worker.engine, partial(deliver.wake_queued, now=worker.clock()))
     # Also where another worker has the merchant's job now: only we know what came of our own calls.
     deliver.record_arrived(worker.post)
-    return _turns(worker, stop=stop)
+    served = _service_turns(worker)
+    return served + _turns(worker, stop=stop)
 
 
 def _turns(worker: Worker, *, stop: threading.Event | None) -> int:
@@ -231,6 +240,35 @@ def _turns(worker: Worker, *, stop: threading.Event | None) -> int:
             return done
         _turn(worker, jobs[0])
     return JOBS_AT_ONCE_MAX
+
+
+def _service_turns(worker: Worker) -> int:
+    """Do the jobs of the service itself that are due; one may wake another. Returns how many turns were done."""
+    api = api_of(worker.rails)
+    if api is None:
+        return 0
+    provider = Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
+    run_unit(worker.engine, partial(service_jobs.schedule_service, now=worker.clock()))
+    for done in range(SERVICE_TURNS_MAX):
+        take = partial(service_jobs.claim_service, owner=worker.owner, now=worker.clock(), lease=LEASE)
+        jobs = run_unit(worker.engine, take)
+        if not jobs:
+            return done
+        _service_turn(worker, provider, StripeEvents(api), jobs[0])
+    return SERVICE_TURNS_MAX
+
+
+def _service_turn(worker: Worker, provider: Provider, events: StripeEvents, job: service_jobs.ServiceJob) -> None:
+    began = time.monotonic()
+    error: str | None = None
+    try:
+        turn = service_jobs.do_service(provider, events, job, until=worker.clock() + TURN)
+    except Exception as failure:  # noqa: BLE001 - the job loop: one job's failure must not keep the others waiting
+        _log.exception("Job %s of the service failed, try %d", job.kind, job.tries)
+        error = type(failure).__name__
+        turn = service_jobs.Done(worker.clock() + _pause(job.tries), job.payload)
+    run_unit(worker.engine, partial(service_jobs.finish_service, job=job, owner=worker.owner, done=turn, error=error))
+    metrics.job_done(job.kind, result="done" if error is None else "failed", seconds=time.monotonic() - began)
 
 
 def schedule(session: Session, *, now: datetime) -> int:

@@ -134,6 +134,37 @@ QUESTIONS = (
         """,
     ),
     Question(
+        (
+            Gauge(
+                "koc_provider_events_open",
+                "Events of providers that wait, or were parked in the last days.",
+                ("state",),
+            ),
+        ),
+        """
+        SELECT kind.state, count(provider_event.id)
+        FROM unnest(ARRAY['waiting', 'parked']) AS kind (state)
+        LEFT JOIN provider_event ON provider_event.state = kind.state
+             AND (kind.state = 'waiting' OR provider_event.received_at > now() - interval '7 days')
+        GROUP BY kind.state
+        """,
+    ),
+    Question(
+        (
+            Gauge(
+                "koc_provider_differences_unexplained",
+                "Transfers that differ from the provider's books of the last days for no known reason.",
+                (),
+            ),
+        ),
+        """
+        SELECT coalesce(sum(compared.unexplained), 0)
+        FROM provider_reconciliation AS compared
+        JOIN merchant ON merchant.id = compared.merchant_id AND NOT merchant.is_test
+        WHERE compared.day >= current_date - 8
+        """,
+    ),
+    Question(
         (Gauge("koc_ledger_bookings_unchained", "Bookings of the last days that no block covers yet.", ()),),
         """
         SELECT coalesce(sum(slot.touched - coalesce(covered.last_booking, 0)), 0)

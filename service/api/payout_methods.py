@@ -31,6 +31,7 @@ from service.domain.destination import AccountType, Destination
 from service.domain.errors import Invalid
 from service.domain.rails import RailName
 from service.infra.ids import encode
+from service.infra.settings import Settings
 from service.payouts import change_method
 from service.payouts.account import opened
 from service.payouts.change_method import Changer, shared_with
@@ -363,7 +364,7 @@ def waiting_changes(session: Session, caller: AffiliateKey) -> list[PayoutMethod
 def _add(
     session: Session, service: Service, by: Changer, caller: Caller | AffiliateKey, asked: PayoutMethodCreate
 ) -> PayoutMethodView:
-    _check_rail(asked.rail, is_test=caller.merchant.is_test, has_stripe=service.settings.stripe_secret_key is not None)
+    _check_rail(asked.rail, service.settings, is_test=caller.merchant.is_test)
     if asked.account is None:
         assert asked.destination is not None
         destination = provider_account(asked.rail, asked.destination)
@@ -421,8 +422,10 @@ def _view(row: PayoutMethodRow, account: Destination, others: int, *, names: boo
     )
 
 
-def _check_rail(rail: RailName, *, is_test: bool, has_stripe: bool) -> None:
+def _check_rail(rail: RailName, settings: Settings, *, is_test: bool) -> None:
     if rail is RailName.SANDBOX and not is_test:
         raise RailNotAvailable("The sandbox moves no money; it is for test merchants.")
-    if rail in {RailName.STRIPE_CONNECT, RailName.STRIPE_GLOBAL_PAYOUTS} and not has_stripe:
+    if rail in {RailName.STRIPE_CONNECT, RailName.STRIPE_GLOBAL_PAYOUTS} and settings.stripe_secret_key is None:
         raise RailNotAvailable("Stripe is not set up here: the operator has to set KOC_STRIPE_SECRET_KEY.")
+    if rail is RailName.STRIPE_GLOBAL_PAYOUTS and settings.stripe_financial_account is None:
+        raise RailNotAvailable("Global Payouts are not set up: the operator has to set KOC_STRIPE_FINANCIAL_ACCOUNT.")

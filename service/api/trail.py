@@ -29,6 +29,7 @@ from service.tables import (
     parties,
     payouts,
     programs,
+    providers,
     reconciliations,
     reports,
     scopes,
@@ -102,6 +103,7 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     reconciliations.ReconciliationRow: Shown("rec", "id", left_out=frozenset({"page", "cursor", "refusals"})),
     reconciliations.ReconciliationDifferenceRow: Shown("rdf", "id", masked=frozenset({"note"})),
     reports.ReportJobRow: Shown("job", "id", left_out=frozenset({"attempt", "rows", "size_bytes"})),
+    providers.StripeAccountRow: Shown("aff", "affiliate_id", masked=frozenset({"fingerprint"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -148,6 +150,10 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     webhooks.WebhookQueueRow: "what the worker does next",
     webhooks.WebhookDeliveryRow: "what the worker sends; a replay is noted as asked for",
     webhooks.WebhookAttemptRow: "the worker's",
+    providers.BankPayoutRow: "the provider's, and kept for ever",
+    providers.ProviderEventRow: "the provider's, and kept for ever",
+    providers.ProviderReconciliationRow: "what the worker found, computed from the books and the provider's",
+    providers.ServiceJobRow: "what the worker does next",
 }
 """All other tables, and why nothing is compared there."""
 

@@ -220,6 +220,19 @@ class PayoutMethodSharedData(View):
     """How many other affiliates have this account."""
 
 
+class StripeAccountData(View):
+    affiliate_id: AffiliateId
+    account_id: str
+    """At Stripe."""
+
+
+class StripeAccountPayoutFailedData(StripeAccountData):
+    amount_minor: int
+    currency: str
+    reason_code: str
+    """Stripe's word."""
+
+
 class ProgramVersionPublishedData(View):
     program_id: ProgramId
     number: int
@@ -317,6 +330,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.PAYOUT_METHOD_CHANGED: PayoutMethodData,
     EventType.PAYOUT_METHOD_CANCELLED: PayoutMethodData,
     EventType.PAYOUT_METHOD_SHARED: PayoutMethodSharedData,
+    EventType.STRIPE_ACCOUNT_READY: StripeAccountData,
+    EventType.STRIPE_ACCOUNT_NOT_READY: StripeAccountData,
+    EventType.STRIPE_ACCOUNT_PAYOUT_FAILED: StripeAccountPayoutFailedData,
     EventType.PROGRAM_VERSION_PUBLISHED: ProgramVersionPublishedData,
     EventType.BUDGET_NEAR: BudgetData,
     EventType.BUDGET_REACHED: BudgetReachedData,

@@ -87,6 +87,15 @@ class EventType(StrEnum):
         "payout_method.shared",
         "An affiliate's account is that of others too. Unless that is allowed, none of them is paid until confirmed.",
     )
+    STRIPE_ACCOUNT_READY = "stripe_account.ready", "An affiliate's account at Stripe can be paid."
+    STRIPE_ACCOUNT_NOT_READY = (
+        "stripe_account.not_ready",
+        "An affiliate's account at Stripe cannot be paid any more; its requirements say why.",
+    )
+    STRIPE_ACCOUNT_PAYOUT_FAILED = (
+        "stripe_account.payout_failed",
+        "A payout from an affiliate's account at Stripe to its own bank failed. No new ones are made until one succeeds.",
+    )
 
     PROGRAM_VERSION_PUBLISHED = (
         "program.version_published",

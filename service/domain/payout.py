@@ -214,6 +214,8 @@ class Excluded(StrEnum):
     """By the same rule another amount would be withheld than was approved."""
     CONTENT_CHANGED = "content_changed"
     """The item is not, to the last field, what was approved."""
+    ACCOUNT_NOT_READY = "account_not_ready"
+    """The provider says that the payee's account there cannot take transfers, or that its last bank payout failed."""
 
 
 class Released(StrEnum):
@@ -246,6 +248,8 @@ class Payee:
     deducted_minor: int = 0
     method_waits: bool = False
     account_shared: bool = False
+    account_ready: bool = True
+    """Whether nothing is known that keeps the account from taking money; a rail that tells nothing leaves it so."""
 
 
 def why_excluded(
@@ -274,6 +278,8 @@ def why_excluded(
         return Excluded.METHOD_COOLING
     if payee.account_shared:
         return Excluded.SHARED_ACCOUNT
+    if not payee.account_ready:
+        return Excluded.ACCOUNT_NOT_READY
     return no_tax(payee)
 
 
@@ -303,6 +309,8 @@ def why_dropped(
     # Changed and changed back: the account is as approved, and the change back may be as little its owner's.
     if payee.method_waits:
         return Excluded.METHOD_COOLING
+    if not payee.account_ready:
+        return Excluded.ACCOUNT_NOT_READY
     if tax_now is None:
         return no_tax(payee)
     if (tax.rule, [part.key for part in tax.parts]) != (tax_now.rule, [part.key for part in tax_now.parts]):

@@ -171,7 +171,11 @@ def _found(attempt: Leased, listing: Listing, now: datetime) -> Verdict:
     made, strange = listing.made_by(attempt.number), listing.is_strange_for(attempt.number)
     stop_code = "unexpected_transfer" if strange else None
     if made is not None:
-        return Verdict(attempt, Outcome.ACCEPTED, made.as_answer(), stop_code=stop_code)
+        told = made.as_answer()
+        # What the provider has under this key and says never left is refused for good, however often it was sent.
+        refused = Outcome.UNKNOWN if strange else Outcome.REFUSED
+        outcome = refused if told.kind is AnswerKind.REFUSED else Outcome.ACCEPTED
+        return Verdict(attempt, outcome, told, stop_code=stop_code)
     answer = Answer(AnswerKind.UNKNOWN, code="unexpected_transfer" if strange else "not_found")
     if strange or attempt.first_sent_at is None:
         return Verdict(attempt, Outcome.UNKNOWN, answer, listed_empty=attempt.listed_empty, stop_code=stop_code)

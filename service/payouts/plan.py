@@ -19,6 +19,7 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book
+from service.payouts.accounts import not_ready
 from service.payouts.approve import hashes_of
 from service.payouts.control import closed, room_on
 from service.payouts.find import lock_run, merchant_time
@@ -167,6 +168,7 @@ def _payees(
         """,
         {"merchant_id": run.merchant_id, "rail": run.rail, "now": when.now, "payee_ids": list(payee_ids)},
     )
+    unready = not_ready(session, rail=run.rail, merchant_id=run.merchant_id, payee_ids=payee_ids)
     return {
         row.id: _Payee(
             Payee(
@@ -178,6 +180,7 @@ def _payees(
                 payable_minor=payable.get(row.id, 0),
                 carried_minor=0,
                 method_waits=row.method_waits,
+                account_ready=row.id not in unready,
             ),
             row.destination or b"",
         )

@@ -21,6 +21,7 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book, tell
+from service.payouts.accounts import not_ready
 from service.payouts.control import fee_on, limits_of
 from service.payouts.minimums import promised_minimums
 from service.payouts.providers.model import Rail, RailNotAvailable
@@ -223,6 +224,7 @@ def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list
             "payee_ids": list(asked.payee_ids),
         },
     )
+    unready = not_ready(session, rail=rail, merchant_id=asked.merchant_id, payee_ids=[row.id for row in rows])
     return [
         Payee(
             id=row.id,
@@ -236,6 +238,7 @@ def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list
             has_live_elsewhere=row.has_live_elsewhere,
             method_waits=row.method_waits,
             account_shared=row.account_shared,
+            account_ready=row.id not in unready,
         )
         for row in rows
     ]

@@ -203,6 +203,6 @@ def ask(rail: Rail, attempt: Leased, clock: Callable[[], datetime]) -> Answer:
     if listing.trouble is not None:
         return listing.trouble
     made = listing.made_by(attempt.number)
-    if made is not None:
+    if made is not None and not made.failed_code:
         return made.as_answer()
     return Answer(AnswerKind.UNKNOWN, code="another_transfer") if listing.is_strange_for(attempt.number) else answer

@@ -209,6 +209,8 @@ class ProviderFactRow(SQLModel, table=True):
         belongs_to("payout_item", "item_id"),
         one_of("kind", FactKind),
         Index("provider_fact_item_ix", "merchant_id", "item_id"),
+        # A day of all merchants, beside the provider's own.
+        Index("provider_fact_told_ix", "rail", "told_at"),
     )
 
     merchant_id: UUID = key()

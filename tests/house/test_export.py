@@ -12,6 +12,7 @@ from service.reports.export import AS_BASE64, AS_HEX, NOT_EXPORTED, OWNED_BY, WI
 OF_NOBODY: dict[str, str] = {
     "payout_gate": "about the server, closed for all merchants at once",
     "database_mark": "about the server",
+    "service_job": "work of the service itself, for no merchant",
 }
 """Tables in which no merchant owns a row, and why."""
 
