@@ -259,6 +259,13 @@ class RailName(StrEnum):
     SANDBOX = "sandbox"
     """Moves no money; for test merchants."""
     STRIPE_CONNECT = "stripe_connect"
+    SEPA_FILE = "sepa_file"
+    """A file of credit transfers in euros, which people hand to their bank; as all that end in _file."""
+    ALIPAY_FILE = "alipay_file"
+    WECHAT_FILE = "wechat_file"
+    VN_BANK_FILE = "vn_bank_file"
+    PAYPAL_FILE = "paypal_file"
+    WISE_FILE = "wise_file"
 
 
 _DESTINATION = {
@@ -539,7 +546,8 @@ def create_payout_method(
 ) -> PayoutMethodView:
     """Say where the affiliate's money goes on a rail; it takes the place of the one before on that rail."""
     _check_rail(asked.rail, is_test=caller.merchant.is_test, has_stripe=service.settings.stripe_secret_key is not None)
-    if not _DESTINATION[asked.rail].fullmatch(asked.destination):
+    form = _DESTINATION.get(asked.rail)
+    if form is None or not form.fullmatch(asked.destination):
         raise InvalidDestination(f"It does not look like an account of the rail {asked.rail}.")
     # Two that replace the active one at a time would both leave theirs active.
     locked(session, caller.merchant_id, affiliate_id)

@@ -25,6 +25,7 @@ from service.tables import (
     money,
     orders,
     parties,
+    payout_files,
     payouts,
     programs,
     scopes,
@@ -83,6 +84,10 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     ),
     claims.ClaimRow: Shown("clm", "id", masked=frozenset({"note", "evidence", "decision_note", "decision_evidence"})),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
+    payout_files.PayerAccountRow: Shown("mer", "merchant_id"),
+    payout_files.PayoutTemplateRow: Shown("mer", "merchant_id"),
+    payout_files.PayoutFileRow: Shown("pfl", "id"),
+    payout_files.PayoutAttestationRow: Shown("pat", "id", masked=frozenset({"evidence", "note"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
 }
 """Tables whose rows people change one by one."""
@@ -95,6 +100,9 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     payouts.PayoutItemRow: "thousands in a run, whose row and content hash stand for them; steps with one are noted",
     payouts.PayoutAttemptRow: "the worker's, and kept for ever",
     payouts.ProviderFactRow: "the rail's, and kept for ever",
+    payout_files.PayoutFileLineRow: "thousands in a file, whose row and digest stand for them",
+    payout_files.PayoutResultRow: "a bank's answer, kept for ever; that it was sent is noted",
+    payout_files.PayoutLineFactRow: "the bank's, and kept for ever with the file it stood in",
     orders.InboxRow: "a delivery or decision, kept for ever; a replay is noted",
     orders.FactRow: "kept for ever",
     orders.OrderRow: "computed from facts",
@@ -144,6 +152,10 @@ _PREFIXES = {
     "commission_id": "com",
     "replaced_by": "key",
     "offered_by": "key",
+    "run_id": "run",
+    "handed_over_by": "key",
+    "attested_by": "key",
+    "confirmed_by": "key",
 }
 """Of public ids, by the name of the column that holds one."""
 

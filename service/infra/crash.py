@@ -86,6 +86,17 @@ class CrashPoint(StrEnum):
     RECONCILE_BEFORE_COMMIT = "reconcile-before-commit"
     """What came back is stored and booked, nothing committed."""
 
+    FILE_BEFORE_COMMIT = "payout-file-before-commit"
+    """A file of payouts and its lines are written, nothing committed."""
+    FILE_BUILT = "payout-file-built"
+    """A file of payouts is committed; nobody has had it."""
+    HAND_OVER_BEFORE_COMMIT = "payout-hand-over-before-commit"
+    """A file counts as handed over, nothing committed; not a byte has left."""
+    RESULTS_BEFORE_COMMIT = "payout-results-before-commit"
+    """What a bank said of the lines of a file is stored and booked, nothing committed."""
+    ATTEST_BEFORE_COMMIT = "payout-attest-before-commit"
+    """What two persons attested of a payout is booked, nothing committed."""
+
     WEBHOOK_FANNED_OUT = "webhook-fanned-out"
     """Events left the queue and became deliveries, nothing committed."""
     WEBHOOK_CLAIMED = "webhook-claimed"

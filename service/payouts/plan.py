@@ -19,7 +19,7 @@ from service.outbox.emit import emit
 from service.payouts import book
 from service.payouts.approve import hashes_of
 from service.payouts.find import lock_run, merchant_time
-from service.payouts.providers.model import DESTINATION, Rail, Sending
+from service.payouts.providers.model import DESTINATION, Payable, Sending
 from service.payouts.release import store_released
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
@@ -44,7 +44,7 @@ class _Payee:
 
 
 def plan(
-    session: Session, rail: Rail, security: Security, *, merchant_id: UUID, run_id: UUID, limit: int, now: datetime
+    session: Session, rail: Payable, security: Security, *, merchant_id: UUID, run_id: UUID, limit: int, now: datetime
 ) -> Planned:
     """Plan up to `limit` items of an executing run; none before its pay day. now: by our clock.
 
@@ -65,27 +65,7 @@ def plan(
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()
-    kept = lock(
-        session,
-        merchant_id,
-        owner_ids=sorted(item.payee_id for item in items),
-        kinds=(AccountKind.PAYABLE, AccountKind.TAXED_CARRY),
-        currency=run.currency,
-    )
-    payable = {each.owner_id: kept[each].amount_minor for each in kept if each.kind is AccountKind.PAYABLE}
-    payees = _payees(session, run, [item.payee_id for item in items], payable)
-    hashes = hashes_of(run, items)
-    dropped: dict[UUID, Excluded] = {}
-    for item in items:
-        reason = why_dropped(
-            payees[item.payee_id].payee,
-            fingerprint=item.fingerprint,
-            tax_rule=item.tax_rule,
-            approved_hash=item.content_hash or "",
-            content=hashes[item.id],
-        )
-        if reason is not None:
-            dropped[item.id] = reason
+    payees, dropped = check(session, run, items)
     sent = [item for item in items if item.id not in dropped]
     given_back = [item for item in items if item.id in dropped]
     postings: list[Posting] = [posting for item in given_back for posting in book.released(item)]
@@ -109,6 +89,37 @@ def plan(
     _store(session, run, attempts, now=now, when=when)
     crash_point(CrashPoint.PLAN_BEFORE_COMMIT)
     return Planned(len(sent), len(given_back))
+
+
+def check(
+    session: Session, run: PayoutRunRow, items: Sequence[PayoutItemRow]
+) -> tuple[Mapping[UUID, _Payee], Mapping[UUID, Excluded]]:
+    """Compare locked items with the payees as they are now, under the locks of both their balances.
+
+    Returns payees by id, and by item id why those are not sent that are not what was approved any more.
+    """
+    kept = lock(
+        session,
+        run.merchant_id,
+        owner_ids=sorted(item.payee_id for item in items),
+        kinds=(AccountKind.PAYABLE, AccountKind.TAXED_CARRY),
+        currency=run.currency,
+    )
+    payable = {each.owner_id: kept[each].amount_minor for each in kept if each.kind is AccountKind.PAYABLE}
+    payees = _payees(session, run, [item.payee_id for item in items], payable)
+    hashes = hashes_of(run, items)
+    dropped: dict[UUID, Excluded] = {}
+    for item in items:
+        reason = why_dropped(
+            payees[item.payee_id].payee,
+            fingerprint=item.fingerprint,
+            tax_rule=item.tax_rule,
+            approved_hash=item.content_hash or "",
+            content=hashes[item.id],
+        )
+        if reason is not None:
+            dropped[item.id] = reason
+    return payees, dropped
 
 
 def _to_plan(session: Session, run: PayoutRunRow, limit: int) -> Mapping[UUID, int]:

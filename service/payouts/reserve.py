@@ -19,7 +19,7 @@ from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book, tell
 from service.payouts.minimums import promised_minimums
-from service.payouts.providers.model import Rail, RailNotAvailable
+from service.payouts.providers.model import Payable, RailNotAvailable
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 PAY_ON_DAYS_AHEAD_MAX = 60
@@ -47,7 +47,7 @@ class Asked:
     payee_ids: Sequence[UUID] = ()
 
 
-def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -> PayoutRunRow:
+def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime) -> PayoutRunRow:
     """Make a draft run of everybody who can be paid, and move what they are owed to reserved.
 
     A fixed number of statements, however many payees there are.

@@ -50,6 +50,9 @@ WITHHELD: dict[str, str] = {
     "api_key.hash": "whoever has it can look for the key",
     "payout_method.destination": "the account at the rail; destination_hint shows its end",
     "payout_attempt.request": "what was sent to the rail, which names the account",
+    "payer_account.account": "the account that pays; hint shows its end",
+    "payout_file.content": "the file, which names accounts; sha256 is its digest",
+    "payout_result.content": "what a bank answered, which names accounts; sha256 is its digest",
 }
 """Columns that are never written, and why."""
 

@@ -80,20 +80,12 @@ class Listing:
         return self.trouble is None and self.made_by(number) is None and not self.is_strange_for(number)
 
 
-class Rail(Protocol):
-    """A way for money to leave. Its methods but `close` may be called from several threads at once."""
+class Payable(Protocol):
+    """What runs are made and planned by, whether the money leaves by a network or in a file."""
 
     @property
     def name(self) -> str:
         """As runs and payout methods name it."""
-
-    @property
-    def at_once(self) -> int:
-        """Most sendings that are leased and recorded together."""
-
-    @property
-    def keeps_transfers(self) -> bool:
-        """Whether there is a list of transfers to compare a run with afterwards."""
 
     def serves(self, *, is_test: bool) -> bool:
         """Whether a test merchant, or a live one, may use it."""
@@ -103,6 +95,18 @@ class Rail(Protocol):
 
     def build_request(self, sending: Sending) -> bytes:
         """Return the exact parameters of a sending; they are stored and never built again."""
+
+
+class Rail(Payable, Protocol):
+    """A way for money to leave. Its methods but `close` may be called from several threads at once."""
+
+    @property
+    def at_once(self) -> int:
+        """Most sendings that are leased and recorded together."""
+
+    @property
+    def keeps_transfers(self) -> bool:
+        """Whether there is a list of transfers to compare a run with afterwards."""
 
     def send(self, request: bytes, idempotency_key: str) -> Answer:
         """Ask the provider to send. Never raises for what the provider or the network does."""
