@@ -134,8 +134,9 @@ def _copy(table: Table) -> sql.Composed:
         for column in table.columns
         if not is_withheld(column)
     ]
+    # With its star: a table may have a column of that name.
     return sql.SQL(
-        "COPY (SELECT row_to_json(line)::text FROM (SELECT {written} FROM {table} WHERE {owned} ORDER BY {key}) AS line)"
+        "COPY (SELECT row_to_json(line.*)::text FROM (SELECT {written} FROM {table} WHERE {owned} ORDER BY {key}) AS line)"
         " TO STDOUT (ENCODING 'UTF8')"
     ).format(
         written=sql.SQL(", ").join(written),

@@ -8,8 +8,10 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from service.api.deps import Service
 from service.domain.destination import AccountType, Destination
 from service.domain.payout_file import FileRailName
+from service.infra import ids
 from service.infra.db import read_session, unit_of_work
 from service.ledger.audit import check
 from service.ledger.findings import FindingCode
@@ -17,12 +19,13 @@ from service.payouts import files
 from service.payouts.execute import Progress
 from service.payouts.file_settings import PAYER
 from service.payouts.hand_over import HandedOver, hand_over
-from service.payouts.providers import FILE_RAILS
+from service.payouts.providers import DESTINATION, FILE_RAILS
 from service.payouts.results import Imported, import_results
 from service.tables.parties import PayoutMethodRow
 from service.tables.payout_files import PayerAccountRow, PayoutFileLineRow, PayoutFileRow, PayoutTemplateRow
 from service.tables.payouts import PayoutRunRow
 from tests.support.payouts import CHECKER, MAKER, Desk
+from tests.support.shop import Shop
 
 PAYERS = {
     FileRailName.SEPA_FILE: Destination(
@@ -220,3 +223,25 @@ def findings(desk: Desk) -> list[str]:
     """What the audit finds wrong about payouts."""
     with read_session(desk.engine) as session:
         return [str(each) for each in check(session, desk.merchant_id) if each.code in _OF_PAYOUTS]
+
+
+def give_account(
+    shop: Shop, affiliate_id: str, *, rail: FileRailName = FileRailName.SEPA_FILE, number: int = 1, **parts: str
+) -> None:
+    """Give an affiliate of a running service an account at a rail of files."""
+    service: Service = shop.client.app.state.service  # type: ignore[attr-defined] # typed as any ASGI application
+    merchant_id = ids.decode("mer", shop.id)
+    account = an_account(rail, number, **parts)
+    with unit_of_work(service.engine) as session:
+        session.add(
+            PayoutMethodRow(
+                merchant_id=merchant_id,
+                id=ids.new_id(),
+                affiliate_id=ids.decode("aff", affiliate_id),
+                rail=rail,
+                destination=service.security.encrypt(account.to_text().encode(), purpose=DESTINATION),
+                destination_hint=account.account[-4:],
+                fingerprint=service.security.fingerprint(merchant_id, rail, account.identity),
+                created_at=shop.now(),
+            )
+        )
