@@ -17,6 +17,7 @@ from service.domain.errors import Conflict
 from service.domain.ledger import MerchantTime
 from service.domain.payout import FactKind, Outcome, RunState
 from service.domain.payout_file import FileState, Said, contradict, meant
+from service.domain.text import made_visible
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
@@ -27,7 +28,7 @@ from service.payouts import book
 from service.payouts.file_lines import CONTENT, HANDED_OVER, TAKEN, Line, lines_of, lock_file
 from service.payouts.file_settings import rail_of_file
 from service.payouts.files import FileNotBuilt
-from service.payouts.providers.file_model import ResultFile, Told
+from service.payouts.providers.file_model import REFERENCE_CHARS_MAX, ResultFile, Told
 from service.payouts.reconcile import Told as ToldOfItem
 from service.payouts.reconcile import reconcile
 from service.payouts.record import ANSWER_DIFFERS, Verdict, record, stop
@@ -203,7 +204,7 @@ def _compare(
         found = [by_id.get(each.reference.upper())] if each.reference is not None else list(lines.values())
         for line in found:
             if line is None:
-                outcomes.append(LineOutcome(each, each.reference or "", LineResult.UNKNOWN_ID, None))
+                outcomes.append(LineOutcome(each, _told_id(each), LineResult.UNKNOWN_ID, None))
                 continue
             amount_minor = _amount(each, line, file.currency)
             if amount_minor is None or _is_other_account(security, each, line):
@@ -216,6 +217,11 @@ def _compare(
                 result = LineResult.APPLIED
             outcomes.append(LineOutcome(each, line.end_to_end_id, result, line.item_id))
     return outcomes, facts, any(each.result is LineResult.DIFFERS for each in outcomes)
+
+
+def _told_id(told: Told) -> str:
+    """An id that is none of ours, as it may be told again."""
+    return made_visible(told.reference or "")[:REFERENCE_CHARS_MAX]
 
 
 def _amount(told: Told, line: Line, currency: str) -> int | None:

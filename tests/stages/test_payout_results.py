@@ -430,6 +430,8 @@ _BOMB = (
         pytest.param("<!DOCTYPE x><Document/>", id="document-type"),
         pytest.param("<a>" * 60 + "</a>" * 60, id="deep"),
         pytest.param("<Document><CstmrPmtStsRpt>", id="cut-off"),
+        pytest.param('<?xml version="1.0" encoding="shift_jis"?><Document/>', id="encoding-of-several-bytes"),
+        pytest.param('<?xml version="1.0" encoding="of-nobody"?><Document/>', id="encoding-of-nobody"),
         pytest.param("<Document><Else/></Document>", id="another-message"),
         pytest.param("<CstmrPmtStsRpt/>", id="no-document"),
         pytest.param(f"<Document>{'x' * 20_000}</Document>", id="long-text"),
@@ -455,6 +457,19 @@ def test_what_cannot_be_read_is_refused_whole(files: FileDesk, content: str | by
 
     assert files.desk.state(ann) == ItemState.UNKNOWN
     assert files.desk.rows("SELECT 1 FROM payout_result") == []
+
+
+def test_what_a_bank_writes_is_kept_without_what_nobody_sees(files: FileDesk) -> None:
+    ann = files.payee(1000)
+    _, file = files.handed_over()
+
+    imported = files.answer(
+        file,
+        neutral(("\u202eX\x00" + "Y" * 99, "booked"), (files.reference(ann), "rejected", "", "", "A\x00C" + "x" * 200)),
+    )
+
+    assert imported.lines[0].end_to_end_id == "X" + "Y" * 34
+    assert files.desk.attempts(ann)[0].code == "AC" + "x" * 98
 
 
 def test_a_neutral_sheet_may_come_from_a_spreadsheet(files: FileDesk) -> None:

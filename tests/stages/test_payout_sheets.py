@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree as ET
 
 import pytest
-import sepaxml
 import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,7 +116,10 @@ def test_a_test_merchants_file_says_so_in_its_name(name: FileRailName) -> None:
 @cache
 def schema() -> xmlschema.XMLSchema:
     """The schema that the library brings with it."""
-    return xmlschema.XMLSchema(Path(sepaxml.__file__).parent / "schemas" / "pain.001.001.09.xsd")
+    library = find_spec("sepaxml")
+    assert library is not None
+    assert library.origin is not None
+    return xmlschema.XMLSchema(Path(library.origin).parent / "schemas" / "pain.001.001.09.xsd")
 
 
 people = st.builds(
@@ -165,7 +168,7 @@ def test_a_file_of_transfers_is_valid_whatever_people_are_called(rows: list[Row]
         pytest.param({"account": "DE89 3704 0044 0532 0130 00"}, "account_not_writable", id="blanks"),
     ],
 )
-def test_a_transfer_that_a_bank_would_refuse_is_not_written(parts: dict[str, str], reason: str) -> None:
+def test_a_transfer_that_a_bank_would_refuse_is_not_written(parts: dict[str, Any], reason: str) -> None:
     assert SEPA.why_unfit(a_row(FileRailName.SEPA_FILE, **parts), a_header()) == reason
 
 
@@ -188,7 +191,7 @@ def test_only_euros_and_ibans_leave_by_transfer() -> None:
         pytest.param({"town": ""}, id="half-an-address"),
     ],
 )
-def test_a_paying_account_that_a_bank_would_refuse_is_not_taken(parts: dict[str, str]) -> None:
+def test_a_paying_account_that_a_bank_would_refuse_is_not_taken(parts: dict[str, Any]) -> None:
     with pytest.raises(UnusablePayer):
         SEPA.check_payer(replace(PAYERS[FileRailName.SEPA_FILE], **parts))
 
@@ -259,7 +262,7 @@ def test_a_rail_pays_only_steps_and_currencies_it_can_write() -> None:
     ],
 )
 def test_a_row_that_cannot_be_written_whole_is_not_written(
-    name: str, parts: dict[str, str], reason: str | None
+    name: str, parts: dict[str, Any], reason: str | None
 ) -> None:
     rail: FileRail = FILE_RAILS[name]
     header = a_header(FileRailName(name))
@@ -347,7 +350,8 @@ def small(*columns: dict[str, Any], **parts: Any) -> dict[str, Any]:
         pytest.param(small({"title": "x", "value": "{reference}", "chars_max": 34}), id="id-does-not-fit"),
         pytest.param(small({"title": "x", "value": "{account}", "letters": "upper"}), id="account-in-other-letters"),
         pytest.param(small(preamble=[["{holder}"]]), id="a-row-in-the-preamble"),
-        pytest.param(small(file_name="{payer_account}"), id="account-in-the-name"),
+        pytest.param(small(file_name="{payer_account}-{message_id}"), id="account-in-the-name"),
+        pytest.param(small(file_name="payouts-{date}"), id="a-name-twice"),
         pytest.param(small(rows_max=0), id="no-rows"),
         pytest.param(small(reference_chars_max=15), id="short-ids"),
         pytest.param(small(reference_chars_max=36), id="long-ids"),

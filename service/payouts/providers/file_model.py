@@ -18,6 +18,8 @@ REFERENCE_CHARS_MIN, REFERENCE_CHARS_MAX = 16, 35
 """Of an end-to-end id. ISO 20022 allows 35; fewer than 16 could name two lines by one."""
 
 RESULT_LINES_MAX = 20_000
+REASON_CHARS_MAX = 100
+"""Of a bank's reason that are kept."""
 
 
 class UnreadableResult(Invalid):

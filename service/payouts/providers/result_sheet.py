@@ -8,7 +8,8 @@ from datetime import date
 from service.domain.errors import ServiceError
 from service.domain.money import minor_of
 from service.domain.payout_file import Said
-from service.payouts.providers.file_model import RESULT_LINES_MAX, ResultFile, Told, UnreadableResult
+from service.domain.text import made_visible
+from service.payouts.providers.file_model import REASON_CHARS_MAX, RESULT_LINES_MAX, ResultFile, Told, UnreadableResult
 from service.payouts.providers.sheets import AmountFormat, ResultMap, SheetTemplate
 
 NEUTRAL = "end_to_end_id, status, amount, currency, reason, booked_on"
@@ -73,7 +74,7 @@ def _neutral(rows: Sequence[Sequence[str]], file_currency: str) -> tuple[Told, .
                 Said(said),
                 _amount(cells.get("amount", ""), currency, number),
                 currency if cells.get("amount") else "",
-                reason=cells.get("reason", "")[:100],
+                reason=made_visible(cells.get("reason", ""))[:REASON_CHARS_MAX],
                 booked_on=_day(cells.get("booked_on", ""), number),
             )
         )
@@ -105,7 +106,7 @@ def _by_map(rows: Sequence[Sequence[str]], results: ResultMap, currency: str) ->
                 said,
                 amount_minor,
                 "" if amount_minor is None else currency,
-                reason=cells.get(results.reason, "")[:100],
+                reason=made_visible(cells.get(results.reason, ""))[:REASON_CHARS_MAX],
             )
         )
     return tuple(told)

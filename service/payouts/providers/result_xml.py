@@ -12,7 +12,13 @@ from xml.parsers import expat
 from service.domain.errors import ServiceError
 from service.domain.money import minor_of
 from service.domain.payout_file import Said
-from service.payouts.providers.file_model import RESULT_LINES_MAX, ResultFile, Told, UnreadableResult
+from service.payouts.providers.file_model import (
+    REASON_CHARS_MAX,
+    RESULT_LINES_MAX,
+    ResultFile,
+    Told,
+    UnreadableResult,
+)
 
 DEPTH_MAX = 40
 NODES_MAX = 2_000_000
@@ -102,8 +108,9 @@ def parse(content: bytes) -> Node:
     parser.ExternalEntityRefHandler = refuse
     try:
         parser.Parse(content, True)  # noqa: FBT003 - the library's own: these are all bytes
-    except expat.ExpatError as error:
-        raise UnreadableResult(f"It is no XML: {error}.") from None
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        # The last two where it declares an encoding that the parser does not know.
+        raise UnreadableResult(f"It is no XML: {str(error)[:100]}.") from None
     return root.children[0]
 
 
@@ -140,7 +147,7 @@ def _status_report(report: Node) -> ResultFile:
                         amount_minor,
                         currency,
                         account=one.said("OrgnlTxRef", "CdtrAcct", "Id", "IBAN"),
-                        reason=_reason(one) or status,
+                        reason=(_reason(one) or status)[:REASON_CHARS_MAX],
                     )
                 )
     # The whole first, so that a transaction of its own mind comes after.
@@ -152,7 +159,7 @@ def _whole(node: Node, name: str) -> list[Told]:
     said = _STATUSES.get(status)
     if said is None or status == _PARTLY:
         return []
-    return [Told(None, said, reason=_reason(node) or status)]
+    return [Told(None, said, reason=(_reason(node) or status)[:REASON_CHARS_MAX])]
 
 
 def _reason(node: Node) -> str:
@@ -196,7 +203,7 @@ def _entry(entry: Node) -> Iterator[Told]:
             amount_minor,
             currency,
             account="" if came_in else one.said("RltdPties", "CdtrAcct", "Id", "IBAN"),
-            reason=one.said("RtrInf", "Rsn", "Cd") or one.said("RtrInf", "Rsn", "Prtry"),
+            reason=(one.said("RtrInf", "Rsn", "Cd") or one.said("RtrInf", "Rsn", "Prtry"))[:REASON_CHARS_MAX],
             booked_on=booked_on,
         )
 

@@ -234,6 +234,8 @@ class SheetTemplate:
             for cell in row:
                 _check_value(cell, FILE, "the preamble")
         _check_value(self.file_name, FILE - {"payer_account"}, "file_name")
+        if "{message_id}" not in self.file_name:
+            raise UnusableTemplate("file_name holds {message_id}: wallets refuse a name that they have seen before.")
         filled = {name for each in self.columns for name in _PLACEHOLDER.findall(each.value)}
         for name, why in (("account", "whom to pay"), ("amount", "how much"), ("reference", "which payment it is")):
             if name not in filled:
