@@ -95,7 +95,8 @@ def set_payer_account(
     expected.check(_view(session, caller, service, rail))
     file_rail = FILE_RAILS[rail]
     account = Destination(
-        type=next(iter(file_rail.accounts)),
+        # Of several kinds any will do: it is the merchant's own, and only written down.
+        type=min(file_rail.accounts),
         account="".join(asked.account.split()).upper() if rail is FileRailName.SEPA_FILE else asked.account,
         holder=asked.holder,
         bank_code=asked.bank_code,

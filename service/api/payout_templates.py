@@ -222,13 +222,14 @@ _ACCOUNTS = {
     AccountType.ALIPAY: "ann@example.com",
     AccountType.WECHAT: "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
     AccountType.BANK: "0011223344",
+    AccountType.IBAN: "DE89370400440532013000",
     AccountType.PAYPAL: "ann@example.com",
     AccountType.WISE: "ann@example.com",
 }
 
 
 def _made_up(template: SheetTemplate, name: SheetName, caller: Caller) -> tuple[list[Row], Header]:
-    [account_type] = ACCOUNTS[FileRailName(name.value)]
+    account_type = min(ACCOUNTS[FileRailName(name.value)] & _ACCOUNTS.keys())
     currency = template.currencies[0] if template.currencies else "USD"
     account = _ACCOUNTS[account_type]
     rows = [

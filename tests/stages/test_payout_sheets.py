@@ -28,7 +28,7 @@ from service.payouts.providers.model import Sending
 from service.payouts.providers.sheet_file import preset
 from service.payouts.providers.sheets import SheetTemplate, UnusableTemplate, render, why_unfit
 from tests.support.house import ROOT
-from tests.support.payout_files import PAYERS, an_account
+from tests.support.payout_files import PAYERS, an_account, an_iban
 
 GOLDEN = ROOT / "tests" / "fixtures" / "payout_files"
 SEPA = FILE_RAILS[FileRailName.SEPA_FILE]
@@ -257,7 +257,8 @@ def test_a_rail_pays_only_steps_and_currencies_it_can_write() -> None:
         pytest.param("alipay_file", {"account": "@ann"}, "account_not_writable", id="at"),
         pytest.param("alipay_file", {"account": "+8613800000000"}, None, id="phone"),
         pytest.param("alipay_file", {"account": "-1"}, "account_not_writable", id="minus"),
-        pytest.param("vn_bank_file", {"bank_code": ""}, "bank_code_missing", id="no-bank"),
+        pytest.param("vn_bank_file", {"bank_code": ""}, "bank_missing", id="no-bank"),
+        pytest.param("vn_bank_file", {"bank_code": "", "bank_name": "ACB"}, None, id="bank-by-its-name"),
         pytest.param("vn_bank_file", {"holder": "=+-"}, "holder_missing", id="only-signs"),
     ],
 )
@@ -292,9 +293,42 @@ def test_no_text_of_a_sheet_is_a_formula_or_breaks_a_row(name: str) -> None:
     table = cells(FileRailName.WISE_FILE, [row])
 
     assert len(table) == 2
-    assert len(table[1]) == 8
+    assert len(table[1]) == 15
     assert not table[1][0].startswith(tuple("=+-@\t\r\n＝＋－＠"))
     assert not re.search(r"[\r\n\t]", table[1][0])
+
+
+def test_a_chinese_phone_number_is_written_as_people_log_in_with_it() -> None:
+    rows = [
+        a_row(FileRailName.ALIPAY_FILE, number, account=account)
+        for number, account in enumerate(("+8613800138000", "+84912345678", "ann+86@example.com"), start=1)
+    ]
+
+    table = cells(FileRailName.ALIPAY_FILE, rows)
+
+    assert [row[1] for row in table[3:]] == ["13800138000", "+84912345678", "ann+86@example.com"]
+
+
+def test_each_kind_of_account_has_its_column_at_wise() -> None:
+    wise = FILE_RAILS[FileRailName.WISE_FILE]
+    row = a_row(FileRailName.WISE_FILE)
+    kinds = {AccountType.WISE: "ann@example.com", AccountType.IBAN: an_iban(1), AccountType.BANK: "0011"}
+    rows = [
+        replace(row, destination=Destination(type=kind, account=account, holder="Ann", bank_code="970436"))
+        for kind, account in kinds.items()
+    ]
+
+    table = cells(FileRailName.WISE_FILE, rows)
+
+    places = [table[0].index(title) for title in ("recipientEmail", "IBAN", "accountNumber")]
+    assert [[each[place] for place in places] for each in table[1:]] == [
+        ["ann@example.com", "", ""],
+        ["", an_iban(1), ""],
+        ["", "", "0011"],
+    ]
+    assert [wise.why_unfit(each, a_header()) for each in rows] == [None] * 3
+    by_email = SheetTemplate.of_json(small() | {"columns": [{"value": "{email}"}, *small()["columns"][1:]]})
+    assert [why_unfit(by_email, each, a_header()) for each in rows] == [None, "account_missing", "account_missing"]
 
 
 def test_names_are_cut_at_the_length_a_bank_takes_and_kept_whole_before_it() -> None:

@@ -53,7 +53,7 @@ def an_account(rail: FileRailName, number: int = 1, **parts: str) -> Destination
             fields = {"account": f"oUpF8uMuAJO_{number:06d}", "holder": "王芳"}
         case _:
             fields = {"account": f"ann{number}@example.com", "holder": "王芳"}
-    [account_type] = FILE_RAILS[rail].accounts
+    account_type = AccountType.WISE if rail is FileRailName.WISE_FILE else min(FILE_RAILS[rail].accounts)
     return Destination(type=account_type, **fields | parts)
 
 

@@ -20,7 +20,7 @@ ACCOUNTS: Mapping[FileRailName, frozenset[AccountType]] = {
     FileRailName.WECHAT_FILE: frozenset({AccountType.WECHAT}),
     FileRailName.VN_BANK_FILE: frozenset({AccountType.BANK}),
     FileRailName.PAYPAL_FILE: frozenset({AccountType.PAYPAL}),
-    FileRailName.WISE_FILE: frozenset({AccountType.WISE}),
+    FileRailName.WISE_FILE: frozenset({AccountType.WISE, AccountType.IBAN, AccountType.BANK}),
 }
 """The rails that are sheets, and what they pay to."""
 
@@ -75,6 +75,8 @@ class SheetFileRail:
     def why_unfit(self, row: Row, header: Header) -> str | None:
         if row.destination.type not in self.accounts:
             return "other_kind_of_account"
+        if row.destination.type is AccountType.BANK and not (row.destination.bank_code or row.destination.bank_name):
+            return "bank_missing"
         return sheets.why_unfit(self.template, row, header)
 
     def render(self, rows: Sequence[Row], header: Header) -> Rendered:

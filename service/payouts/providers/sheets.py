@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from xlsxwriter import Workbook  # type: ignore[import-untyped] # the library has no types
 
+from service.domain.destination import AccountType
 from service.domain.errors import Invalid
 from service.domain.latin import without_marks
 from service.domain.money import EXPONENTS
@@ -22,23 +23,23 @@ from service.payouts.providers.file_model import REFERENCE_CHARS_MAX, REFERENCE_
 
 Cell = str | int | Decimal
 
-PAYMENT = frozenset(
-    [
-        "line",
-        "reference",
-        "payout",
-        "amount",
-        "account",
-        "holder",
-        "bank_code",
-        "bank_name",
-        "branch",
-        "country",
-        "town",
-        "street",
-        "postcode",
-    ]
-)
+ACCOUNT = frozenset({"account", "wallet", "email", "iban", "account_number"})
+"""Placeholders for whom to pay. wallet: a Chinese phone number without +86, as people log in with it; email, iban,
+account_number: the account where it is of that kind, else nothing, for sheets that have a column for each."""
+PAYMENT = ACCOUNT | {
+    "line",
+    "reference",
+    "payout",
+    "amount",
+    "holder",
+    "bank_code",
+    "bank_name",
+    "branch",
+    "country",
+    "town",
+    "street",
+    "postcode",
+}
 """Placeholders of a row."""
 FILE = frozenset(
     [
@@ -57,12 +58,14 @@ FILE = frozenset(
     ]
 )
 """Placeholders of the file; a row may name them too."""
-EXACT = frozenset({"reference", "account", "bank_code"})
+EXACT = ACCOUNT | {"reference", "bank_code"}
 """What is never cut or changed: a cell that cannot hold one whole refuses its row."""
 
 COLUMNS_MAX, PREAMBLE_MAX, ROWS_MAX = 60, 20, 20_000
 TEXT_MAX = 500
 """Characters of a title, or of what a cell is filled with."""
+
+_BY_EMAIL = frozenset({AccountType.ALIPAY, AccountType.PAYPAL, AccountType.WISE})
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _FORMULA = "=+-@\t\r\n＝＋－＠"
@@ -237,8 +240,12 @@ class SheetTemplate:
         if "{message_id}" not in self.file_name:
             raise UnusableTemplate("file_name holds {message_id}: wallets refuse a name that they have seen before.")
         filled = {name for each in self.columns for name in _PLACEHOLDER.findall(each.value)}
-        for name, why in (("account", "whom to pay"), ("amount", "how much"), ("reference", "which payment it is")):
-            if name not in filled:
+        for names, name, why in (
+            (ACCOUNT, "account", "whom to pay"),
+            ({"amount"}, "amount", "how much"),
+            ({"reference"}, "reference", "which payment it is"),
+        ):
+            if filled.isdisjoint(names):
                 raise UnusableTemplate(f"No column holds {{{name}}}; a row without it does not say {why}.")
         for each in self.columns:
             if "{amount}" in each.value and each.value != "{amount}":
@@ -249,7 +256,9 @@ class SheetTemplate:
                     f"Column {each.title!r} has room for {each.chars_max} characters and its cells may have {written}: "
                     "lower reference_chars_max, or write less beside it."
                 )
-            if each.letters is not Letters.AS_IS and ("{account}" in each.value or "{bank_code}" in each.value):
+            exact = EXACT.intersection(_PLACEHOLDER.findall(each.value))
+            # An id is in capitals anyway.
+            if each.letters is not Letters.AS_IS and exact - {"reference"}:
                 raise UnusableTemplate(f"Column {each.title!r}: an account is written as it is.")
         for code in (*self.currencies, *self.whole_units):
             if code not in EXPONENTS:
@@ -308,7 +317,12 @@ def why_unfit(template: SheetTemplate, row: Row, header: Header) -> str | None:
         flaw = _flaw(template, column, row, names)
         if flaw is not None:
             return flaw
-    return None
+    written = [
+        _cell(column, names)
+        for column in template.columns
+        if not ACCOUNT.isdisjoint(_PLACEHOLDER.findall(column.value))
+    ]
+    return None if any(written) else "account_missing"
 
 
 def _flaw(template: SheetTemplate, column: Column, row: Row, names: Mapping[str, Cell]) -> str | None:
@@ -316,6 +330,7 @@ def _flaw(template: SheetTemplate, column: Column, row: Row, names: Mapping[str,
     if not isinstance(cell, str):
         return None
     what = next(iter(_PLACEHOLDER.findall(column.value)), "text")
+    what = "account" if what in ACCOUNT else what
     from_minor = column.needed_from_minor
     if not cell and (column.needed or (from_minor is not None and row.amount_minor >= from_minor)):
         return f"{what}_missing"
@@ -365,6 +380,10 @@ def _names(template: SheetTemplate, row: Row, header: Header, *, line: int) -> d
         "payout": row.payout,
         "amount": _amount(template, row.amount_minor, row.currency),
         "account": to.account,
+        "wallet": to.account.removeprefix("+86"),
+        "email": to.account if to.type in _BY_EMAIL else "",
+        "iban": to.account if to.type is AccountType.IBAN else "",
+        "account_number": to.account if to.type is AccountType.BANK else "",
         "holder": to.holder,
         "bank_code": to.bank_code,
         "bank_name": to.bank_name,
