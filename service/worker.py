@@ -43,10 +43,10 @@ from service.ledger.chain import chain
 from service.outbox import deliver
 from service.outbox.deliver import Post
 from service.outbox.poster import Poster
-from service.payouts import service_jobs
+from service.payouts import files, service_jobs
 from service.payouts.apply import Provider
 from service.payouts.execute import Sender, advance
-from service.payouts.providers import Rail, Rails, api_of, make_rails, told_rails
+from service.payouts.providers import FILE_RAILS, Rail, Rails, api_of, make_rails, told_rails
 from service.payouts.providers.stripe_accounts import StripeAccounts
 from service.payouts.providers.stripe_events import StripeEvents
 from service.payouts.reconcile import compare
@@ -484,6 +484,10 @@ def _deliver(worker: Worker, job: Job, now: datetime) -> datetime:
 
 
 def _execute(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | None:
+    file_rail = FILE_RAILS.get(_rail_name(worker, job.merchant_id, run_id))
+    if file_rail is not None:
+        builder = files.Builder(worker.engine, worker.security, file_rail, worker.clock)
+        return files.advance(builder, merchant_id=job.merchant_id, run_id=run_id, until=now + TURN).next_at
     rail = _rail(worker, job.merchant_id, run_id)
     if rail is None:
         return now + RETRY_MAX
@@ -548,16 +552,20 @@ def _report(worker: Worker, job: Job, report_job_id: UUID, now: datetime) -> dat
 
 def _rail(worker: Worker, merchant_id: UUID, run_id: UUID) -> Rail | None:
     """The rail of a run; None, logged, when this process is not set up for it any more."""
+    rail = worker.rails.get(_rail_name(worker, merchant_id, run_id))
+    if rail is None:
+        _log.error("Payout run %s waits: its rail is not set up in this process", encode("run", run_id))
+    return rail
+
+
+def _rail_name(worker: Worker, merchant_id: UUID, run_id: UUID) -> str:
     with read_session(worker.engine) as session:
         rows = fetch(
             session,
             "SELECT rail FROM payout_run WHERE merchant_id = :merchant_id AND id = :id",
             {"merchant_id": merchant_id, "id": run_id},
         )
-    rail = worker.rails.get(rows[0].rail) if rows else None
-    if rail is None:
-        _log.error("Payout run %s waits: its rail is not set up in this process", encode("run", run_id))
-    return rail
+    return rows[0].rail if rows else ""
 
 
 def _poster(settings: Settings) -> Poster:

@@ -106,17 +106,19 @@ QUESTIONS = (
         ),
         """
         SELECT kind.state, count(last.outcome), coalesce(extract(epoch FROM now() - min(last.first_sent_at)), 0)
-        FROM unnest(ARRAY['sending', 'unknown', 'refused']) AS kind (state)
+        FROM unnest(ARRAY['sending', 'handed_over', 'unknown', 'refused']) AS kind (state)
         LEFT JOIN (
-            SELECT attempt.outcome, attempt.first_sent_at
+            SELECT attempt.outcome, attempt.first_sent_at, attempt.next_at
             FROM payout_item AS item
             JOIN merchant ON merchant.id = item.merchant_id AND NOT merchant.is_test
             CROSS JOIN LATERAL (
-                SELECT outcome, first_sent_at FROM payout_attempt
+                SELECT outcome, first_sent_at, next_at FROM payout_attempt
                 WHERE payout_attempt.merchant_id = item.merchant_id AND payout_attempt.item_id = item.id
                 ORDER BY number DESC LIMIT 1) AS attempt
             WHERE item.live) AS last
           ON kind.state = CASE WHEN last.outcome IN ('planned', 'in_flight') THEN 'sending'
+                               -- In a file: a bank takes its days, and nobody looks it up.
+                               WHEN last.outcome = 'unknown' AND last.next_at IS NULL THEN 'handed_over'
                                WHEN last.outcome = 'unknown' THEN 'unknown'
                                WHEN last.outcome IN ('refused', 'absent') THEN 'refused' END
         GROUP BY kind.state

@@ -13,6 +13,7 @@ from service.api.deps import FinanceChecker, FinanceMaker, Reader, ReadSession, 
 from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import LIMIT_MAX, Page, Paging, newest_first, page
+from service.api.payout_files import PayoutFileView, files_of
 from service.api.payouts import PayoutView, merchant_time_of, views_of
 from service.api.problems import taken
 from service.api.views import AffiliateId, Body, Currency, Day, ExternalId, KeyId, Moment, MoneyView, RunId, View
@@ -24,6 +25,7 @@ from service.infra.db import fetch
 from service.infra.ids import decode, encode
 from service.infra.settings import Settings
 from service.payouts.approve import approve, execute_run, submit
+from service.payouts.file_settings import demand_payer
 from service.payouts.find import RunMissing, known_of, state_of
 from service.payouts.providers import RailNotAvailable, Rails, make_rails, rail_for
 from service.payouts.release import cancel
@@ -138,6 +140,8 @@ class PayoutRunDetailView(PayoutRunView):
     """A run with its payouts and those left out, the first 200 of each; /v1/payouts?run_id= lists all."""
 
     states: list[StateCountView]
+    files: list[PayoutFileView]
+    """Of a rail whose payouts leave in files: those that were built, the first 200."""
     payouts: list[PayoutView]
     excluded: list[ExcludedView]
 
@@ -160,6 +164,7 @@ def create_payout_run(
         payee_ids=asked.affiliate_ids,
     )
     rail = rail_for(_rails(service.settings), asked.rail, is_test=caller.merchant.is_test)
+    demand_payer(session, caller.merchant_id, rail)
     refusal = ExternalIdTaken(f"Another payout run has the external_id {asked.external_id!r}.")
     with taken("payout_run_merchant_id_external_id_key", refusal):
         run = reserve(session, wanted, rail=rail, when=when)
@@ -346,6 +351,7 @@ def _detail(session: Session, run: PayoutRunRow) -> PayoutRunDetailView:
             StateCountView(status=state, payouts=len(nets), net=money(sum(nets)))
             for state, nets in sorted(states.items())
         ],
+        files=files_of(session, run, limit=_SHOWN_MAX),
         payouts=[views[item.id] for item in items[:_SHOWN_MAX]],
         excluded=[
             ExcludedView(

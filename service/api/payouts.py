@@ -10,32 +10,39 @@ from fastapi import APIRouter, Query
 from sqlmodel import Session, col, select
 
 from service.api import trail
-from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, WriteSession
+from service.api.deps import Caller, FinanceChecker, FinanceMaker, Reader, ReadSession, Services, WriteSession
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import (
     AffiliateId,
+    Body,
     CommissionId,
     Currency,
     KeyId,
     Moment,
     MoneyView,
+    Name,
     OrderId,
+    PayoutFileId,
     PayoutId,
     PayoutMethodId,
     RunId,
+    Text,
     View,
 )
 from service.domain.ledger import MerchantTime
 from service.domain.payout import FactKind, ItemState, Outcome
+from service.domain.payout_file import Attested
 from service.domain.withholding.model import Caution
 from service.infra.clock import utc_now
 from service.infra.ids import encode
+from service.payouts.attest import attest, confirm
 from service.payouts.find import Known, PayoutMissing, known_of, state_of
 from service.payouts.release import release
 from service.payouts.retry import confirm_resend, retry
 from service.payouts.statement import LINES_MAX, Movement, movements
 from service.payouts.withhold import decided
+from service.tables.payout_files import PayoutAttestationRow, PayoutFileLineRow
 from service.tables.payouts import PayoutAttemptRow, PayoutItemRow, PayoutRunRow, ProviderFactRow
 
 router = APIRouter(tags=["payouts"])
@@ -125,6 +132,10 @@ class AttemptView(View):
     next_look_at: Moment | None
     asked_by: KeyId | None
     """Who asked for this attempt after an earlier one did nothing."""
+    payout_file_id: PayoutFileId | None
+    """The file it stands in, of a rail whose payouts leave in files."""
+    end_to_end_id: str | None
+    """What the bank knows it by in that file."""
     created_at: Moment
 
 
@@ -137,11 +148,44 @@ class ProviderFactView(View):
     told_at: Moment
 
 
+class AttestationView(View):
+    """What a person said of a payout in a file, by evidence."""
+
+    attempt: int
+    outcome: Attested
+    evidence: str
+    attested_by: KeyId
+    attested_at: Moment
+    confirmed_by: KeyId | None
+    """The other person; nothing follows from it before."""
+    confirmed_at: Moment | None
+    note: str | None
+    withdrawn_at: Moment | None
+    """Since when another one has taken its place."""
+
+
 class PayoutDetailView(PayoutView):
     """A payout with all that is known of its sending."""
 
     attempts: list[AttemptView]
     facts: list[ProviderFactView]
+    attestations: list[AttestationView]
+
+
+class PayoutAttest(Body):
+    """What became of a payout that was handed over in a file."""
+
+    outcome: Attested
+    evidence: Name
+    """Where it can be seen, such as the page of a bank statement. No account numbers."""
+
+
+class PayoutAttestConfirm(Body):
+    """The same, as another person has seen it."""
+
+    outcome: Attested
+    note: Text = ""
+    """What this person looked at."""
 
 
 class StatementLineView(View):
@@ -256,6 +300,50 @@ def confirm_payout_resend(payout_id: PayoutId, caller: FinanceMaker, session: Wr
     return _detail(session, caller, payout_id)
 
 
+@router.post("/v1/payouts/{payout_id}/attest")
+def attest_payout(
+    payout_id: PayoutId, asked: PayoutAttest, caller: FinanceMaker, session: WriteSession
+) -> PayoutDetailView:
+    """Say by evidence what became of a payout in a file that the bank says nothing of. Another key has to confirm it.
+
+    Until then it stays `unknown`. What is attested anew takes the place of what was not confirmed.
+    """
+    with _noted(session, caller, payout_id):
+        attest(
+            session,
+            merchant_id=caller.merchant_id,
+            item_id=payout_id,
+            outcome=asked.outcome,
+            evidence=asked.evidence,
+            by=caller.key_id,
+            when=merchant_time_of(caller),
+        )
+    return _detail(session, caller, payout_id)
+
+
+@router.post("/v1/payouts/{payout_id}/attest/confirm")
+def confirm_payout_attestation(
+    payout_id: PayoutId, asked: PayoutAttestConfirm, caller: FinanceChecker, session: WriteSession, service: Services
+) -> PayoutDetailView:
+    """Confirm what another person attested of a payout: it counts as sent, or as never sent, from now on.
+
+    After `not_sent` its money is reserved again; send it anew with confirm-resend, or release it.
+    """
+    with _noted(session, caller, payout_id):
+        confirm(
+            session,
+            service.security,
+            merchant_id=caller.merchant_id,
+            item_id=payout_id,
+            outcome=asked.outcome,
+            note=asked.note,
+            by=caller.key_id,
+            when=merchant_time_of(caller),
+            now=utc_now(),
+        )
+    return _detail(session, caller, payout_id)
+
+
 @contextlib.contextmanager
 def _noted(session: Session, caller: Caller, payout_id: UUID) -> Iterator[None]:
     """Note in the audit trail what the block does to a payout."""
@@ -354,9 +442,25 @@ def _detail(session: Session, caller: Caller, payout_id: UUID) -> PayoutDetailVi
         .where(col(ProviderFactRow.merchant_id) == caller.merchant_id, col(ProviderFactRow.item_id) == payout_id)
         .order_by(col(ProviderFactRow.told_at), col(ProviderFactRow.kind), col(ProviderFactRow.version))
     ).all()
+    numbers = {each.id: each.number for each in attempts}
+    lines = session.exec(
+        select(PayoutFileLineRow).where(
+            col(PayoutFileLineRow.merchant_id) == caller.merchant_id, col(PayoutFileLineRow.attempt_id).in_(numbers)
+        )
+    ).all()
+    attestations = session.exec(
+        select(PayoutAttestationRow)
+        .where(
+            col(PayoutAttestationRow.merchant_id) == caller.merchant_id,
+            col(PayoutAttestationRow.attempt_id).in_(numbers),
+        )
+        .order_by(col(PayoutAttestationRow.id))
+    ).all()
+    in_files = {line.attempt_id: line for line in lines}
     return PayoutDetailView(
         **dict(view),
-        attempts=[_attempt(each) for each in attempts],
+        attempts=[_attempt(each, in_files.get(each.id)) for each in attempts],
+        attestations=[_attestation(each, numbers[each.attempt_id]) for each in attestations],
         facts=[
             ProviderFactView(
                 kind=FactKind(fact.kind),
@@ -369,7 +473,21 @@ def _detail(session: Session, caller: Caller, payout_id: UUID) -> PayoutDetailVi
     )
 
 
-def _attempt(row: PayoutAttemptRow) -> AttemptView:
+def _attestation(row: PayoutAttestationRow, number: int) -> AttestationView:
+    return AttestationView(
+        attempt=number,
+        outcome=Attested(row.outcome),
+        evidence=row.evidence,
+        attested_by=row.attested_by,
+        attested_at=row.attested_at,
+        confirmed_by=row.confirmed_by,
+        confirmed_at=row.confirmed_at,
+        note=row.note,
+        withdrawn_at=row.withdrawn_at,
+    )
+
+
+def _attempt(row: PayoutAttemptRow, line: PayoutFileLineRow | None) -> AttemptView:
     still_open = row.outcome in {Outcome.PLANNED, Outcome.IN_FLIGHT, Outcome.UNKNOWN}
     next_look_at: datetime | None = row.next_at if still_open else None
     return AttemptView(
@@ -382,5 +500,7 @@ def _attempt(row: PayoutAttemptRow) -> AttemptView:
         first_sent_at=row.first_sent_at,
         next_look_at=next_look_at,
         asked_by=row.asked_by,
+        payout_file_id=None if line is None else line.file_id,
+        end_to_end_id=None if line is None else line.end_to_end_id,
         created_at=row.created_at,
     )

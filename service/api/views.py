@@ -163,6 +163,9 @@ PayoutGateId = Annotated[
 AuditId = Annotated[
     UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))
 ]
+PayoutFileId = Annotated[
+    UUID, BeforeValidator(_parser("pfl")), PlainSerializer(_printer("pfl")), WithJsonSchema(_schema("pfl"))
+]
 
 # RFC 3339, section 5.6: a date, a time, and a zone that must not be left out.
 _MOMENT = re.compile(

@@ -49,6 +49,12 @@ def not_sent(item: PayoutItemRow, *, number: int) -> list[Posting]:
     return _moved(item, f"attempt/{number}/back", (AccountKind.IN_TRANSIT, AccountKind.RESERVED, amount_minor))
 
 
+def adopted(item: PayoutItemRow, *, number: int) -> list[Posting]:
+    """An attempt that did nothing, as it seemed, turns out to be on its way or done."""
+    amount_minor = item.gross_minor + item.carried_minor
+    return _moved(item, f"attempt/{number}/adopt", (AccountKind.RESERVED, AccountKind.IN_TRANSIT, amount_minor))
+
+
 def accepted(item: PayoutItemRow, *, number: int) -> list[Posting]:
     """N went out, T and F stay for others; R, below a step of the rail, is carried with its deductions done."""
     return _moved(

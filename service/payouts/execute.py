@@ -79,7 +79,7 @@ def advance(sender: Sender, *, merchant_id: UUID, run_id: UUID, until: datetime)
             break
     while sender.clock() < until and (looked := _look_up(sender, merchant_id=merchant_id, run_id=run_id)):
         recorded += looked
-    next_at = run_unit(sender.engine, partial(_close, merchant_id=merchant_id, run_id=run_id, now=sender.clock()))
+    next_at = run_unit(sender.engine, partial(close, merchant_id=merchant_id, run_id=run_id, now=sender.clock()))
     crash_point(CrashPoint.ADVANCED)
     return Progress(recorded, next_at)
 
@@ -203,8 +203,13 @@ def _record(sender: Sender, verdicts: list[Verdict], *, merchant_id: UUID, run_i
         )
 
 
-def _close(session: Session, *, merchant_id: UUID, run_id: UUID, now: datetime) -> datetime | None:
-    """Close the run when none of its items holds money any more; else say when to look again."""
+def close(
+    session: Session, *, merchant_id: UUID, run_id: UUID, now: datetime, is_compared: bool = True
+) -> datetime | None:
+    """Close the run when none of its items holds money any more; else say when to look again.
+
+    is_compared: whether its rail has a list of transfers to compare it with afterwards.
+    """
     run = lock_run(session, merchant_id, run_id)
     if run.status != RunState.EXECUTING:
         return None
@@ -235,14 +240,15 @@ def _close(session: Session, *, merchant_id: UUID, run_id: UUID, now: datetime) 
     run.status, run.closed_at = RunState.CLOSED, when.now
     session.add(run)
     emit(session, [tell.of_run(run, "closed", at=when.now)])
-    wake(
-        session,
-        merchant_id=merchant_id,
-        run_id=run_id,
-        at=now + RECONCILE_AFTER,
-        kind=RECONCILE,
-        payload={"since": _began(session, run, now=now).isoformat()},
-    )
+    if is_compared:
+        wake(
+            session,
+            merchant_id=merchant_id,
+            run_id=run_id,
+            at=now + RECONCILE_AFTER,
+            kind=RECONCILE,
+            payload={"since": _began(session, run, now=now).isoformat()},
+        )
     crash_point(CrashPoint.CLOSE_BEFORE_COMMIT)
     return None
 

@@ -23,7 +23,7 @@ from service.payouts.accounts import not_ready
 from service.payouts.approve import hashes_of
 from service.payouts.control import closed, room_on
 from service.payouts.find import lock_run, merchant_time
-from service.payouts.providers.model import DESTINATION, Rail, Sending
+from service.payouts.providers.model import DESTINATION, Payable, Sending
 from service.payouts.release import store_released
 from service.payouts.withhold import decided, taxed
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
@@ -49,7 +49,7 @@ class _Payee:
 
 
 def plan(
-    session: Session, rail: Rail, security: Security, *, merchant_id: UUID, run_id: UUID, limit: int, now: datetime
+    session: Session, rail: Payable, security: Security, *, merchant_id: UUID, run_id: UUID, limit: int, now: datetime
 ) -> Planned:
     """Plan up to `limit` items of an executing run; none before its pay day. now: by our clock.
 
@@ -72,32 +72,7 @@ def plan(
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()
-    # Decided as of today: in another period, or after a change of what is summed, it is not what was approved.
-    taxes = taxed(session, merchant_id, [item.payee_id for item in items], pay_on=when.day, hold=True)
-    kept = lock(
-        session,
-        merchant_id,
-        owner_ids=sorted(item.payee_id for item in items),
-        kinds=(AccountKind.PAYABLE, AccountKind.TAXED_CARRY),
-        currency=run.currency,
-    )
-    payable = {each.owner_id: kept[each].amount_minor for each in kept if each.kind is AccountKind.PAYABLE}
-    payees = _payees(session, run, [item.payee_id for item in items], payable, when)
-    hashes = hashes_of(run, items)
-    dropped: dict[UUID, Excluded] = {}
-    for item in items:
-        tax_now = taxes[item.payee_id].decide(item.gross_minor, item.currency)
-        refusal = tax_now.reason if isinstance(tax_now, Refused) else None
-        reason = why_dropped(
-            replace(payees[item.payee_id].payee, tax_refusal=refusal),
-            fingerprint=item.fingerprint,
-            tax=decided(item),
-            tax_now=tax_now if isinstance(tax_now, Decision) else None,
-            approved_hash=item.content_hash or "",
-            content=hashes[item.id],
-        )
-        if reason is not None:
-            dropped[item.id] = reason
+    payees, dropped = check(session, run, items, when=when)
     room = room_on(session, run, when)
     fit = fitting(((item.id, item.net_minor) for item in items if item.id not in dropped), room)
     sent = [item for item in items if item.id in fit]
@@ -125,6 +100,42 @@ def plan(
     _store(session, run, attempts, now=now, when=when)
     crash_point(CrashPoint.PLAN_BEFORE_COMMIT)
     return Planned(len(sent), len(given_back))
+
+
+def check(
+    session: Session, run: PayoutRunRow, items: Sequence[PayoutItemRow], *, when: MerchantTime
+) -> tuple[Mapping[UUID, _Payee], Mapping[UUID, Excluded]]:
+    """Compare locked items with the payees as they are now, under the locks of both their balances.
+
+    Returns payees by id, and by item id why those are not sent that are not what was approved any more.
+    """
+    # Decided as of today: in another period, or after a change of what is summed, it is not what was approved.
+    taxes = taxed(session, run.merchant_id, [item.payee_id for item in items], pay_on=when.day, hold=True)
+    kept = lock(
+        session,
+        run.merchant_id,
+        owner_ids=sorted(item.payee_id for item in items),
+        kinds=(AccountKind.PAYABLE, AccountKind.TAXED_CARRY),
+        currency=run.currency,
+    )
+    payable = {each.owner_id: kept[each].amount_minor for each in kept if each.kind is AccountKind.PAYABLE}
+    payees = _payees(session, run, [item.payee_id for item in items], payable, when)
+    hashes = hashes_of(run, items)
+    dropped: dict[UUID, Excluded] = {}
+    for item in items:
+        tax_now = taxes[item.payee_id].decide(item.gross_minor, item.currency)
+        refusal = tax_now.reason if isinstance(tax_now, Refused) else None
+        reason = why_dropped(
+            replace(payees[item.payee_id].payee, tax_refusal=refusal),
+            fingerprint=item.fingerprint,
+            tax=decided(item),
+            tax_now=tax_now if isinstance(tax_now, Decision) else None,
+            approved_hash=item.content_hash or "",
+            content=hashes[item.id],
+        )
+        if reason is not None:
+            dropped[item.id] = reason
+    return payees, dropped
 
 
 def _to_plan(session: Session, run: PayoutRunRow, limit: int) -> Mapping[UUID, int]:

@@ -154,7 +154,8 @@ def _store_outcomes(session: Session, merchant_id: UUID, verdicts: Sequence[Verd
                     CAST(:proofs AS text[]))
              AS told (id, fence, outcome, reference, code, next_at, proof)
         WHERE attempt.merchant_id = :merchant_id AND attempt.id = told.id AND attempt.fence = told.fence
-          AND attempt.outcome IN ('in_flight', 'unknown')
+          -- Planned: a row that cannot stand in its file is refused before anybody has it.
+          AND attempt.outcome IN ('planned', 'in_flight', 'unknown')
         RETURNING attempt.id
         """,
         {

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from service.domain.errors import Conflict
 from service.domain.ledger import Account, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Released, RunState
+from service.domain.payout_file import FileState
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
@@ -54,6 +55,7 @@ def cancel(session: Session, *, merchant_id: UUID, run_id: UUID, when: MerchantT
     demand(run, RunState.DRAFT, RunState.SUBMITTED, RunState.APPROVED, RunState.EXECUTING)
     items = live_items(session, run)
     withdrawn = _withdraw(session, run)
+    void_built(session, run, at=when.now)
     known = known_of(session, merchant_id, [item.id for item in items])
     unsent = [item for item in items if not known[item.id].has_open_attempt]
     postings: list[Posting] = []
@@ -151,3 +153,26 @@ def _sent_any(session: Session, run: PayoutRunRow) -> bool:
         {"merchant_id": run.merchant_id, "run_id": run.id},
     )
     return bool(rows[0].sent)
+
+
+def void_built(session: Session, run: PayoutRunRow, *, at: datetime, file_id: UUID | None = None) -> int:
+    """Withdraw a locked run's files that nobody has had. Their attempts have to be ended beside it. at: the merchant's clock.
+
+    file_id: only this one, if given. Returns how many there were.
+    """
+    return execute(
+        session,
+        """
+        UPDATE payout_file SET state = :void, voided_at = :at
+        WHERE merchant_id = :merchant_id AND run_id = :run_id AND state = :built
+          AND (CAST(:file_id AS uuid) IS NULL OR id = CAST(:file_id AS uuid))
+        """,
+        {
+            "merchant_id": run.merchant_id,
+            "run_id": run.id,
+            "void": FileState.VOID.value,
+            "built": FileState.BUILT.value,
+            "at": at,
+            "file_id": file_id,
+        },
+    )

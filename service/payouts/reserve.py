@@ -24,7 +24,7 @@ from service.payouts import book, tell
 from service.payouts.accounts import not_ready
 from service.payouts.control import fee_on, limits_of
 from service.payouts.minimums import promised_minimums
-from service.payouts.providers.model import Rail, RailNotAvailable
+from service.payouts.providers.model import Payable, RailNotAvailable
 from service.payouts.withhold import Taxed, split, taxed
 from service.tables.control import EVERYBODY
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
@@ -54,7 +54,7 @@ class Asked:
     payee_ids: Sequence[UUID] = ()
 
 
-def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -> PayoutRunRow:
+def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime) -> PayoutRunRow:
     """Make a draft run of everybody who can be paid, and move what they are owed to reserved.
 
     A fixed number of statements, however many payees there are.

@@ -56,6 +56,9 @@ WITHHELD: dict[str, str] = {
     "payout_method.destination": "the account at the rail; destination_hint shows its end",
     "tax_profile.person": "name, tax code and address of a payee; the registers for filing show them",
     "payout_attempt.request": "what was sent to the rail, which names the account",
+    "payer_account.account": "the account that pays; hint shows its end",
+    "payout_file.content": "the file, which names accounts; sha256 is its digest",
+    "payout_result.content": "what a bank answered, which names accounts; sha256 is its digest",
 }
 """Columns that are never written, and why."""
 
@@ -137,8 +140,9 @@ def _copy(table: Table) -> sql.Composed:
         for column in table.columns
         if not is_withheld(column)
     ]
+    # With its star: a table may have a column of that name.
     return sql.SQL(
-        "COPY (SELECT row_to_json(line)::text FROM (SELECT {written} FROM {table} WHERE {owned} ORDER BY {key}) AS line)"
+        "COPY (SELECT row_to_json(line.*)::text FROM (SELECT {written} FROM {table} WHERE {owned} ORDER BY {key}) AS line)"
         " TO STDOUT (ENCODING 'UTF8')"
     ).format(
         written=sql.SQL(", ").join(written),

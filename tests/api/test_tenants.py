@@ -71,6 +71,7 @@ def test_no_operation_gives_or_takes_what_is_anothers(client: TestClient, engine
         "bcl",
         "rec",
         "rdf",
+        "pfl",
     } <= set(b_seen)
     assert {"aff", "lnk", "cpn", "rof", "ord", "com", "pay", "clm"} <= {
         kind for kind, known in bens_alone.items() if known

@@ -31,6 +31,7 @@ from tests.doubles.receiver import Receiver
 from tests.doubles.stripe import StripeDouble
 from tests.journeys.test_crashes_stripe import ACCOUNTS, APPLIED, DOOR
 from tests.support import databases
+from tests.support.payout_files import give_account, neutral
 from tests.support.running import DIES_S, Mortal, mortal_web, mortal_worker
 from tests.support.shop import SECRET_KEY, Shop, sign
 
@@ -76,6 +77,12 @@ SENDING = (
     CrashPoint.ADVANCED,
 )
 BACK = (CrashPoint.RECONCILE_BEFORE_COMMIT,)
+FILES_BUILT = (CrashPoint.FILE_BEFORE_COMMIT, CrashPoint.FILE_BUILT)
+FILES_BY_PEOPLE = (
+    CrashPoint.HAND_OVER_BEFORE_COMMIT,
+    CrashPoint.RESULTS_BEFORE_COMMIT,
+    CrashPoint.ATTEST_BEFORE_COMMIT,
+)
 WEBHOOKS = (
     CrashPoint.WEBHOOK_FANNED_OUT,
     CrashPoint.WEBHOOK_CLAIMED,
@@ -121,6 +128,7 @@ def table(database_url: str) -> Iterator[Connection]:
 def test_every_crash_point_has_its_death_here() -> None:
     tried = [*INTAKE, *SETTLE, *(point for point, _, _ in REQUESTS), *SENDING, *BACK, *WEBHOOKS, *ANSWERS]
     tried += [*ACCOUNTS, *DOOR, *APPLIED]
+    tried += [*FILES_BUILT, *FILES_BY_PEOPLE]
 
     assert sorted(tried) == sorted(CrashPoint)
 
@@ -394,6 +402,66 @@ def test_a_worker_may_die_anywhere_in_a_payout_run_and_everybody_is_paid_once(
         _until(lambda: sum(_place(shop, payee, "carried") for payee in payees) > 0, worker)
 
     assert sorted(_place(shop, payee, "carried") for payee in payees) == [0, 0, 400]
+    assert _findings(shop, client) == []
+
+
+# A worker builds a file, and people hand it over.
+
+
+def test_processes_may_die_around_a_file_and_it_is_handed_over_and_answered_once(
+    shop: Shop, client: TestClient, database_url: str, table: Connection, tmp_path: Path
+) -> None:
+    payees = []
+    for number, name in enumerate(("Lan", "Minh"), start=1):
+        payees.append(shop.an_affiliate(name, paid_to=None))
+        give_account(shop, payees[-1]["id"], number=number)
+        shop.a_coupon(payees[-1], name.upper())
+    for name in ("LAN", "MINH"):
+        shop.an_order(coupon_codes=[name], currency="EUR")
+    shop.advance(days=15)
+    shop.post("/v1/jobs/settle")
+    payer = {"account": "DE89370400440532013000", "holder": "Teehaus"}
+    assert shop.put("/v1/payer-accounts/sepa_file", payer).status_code == 200
+    assert shop.post("/v1/payout-runs", {"rail": "sepa_file", "currency": "EUR"}, by="finance-maker").status_code == 201
+    for step in ("submit", "approve", "execute"):
+        assert _ask(shop, step) in {200, 202}
+
+    for point in FILES_BUILT:
+        with mortal_worker(database_url, log=tmp_path / "worker.log", **{VARIABLE: point.value}) as worker:
+            assert worker.death() == -signal.SIGKILL, point
+        assert len(_all(shop, "/v1/payout-files")) == (point is CrashPoint.FILE_BUILT), point
+        assert _findings(shop, client) == [], point
+        _let_leases_end(table)
+    [file] = _all(shop, "/v1/payout-files")
+    lines = _all(shop, f"/v1/payout-files/{file['id']}/lines")
+    results = neutral((lines[0]["end_to_end_id"], "booked", "10.00", "EUR")).encode()
+    attested = f"/v1/payouts/{lines[1]['payout_id']}/attest"
+    steps: dict[CrashPoint, tuple[str, bytes, str]] = {
+        CrashPoint.HAND_OVER_BEFORE_COMMIT: (f"/v1/payout-files/{file['id']}/hand-over", b"{}", "finance-checker"),
+        CrashPoint.RESULTS_BEFORE_COMMIT: (f"/v1/payout-files/{file['id']}/results", results, "finance-maker"),
+        CrashPoint.ATTEST_BEFORE_COMMIT: (f"{attested}/confirm", b'{"outcome": "paid"}', "finance-checker"),
+    }
+    places = []
+    for point in FILES_BY_PEOPLE:
+        path, body, role = steps[point]
+        if point is CrashPoint.ATTEST_BEFORE_COMMIT:
+            assert shop.post(attested, {"outcome": "paid", "evidence": "statement 1"}, by="finance-maker").is_success
+        headers = {"content-type": "text/csv" if body == results else "application/json", **shop.key_of(role)}
+        with mortal_web(database_url, log=tmp_path / "web.log", **{VARIABLE: point.value}) as web:
+            with pytest.raises(OSError):  # noqa: PT011 - a connection may end in many ways; none of them is an answer
+                urllib.request.urlopen(urllib.request.Request(web.url + path, body, headers), timeout=DIES_S)
+            assert web.death() == -signal.SIGKILL, point
+        assert _findings(shop, client) == [], point
+        assert client.post(path, content=body, headers=headers).status_code == 200
+        assert _findings(shop, client) == [], point
+        places.append([_place(shop, payee, "paid") for payee in payees])
+
+    assert sorted(map(sorted, places)) == [[0, 0], [0, 1000], [1000, 1000]]
+    [file] = _all(shop, "/v1/payout-files")
+    assert (file["downloads"], file["line_counts"]["accepted"]) == (1, 2)
+    with mortal_worker(database_url, log=tmp_path / "worker.log") as worker:
+        _until(lambda: not _jobs(table, "payout_run"), worker)
+    assert [run["status"] for run in _all(shop, "/v1/payout-runs")] == ["closed"]
     assert _findings(shop, client) == []
 
 

@@ -43,6 +43,9 @@ BODIES: dict[str, Json] = {
 }
 """Bodies that cannot be made from their schema. "<aff>" is a slot."""
 
+SHEETS = {"import_payout_results": "end_to_end_id,status\nNOTPROVIDED,booked"}
+"""Sheets that have to have certain columns."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -115,7 +118,7 @@ class Operation:
             body = builder.value(content["application/json"]["schema"], "body", "body")
         elif "text/csv" in content:
             # A text in JSON is read as the bytes it stands for.
-            body = "id,net"
+            body = SHEETS.get(self.id, "id,net")
         return Sent(self.method, url + ("?" + "&".join(query) if query else ""), body)
 
     @property

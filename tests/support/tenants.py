@@ -11,14 +11,19 @@ from uuid import UUID
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from service.api.deps import Service
 from service.infra import ids
+from service.infra.clock import utc_now
 from service.infra.db import fetch, read_session
 from service.infra.security import Security
 from service.intake.reconcile_file import read_files
+from service.payouts import files
+from service.payouts.providers import FILE_RAILS
 from service.reports import reconcile
 from service.reports.jobs import make
 from service.reports.simulate import advance
 from tests.support.asking import ANY_ID, Operation, Slot
+from tests.support.payout_files import give_account
 from tests.support.shop import Shop
 
 Json = dict[str, Any]
@@ -106,11 +111,19 @@ class Tenant:
                 shop.an_order(
                     order, placed_at=at, coupon_codes=[coupon], customer={"email": f"canary-{word}-buyer@example.com"}
                 )
+            shop.an_order(
+                self.text(f"euros-{number}"),
+                placed_at=shop.time(days=30),
+                coupon_codes=[f"canary-{word}-code-{number}"],
+                currency="EUR",
+            )
+            give_account(shop, self.affiliates[number - 1], number=number)
         shop.deliver({"type": "order", "id": self.text("parked")})
         shop.deliver(shop.refund({"id": self.text("waiting"), "currency": "USD"}, "1.00"))
         shop.post("/v1/jobs/settle")
         asked = {"rail": "sandbox", "currency": "USD", "external_id": self.text("run")}
         _made(shop.post("/v1/payout-runs", asked, by="finance-maker"))
+        self._pay_by_file()
         for role in ("read", "finance-checker", *self.affiliates):
             shop.key_of(role)
         for days in (3, 2):
@@ -138,6 +151,19 @@ class Tenant:
             told = {"order_number": self.text(f"claimed-{number}"), "note": self.text(f"claim-{number}")}
             _made(shop.post("/v1/me/claims", {"kind": "missing_order", **told}, by=self.affiliates[number - 1]))
         return self
+
+    def _pay_by_file(self) -> None:
+        """Have a file of payouts built, which waits."""
+        shop = self.shop
+        payer = {"account": "DE89370400440532013000", "holder": self.text("payer")}
+        _made(shop.put("/v1/payer-accounts/sepa_file", payer, by="finance-maker"))
+        run = _made(shop.post("/v1/payout-runs", {"rail": "sepa_file", "currency": "EUR"}, by="finance-maker"))
+        for step, role in (("submit", "finance-maker"), ("approve", "finance-checker"), ("execute", "finance-maker")):
+            _made(shop.post(f"/v1/payout-runs/{run['id']}/{step}", by=role))
+        service: Service = shop.client.app.state.service  # type: ignore[attr-defined] # typed as any ASGI application
+        builder = files.Builder(service.engine, service.security, FILE_RAILS["sepa_file"], utc_now)
+        merchant_id, run_id = ids.decode("mer", shop.id), ids.decode("run", run["id"])
+        files.advance(builder, merchant_id=merchant_id, run_id=run_id, until=utc_now() + timedelta(seconds=30))
 
     def text(self, name: str) -> str:
         return f"canary-{self.word}-{name}"

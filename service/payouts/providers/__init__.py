@@ -2,16 +2,32 @@
 
 from collections.abc import Mapping
 
+from service.domain.payout_file import FileRailName
 from service.infra.settings import Settings
-from service.payouts.providers.model import DESTINATION, Listing, Rail, RailNotAvailable, Sending, ToldRail, Transfer
+from service.payouts.providers.file_model import FileRail
+from service.payouts.providers.model import (
+    DESTINATION,
+    Listing,
+    Payable,
+    Rail,
+    RailNotAvailable,
+    Sending,
+    ToldRail,
+    Transfer,
+)
 from service.payouts.providers.sandbox import SandboxRail
+from service.payouts.providers.sepa_file import SepaFileRail
+from service.payouts.providers.sheet_file import ACCOUNTS, SheetFileRail
 from service.payouts.providers.stripe_api import StripeApi
 from service.payouts.providers.stripe_connect import StripeConnectRail
 from service.payouts.providers.stripe_global import StripeGlobalPayoutsRail
 
 __all__ = [
     "DESTINATION",
+    "FILE_RAILS",
+    "FileRail",
     "Listing",
+    "Payable",
     "Rail",
     "RailNotAvailable",
     "Rails",
@@ -26,6 +42,12 @@ __all__ = [
 ]
 
 Rails = Mapping[str, Rail]
+
+FILE_RAILS: Mapping[str, FileRail] = {
+    FileRailName.SEPA_FILE.value: SepaFileRail(),
+    **{name.value: SheetFileRail.of_preset(name) for name in ACCOUNTS},
+}
+"""The rails without a network; every process has them all."""
 
 
 def make_rails(settings: Settings) -> Rails:
@@ -53,11 +75,12 @@ def api_of(rails: Rails) -> StripeApi | None:
     return rail.api if isinstance(rail, StripeConnectRail) else None
 
 
-def rail_for(rails: Rails, name: str, *, is_test: bool) -> Rail:
+def rail_for(rails: Rails, name: str, *, is_test: bool) -> Payable:
     """Return a rail that this kind of merchant may use. Raises RailNotAvailable."""
-    rail = rails.get(name)
+    rail: Payable | None = rails.get(name) or FILE_RAILS.get(name)
     if rail is None:
-        raise RailNotAvailable(f"{name[:40]!r} is not a rail of this service; it has {', '.join(sorted(rails))}.")
+        known = ", ".join(sorted([*rails, *FILE_RAILS]))
+        raise RailNotAvailable(f"{name[:40]!r} is not a rail of this service; it has {known}.")
     if not rail.serves(is_test=is_test):
         kind = "a test" if is_test else "a live"
         raise RailNotAvailable(f"The rail {rail.name} as it is set up does not pay for {kind} merchant.")

@@ -115,12 +115,25 @@ class Movements:
     trouble: Answer | None = None
 
 
-class Rail(Protocol):
-    """A way for money to leave. Its methods but `close` may be called from several threads at once."""
+class Payable(Protocol):
+    """What runs are made and planned by, whether the money leaves by a network or in a file."""
 
     @property
     def name(self) -> str:
         """As runs and payout methods name it."""
+
+    def serves(self, *, is_test: bool) -> bool:
+        """Whether a test merchant, or a live one, may use it."""
+
+    def step_minor(self, currency: str) -> int | None:
+        """Return the smallest amount it pays, in ISO minor units; None when it does not pay this currency."""
+
+    def build_request(self, sending: Sending) -> bytes:
+        """Return the exact parameters of a sending; they are stored and never built again."""
+
+
+class Rail(Payable, Protocol):
+    """A way for money to leave. Its methods but `close` may be called from several threads at once."""
 
     @property
     def at_once(self) -> int:
@@ -130,17 +143,8 @@ class Rail(Protocol):
     def keeps_transfers(self) -> bool:
         """Whether there is a list of transfers to compare a run with afterwards."""
 
-    def serves(self, *, is_test: bool) -> bool:
-        """Whether a test merchant, or a live one, may use it."""
-
-    def step_minor(self, currency: str) -> int | None:
-        """Return the smallest amount it pays, in ISO minor units; None when it does not pay this currency."""
-
     def available_minor(self, currency: str) -> int | Answer | None:
         """Return what it can pay now, in ISO minor units; None where it keeps no balance, an answer where it did not say."""
-
-    def build_request(self, sending: Sending) -> bytes:
-        """Return the exact parameters of a sending; they are stored and never built again."""
 
     def send(self, request: bytes, idempotency_key: str) -> Answer:
         """Ask the provider to send. Never raises for what the provider or the network does."""

@@ -1,0 +1,67 @@
+"""Payouts that leave in a file: the rails without a network, what a bank says of a line, and what that means."""
+
+from collections.abc import Collection
+from enum import StrEnum
+
+from service.domain.payout import Outcome
+
+
+class FileRailName(StrEnum):
+    """Rails whose payouts people hand over in a file."""
+
+    SEPA_FILE = "sepa_file"
+    """ISO 20022 credit transfers in euros: pain.001.001.09."""
+    ALIPAY_FILE = "alipay_file"
+    """Alipay's sheet for many payments at once."""
+    WECHAT_FILE = "wechat_file"
+    """A sheet of transfers to WeChat balances, in fen."""
+    VN_BANK_FILE = "vn_bank_file"
+    """A neutral sheet for Vietnamese banks; each bank's own is a column map away."""
+    PAYPAL_FILE = "paypal_file"
+    """PayPal's file of mass payments."""
+    WISE_FILE = "wise_file"
+    """Wise's sheet of payments to e-mail addresses."""
+
+
+class FileState(StrEnum):
+    """Where a file stands. What became of its lines is told by their payouts."""
+
+    BUILT = "built"
+    """Frozen and stored; nobody has had it."""
+    HANDED_OVER = "handed_over"
+    """Somebody has had its bytes, so all in it may be paid."""
+    VOID = "void"
+    """Withdrawn before anybody had it; it is given to nobody any more."""
+
+
+class Said(StrEnum):
+    """What a bank or wallet says of one line."""
+
+    ACCEPTED = "accepted"
+    """It took the line; nothing is booked."""
+    REJECTED = "rejected"
+    BOOKED = "booked"
+    RETURNED = "returned"
+    """The money came back; amount: all that came back so far."""
+
+
+class Attested(StrEnum):
+    """What two persons say of a line, by evidence, where the bank says nothing."""
+
+    PAID = "paid"
+    NOT_SENT = "not_sent"
+
+
+def meant(said: Collection[Said]) -> Outcome:
+    """What all that a bank said of a line proves, in whatever order it came. Money that came back had been booked.
+
+    A booking counts for more than a rejection: it is the money itself, the other a word about it.
+    """
+    if Said.BOOKED in said or Said.RETURNED in said:
+        return Outcome.ACCEPTED
+    return Outcome.REFUSED if Said.REJECTED in said else Outcome.UNKNOWN
+
+
+def contradict(said: Collection[Said]) -> bool:
+    """Whether a bank said of one line that it rejected and that it booked it: then people have to look."""
+    return Said.REJECTED in said and meant(said) is Outcome.ACCEPTED

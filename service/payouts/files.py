@@ -1,0 +1,315 @@
+"""Take a run on a rail without a network as far as it can go: plan, then build files of what is planned. Nothing leaves here.
+
+What is built waits for a person to hand it over. The worker never looks up nor sends again what left in a file.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from service.domain.errors import Conflict
+from service.domain.ledger import MerchantTime
+from service.domain.payout import Answer, AnswerKind, Outcome, RunState
+from service.domain.payout_file import FileState
+from service.infra import ids
+from service.infra.crash import CrashPoint, crash_point
+from service.infra.db import execute, fetch, run_unit
+from service.infra.security import Security
+from service.ledger.post import post
+from service.outbox.emit import emit
+from service.payouts import book
+from service.payouts.execute import PLAN_AT_ONCE, Progress, close
+from service.payouts.file_lines import CONTENT, lock_file
+from service.payouts.file_settings import FileSettings, settings_of
+from service.payouts.find import demand, items_of, lock_run, merchant_time
+from service.payouts.plan import REQUEST, plan
+from service.payouts.providers.file_model import FileRail, Header, Row, message_id_of, row_of
+from service.payouts.record import Verdict, record, stop
+from service.payouts.release import void_built
+from service.payouts.send import Leased
+from service.payouts.wake import wake
+from service.tables.parties import MerchantRow
+from service.tables.payout_files import PayoutFileRow
+from service.tables.payouts import PayoutRunRow
+
+NO_PAYER = "payer_account_missing"
+"""Code with which a run stops whose files name an account that nobody has set."""
+
+
+class FileNotBuilt(Conflict):
+    code = "payout-file-state"
+    title = "The file's state does not allow this"
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """What one worker builds with. clock: ours, in UTC."""
+
+    engine: Engine
+    security: Security
+    rail: FileRail
+    clock: Callable[[], datetime]
+
+
+def advance(builder: Builder, *, merchant_id: UUID, run_id: UUID, until: datetime) -> Progress:
+    """Do all that is due of a run. until: begin nothing new after that, by our clock. Safe to repeat anywhere."""
+    built = 0
+    while builder.clock() < until:
+        planned = run_unit(
+            builder.engine,
+            partial(
+                plan,
+                rail=builder.rail,
+                security=builder.security,
+                merchant_id=merchant_id,
+                run_id=run_id,
+                limit=PLAN_AT_ONCE,
+                now=builder.clock(),
+            ),
+        )
+        if planned.attempts or planned.dropped:
+            continue
+        # All that can be planned is: so files are as full as they may be.
+        rows = run_unit(
+            builder.engine,
+            partial(
+                build,
+                security=builder.security,
+                rail=builder.rail,
+                merchant_id=merchant_id,
+                run_id=run_id,
+                now=builder.clock(),
+            ),
+        )
+        if not rows:
+            break
+        crash_point(CrashPoint.FILE_BUILT)
+        built += rows
+    next_at = run_unit(
+        builder.engine,
+        partial(close, merchant_id=merchant_id, run_id=run_id, now=builder.clock(), is_compared=False),
+    )
+    return Progress(built, next_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """An attempt that can stand in a file."""
+
+    attempt: Leased
+    row: Row
+
+
+def build(
+    session: Session, security: Security, *, rail: FileRail, merchant_id: UUID, run_id: UUID, now: datetime
+) -> int:
+    """Build one file of planned attempts that are in none. Returns how many it took up; 0 when there is nothing to build.
+
+    A row that the rail cannot write is refused instead, with the reason. now: by our clock.
+    """
+    run = lock_run(session, merchant_id, run_id)
+    if run.status != RunState.EXECUTING or run.stopped_at is not None:
+        return 0
+    merchant, when = merchant_time(session, merchant_id, now=now)
+    settings = settings_of(session, security, merchant_id, rail)
+    attempts = _unfiled(session, security, run, settings.rail.rows_max)
+    if not attempts:
+        return 0
+    if settings.rail.needs_payer and settings.payer is None:
+        emit(session, stop(session, run, NO_PAYER, when=when))
+        return 0
+    file_id = ids.new_id()
+    header = _header(file_id, merchant, run, settings, when)
+    fit: list[_Fit] = []
+    refused: list[Verdict] = []
+    for attempt in attempts:
+        row = row_of(attempt.request, reference_chars_max=settings.rail.reference_chars_max)
+        flaw = settings.rail.why_unfit(row, header)
+        if flaw is None:
+            fit.append(_Fit(attempt, row))
+        else:
+            refused.append(Verdict(attempt, Outcome.REFUSED, Answer(AnswerKind.REFUSED, code=flaw)))
+    record(session, security, refused, run_id=run_id, when=when, now=now)
+    if fit:
+        _store(session, security, run, settings, header, fit, file_id=file_id, at=when.now)
+    crash_point(CrashPoint.FILE_BEFORE_COMMIT)
+    return len(attempts)
+
+
+def void(
+    session: Session, *, merchant_id: UUID, file_id: UUID, by: UUID, when: MerchantTime, now: datetime
+) -> PayoutFileRow:
+    """Withdraw a file that nobody has had, and let its payouts be planned anew, each checked as the first time.
+
+    by: the key that asks for those attempts. Raises FileNotBuilt. Again it changes nothing.
+    """
+    run, file = lock_file(session, merchant_id, file_id)
+    if file.state == FileState.VOID:
+        return file
+    demand(run, RunState.EXECUTING)
+    if file.state != FileState.BUILT:
+        raise FileNotBuilt(
+            f"The file {ids.encode('pfl', file_id)} was handed over: what is in it may be paid. Wait for the bank's answer."
+        )
+    void_built(session, run, at=when.now, file_id=file_id)
+    numbers = _withdraw(session, merchant_id, file_id)
+    items = items_of(session, merchant_id, list(numbers))
+    post(
+        session,
+        [posting for item in items for posting in book.not_sent(item, number=numbers[item.id])],
+        when={merchant_id: when},
+    )
+    execute(
+        session,
+        """
+        UPDATE payout_item SET handed_over_at = NULL, retry_by = :by
+        WHERE merchant_id = :merchant_id AND id = ANY(CAST(:ids AS uuid[]))
+        """,
+        {"merchant_id": merchant_id, "by": by, "ids": list(numbers)},
+    )
+    wake(session, merchant_id=merchant_id, run_id=run.id, at=now)
+    session.refresh(file)
+    return file
+
+
+def _withdraw(session: Session, merchant_id: UUID, file_id: UUID) -> dict[UUID, int]:
+    """End the attempts of a file that nobody has had. Maps item id to the attempt's number."""
+    rows = fetch(
+        session,
+        """
+        UPDATE payout_attempt AS attempt
+        SET outcome = 'absent', code = 'withdrawn', next_at = NULL, proof = CAST('{"never_sent": true}' AS jsonb)
+        FROM payout_file_line AS line
+        WHERE line.merchant_id = :merchant_id AND line.file_id = :file_id
+          AND attempt.merchant_id = line.merchant_id AND attempt.id = line.attempt_id
+          AND attempt.outcome = 'planned' AND attempt.sends = 0
+        RETURNING attempt.item_id, attempt.number
+        """,
+        {"merchant_id": merchant_id, "file_id": file_id},
+    )
+    return {row.item_id: row.number for row in rows}
+
+
+def _unfiled(session: Session, security: Security, run: PayoutRunRow, limit: int) -> Sequence[Leased]:
+    """Planned attempts of a locked run that are in no file, in the order of their items; requests in the clear."""
+    rows = fetch(
+        session,
+        """
+        SELECT attempt.id, attempt.item_id, attempt.number, attempt.idempotency_key, attempt.request, attempt.fence,
+               attempt.sends, attempt.created_at
+        FROM payout_item AS item
+        JOIN payout_attempt AS attempt ON attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
+        WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id AND item.live
+          AND attempt.outcome = 'planned'
+          AND NOT EXISTS (SELECT FROM payout_file_line AS line
+                          WHERE line.merchant_id = attempt.merchant_id AND line.attempt_id = attempt.id)
+        ORDER BY item.id
+        LIMIT :limit
+        """,
+        {"merchant_id": run.merchant_id, "run_id": run.id, "limit": limit},
+    )
+    return [
+        Leased(
+            merchant_id=run.merchant_id,
+            id=row.id,
+            item_id=row.item_id,
+            number=row.number,
+            key=row.idempotency_key,
+            request=security.decrypt(row.request, purpose=REQUEST),
+            fence=row.fence,
+            sends=row.sends,
+            first_sent_at=None,
+            lease_until=row.created_at,
+        )
+        for row in rows
+    ]
+
+
+def _header(
+    file_id: UUID, merchant: MerchantRow, run: PayoutRunRow, settings: FileSettings, when: MerchantTime
+) -> Header:
+    return Header(
+        message_id=message_id_of(file_id),
+        built_at=when.now,
+        # A bank refuses a day that is over.
+        pays_on=max(run.pay_on, when.day),
+        payer=settings.payer,
+        run=ids.encode("run", run.id),
+        merchant=merchant.name,
+        is_test=merchant.is_test,
+    )
+
+
+def _store(
+    session: Session,
+    security: Security,
+    run: PayoutRunRow,
+    settings: FileSettings,
+    header: Header,
+    fit: Sequence[_Fit],
+    *,
+    file_id: UUID,
+    at: datetime,
+) -> None:
+    rendered = settings.rail.render([each.row for each in fit], header)
+    numbers = fetch(
+        session,
+        "SELECT count(*) AS files FROM payout_file WHERE merchant_id = :merchant_id AND run_id = :run_id",
+        {"merchant_id": run.merchant_id, "run_id": run.id},
+    )
+    session.add(
+        PayoutFileRow(
+            merchant_id=run.merchant_id,
+            id=file_id,
+            run_id=run.id,
+            number=numbers[0].files + 1,
+            rail=run.rail,
+            state=FileState.BUILT,
+            message_id=header.message_id,
+            template_version=settings.template_version,
+            payer_version=settings.payer_version if settings.rail.needs_payer else None,
+            currency=run.currency,
+            control_sum_minor=sum(each.row.amount_minor for each in fit),
+            lines=len(fit),
+            file_name=rendered.file_name,
+            media_type=rendered.media_type,
+            content=security.encrypt(rendered.content, purpose=CONTENT),
+            sha256=hashlib.sha256(rendered.content).hexdigest(),
+            built_at=at,
+        )
+    )
+    session.flush()
+    execute(
+        session,
+        """
+        INSERT INTO payout_file_line (merchant_id, file_id, line, item_id, attempt_id, end_to_end_id, amount_minor)
+        SELECT :merchant_id, :file_id, line, item_id, attempt_id, end_to_end_id, amount_minor
+        FROM unnest(CAST(:lines AS integer[]), CAST(:item_ids AS uuid[]), CAST(:attempt_ids AS uuid[]),
+                    CAST(:end_to_end_ids AS text[]), CAST(:amounts AS bigint[]))
+             AS made (line, item_id, attempt_id, end_to_end_id, amount_minor)
+        """,
+        {
+            "merchant_id": run.merchant_id,
+            "file_id": file_id,
+            "lines": list(range(1, len(fit) + 1)),
+            "item_ids": [each.attempt.item_id for each in fit],
+            "attempt_ids": [each.attempt.id for each in fit],
+            "end_to_end_ids": [each.row.reference for each in fit],
+            "amounts": [each.row.amount_minor for each in fit],
+        },
+    )
+    # Nobody looks it up: it waits for a person to hand the file over.
+    execute(
+        session,
+        """
+        UPDATE payout_attempt SET next_at = NULL
+        WHERE merchant_id = :merchant_id AND id = ANY(CAST(:attempt_ids AS uuid[]))
+        """,
+        {"merchant_id": run.merchant_id, "attempt_ids": [each.attempt.id for each in fit]},
+    )

@@ -1,0 +1,63 @@
+"""Names in plain letters, and what all that a bank says of a payment means, in whatever order it says it."""
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.latin import without_marks
+from service.domain.payout import Outcome
+from service.domain.payout_file import Said, contradict, meant
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        pytest.param("Nguyễn Thị Đào", "Nguyen Thi Dao", id="vietnamese"),
+        pytest.param("ĐẶNG ĐÌNH ƯỚC", "DANG DINH UOC", id="vietnamese-capitals"),
+        pytest.param("Phạm Ỷ Ẵ Ộ ữ ợ", "Pham Y A O u o", id="two-marks-on-a-letter"),
+        pytest.param("Nguye\u0302\u0303n", "Nguyen", id="marks-written-apart"),
+        pytest.param("Jürgen Groß", "Jurgen Gross", id="german"),
+        pytest.param("Łukasz Żółć", "Lukasz Zolc", id="polish"),
+        pytest.param("Søren Ærø Ångström", "Soren AEro Angstrom", id="nordic"),
+        pytest.param("İbrahim Işık", "Ibrahim Isik", id="turkish"),
+        pytest.param("Œuvre Þór Ðe", "OEuvre THor De", id="ligatures"),
+        pytest.param("Ａｎｎ", "Ann", id="wide-letters"),
+        pytest.param("王芳", "王芳", id="chinese-stays"),
+        pytest.param("김민수", "김민수", id="korean-stays-whole"),
+        pytest.param("ガギグ", "ガギグ", id="japanese-keeps-its-marks"),
+        pytest.param("O'Neil-Smith 3", "O'Neil-Smith 3", id="plain"),
+    ],
+)
+def test_a_name_loses_its_marks_and_nothing_else(name: str, plain: str) -> None:
+    assert without_marks(name) == plain
+
+
+@given(st.text(max_size=40))
+def test_a_plain_name_stays_as_it_is(text: str) -> None:
+    plain = without_marks(text)
+
+    assert without_marks(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "is_contradiction"),
+    [
+        pytest.param([], Outcome.UNKNOWN, False, id="nothing"),
+        pytest.param([Said.ACCEPTED], Outcome.UNKNOWN, False, id="taken-is-not-booked"),
+        pytest.param([Said.REJECTED], Outcome.REFUSED, False, id="rejected"),
+        pytest.param([Said.ACCEPTED, Said.REJECTED], Outcome.REFUSED, False, id="taken-then-rejected"),
+        pytest.param([Said.BOOKED], Outcome.ACCEPTED, False, id="booked"),
+        pytest.param([Said.RETURNED], Outcome.ACCEPTED, False, id="what-came-back-had-gone"),
+        pytest.param([Said.REJECTED, Said.BOOKED], Outcome.ACCEPTED, True, id="rejected-and-booked"),
+        pytest.param([Said.REJECTED, Said.RETURNED], Outcome.ACCEPTED, True, id="rejected-and-returned"),
+        pytest.param(list(Said), Outcome.ACCEPTED, True, id="everything"),
+    ],
+)
+def test_what_a_bank_said_means_one_thing_in_every_order(
+    said: list[Said], outcome: Outcome, is_contradiction: bool
+) -> None:
+    for order in permutations(said):
+        assert meant([*order, *order]) is outcome
+        assert contradict(order) is is_contradiction
