@@ -197,8 +197,8 @@ def ask(rail: Rail, attempt: Leased, clock: Callable[[], datetime]) -> Answer:
     if answer.kind is not AnswerKind.REFUSED or attempt.sends > 1:
         return answer
     listing = rail.find(attempt.request)
-    if listing.trouble is not None:
-        return listing.trouble
+    if listing.why_unknown is not None:
+        return listing.why_unknown
     made = listing.made_by(attempt.number)
     if made is not None:
         return made.as_answer()
