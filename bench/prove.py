@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, chaos, confluence, drafts, faults, fuzz, machine, sdk, show
+from bench import books, chaos, confluence, drafts, faults, fuzz, machine, payout_model, sdk, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -17,6 +17,7 @@ PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "faults": faults.prove,
     "fuzz": fuzz.prove,
     "machine": machine.prove,
+    "payout-model": payout_model.prove,
     "sdk": sdk.prove,
     "simulate": drafts.prove,
 }

@@ -293,6 +293,29 @@ def test_a_look_up_that_is_itself_refused_says_nothing_of_what_was_sent(desk: De
     assert len(desk.rail.transfers) == 2
 
 
+def test_a_look_up_that_took_longer_than_its_lease_sends_nothing_again(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["late"]
+    run = desk.an_executing_run()
+    desk.work(run)
+    desk.later(minutes=2)
+
+    def sleep() -> None:
+        # Meanwhile the first sending arrives. Were another sent now, it could arrive when its key is forgotten.
+        desk.rail.land()
+        desk.later(hours=19)
+
+    desk.rail.slow_listing = sleep
+    desk.work(run)
+    desk.rail.slow_listing = None
+
+    assert len(desk.rail.sends) == 1
+    assert desk.state(ann) is ItemState.UNKNOWN
+    desk.later(hours=1)
+    desk.work(run)
+    assert desk.state(ann) is ItemState.SENT
+
+
 def test_a_listing_is_as_old_as_the_question(desk: Desk) -> None:
     ann = desk.payee(100)
     desk.rail.does["sandbox_ok"] = ["down"]

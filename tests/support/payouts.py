@@ -60,7 +60,7 @@ class FakeRail:
     """(send or find, key or item) in the order they came."""
     listing_fails: bool = False
     """Its listings are not complete."""
-    listing_trouble: Answer = Answer(AnswerKind.UNKNOWN, code="timeout")
+    listing_trouble: Answer = field(default_factory=lambda: Answer(AnswerKind.UNKNOWN, code="timeout"))
     """What is said instead of one, if so."""
     slow_listing: Callable[[], None] | None = None
     """What happens while one is on its way."""
