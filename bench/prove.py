@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, chaos, confluence, drafts, faults, fuzz, machine, payout_model, sdk, show
+from bench import books, chaos, confluence, crash_matrix, drafts, faults, fuzz, machine, payout_model, sdk, show
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -14,6 +14,7 @@ PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "books": books.prove,
     "chaos": chaos.prove,
     "confluence": confluence.prove,
+    "crash-matrix": crash_matrix.prove,
     "faults": faults.prove,
     "fuzz": fuzz.prove,
     "machine": machine.prove,

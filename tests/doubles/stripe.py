@@ -105,6 +105,8 @@ class Bank:
     faults: list[Planned] = field(default_factory=list)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     """(method, path, idempotency key) as they came."""
+    page_max: int = LIST_LIMIT_MAX
+    """Most transfers on one page, whatever was asked for."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def fault_for(self, form: Json) -> Planned | None:
@@ -211,6 +213,7 @@ class Bank:
         limit = int(form.get("limit", LIST_LIMIT))
         if not 1 <= limit <= LIST_LIMIT_MAX:
             raise Refusal(400, "Limit must be between 1 and 100", code="parameter_invalid_integer", param="limit")
+        limit = min(limit, self.page_max)
         created = form.get("created", {})
         bounds = {name: int(value) for name, value in created.items()} if isinstance(created, dict) else {}
         found = [

@@ -1,7 +1,7 @@
 """Stripe Connect: transfers from the platform's balance to connected accounts (API v1)."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import UUID
@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from service.domain.money import EXPONENTS
 from service.domain.payout import Answer, AnswerKind
 from service.infra import ids
+from service.infra.crash import CrashPoint, crash_point
 from service.payouts.providers.model import Listing, Sending, Transfer
 from service.payouts.providers.pace import Pace
 
@@ -142,9 +143,15 @@ class StripeConnectRail:
         def read() -> Answer | None:
             self._reads.wait()
             page = self._client.v1.transfers.list(params)
-            pages = cast("Iterator[stripe.Transfer]", page.auto_paging_iter())
-            found.extend(_transfer(each) for each in pages if ours(each))
-            return None
+            while True:
+                found.extend(_transfer(each) for each in page.data if ours(each))
+                if not page.has_more:
+                    return None
+                if not page.data:
+                    raise ValueError("a page without transfers that says there are more")
+                crash_point(CrashPoint.PAGE_READ)
+                self._reads.wait()
+                page = page.next_page()
 
         trouble = _asked(read)
         return Listing(tuple(found)) if trouble is None else Listing(trouble=trouble)
