@@ -65,12 +65,13 @@ class SleepyRail(FakeRail):
                 self.asleep += 1
                 self.slept += 1
                 self._bed.wait_for(lambda: self._nights > night, PATIENCE_S)
-                self.asleep -= 1
         return answer
 
     def wake(self) -> None:
         """Wake all who sleep now."""
         with self._bed:
+            # They count as awake at once, before they stir.
+            self.asleep = 0
             self._nights += 1
             self._bed.notify_all()
 
@@ -145,21 +146,19 @@ def _send_all(
     desk: Desk, rail: SleepyRail, runs: Sequence[PayoutRunRow], tally: Tally, draw: random.Random, *, runners: int
 ) -> None:
     """Let runners take the runs on at one moment after the other, until all are closed or it takes too long."""
-    sleepers: set[Future[bool]] = set()
+    busy: set[Future[bool]] = set()
     with ThreadPoolExecutor(3 * runners) as threads:
         try:
             for moment in range(MOMENTS_MAX):
                 start = threading.Barrier(runners)
-                working = {
+                busy |= {
                     threads.submit(_take_on, desk, draw.sample(runs, len(runs)), f"{moment}-{number}", start.wait)
                     for number in range(runners)
                 }
                 tally.turns += runners
-                # Those who slept since the moment before come back in the middle of this one.
+                # Those who have slept since an earlier moment come back in the middle of this one.
                 rail.wake()
-                tally.died += _until_done_or_asleep(sleepers, rail)
-                sleepers = working
-                tally.died += _until_done_or_asleep(sleepers, rail)
+                tally.died += _until_done_or_asleep(busy, rail)
                 open_runs = [run for run in runs if desk.run(run).status != RunState.CLOSED]
                 if not open_runs:
                     return

@@ -36,9 +36,9 @@ def test_runners_at_once_on_a_rail_that_misbehaves_pay_each_once(engine: Engine,
 class SlowRail(FakeRail):
     """Its first answer is held back until `told`. asked: it has acted."""
 
-    def __init__(self, does: str) -> None:
+    def __init__(self, *does: str) -> None:
         super().__init__()
-        self.does["sandbox_ok"] = [does]
+        self.does["sandbox_ok"] = list(does)
         self.asked, self.told = Event(), Event()
 
     def send(self, request: bytes, idempotency_key: str) -> Answer:
@@ -49,9 +49,18 @@ class SlowRail(FakeRail):
         return answer
 
 
-@pytest.mark.parametrize("does", ["refuse", "accept"])
-def test_a_worker_whose_lease_is_over_records_nothing(engine: Engine, does: str) -> None:
-    rail = SlowRail(does)
+@pytest.mark.parametrize(
+    ("does", "sends", "meanwhile"),
+    [
+        pytest.param(["accept"], 1, ItemState.SENT, id="found done by another"),
+        pytest.param(["refuse"], 2, ItemState.SENT, id="refused, and done by another"),
+        pytest.param(["refuse", "late"], 2, ItemState.UNKNOWN, id="refused, and still travelling for another"),
+    ],
+)
+def test_a_worker_whose_lease_is_over_records_nothing(
+    engine: Engine, does: list[str], sends: int, meanwhile: ItemState
+) -> None:
+    rail = SlowRail(*does)
     desk = Desk.opened(engine, rail=rail)
     ann = desk.payee(100)
     run = desk.an_executing_run()
@@ -66,15 +75,19 @@ def test_a_worker_whose_lease_is_over_records_nothing(engine: Engine, does: str)
         )
         assert rail.asked.wait(60)
         desk.later(minutes=11)
-        # Another worker finds it done, or sends it again, and is done with it.
+        # Another worker looks it up, and sends it again where it is not found.
         desk.work(run, owner="other")
         before = desk.attempts(ann)[0]
         rail.told.set()
         sleeper.result()
 
-    assert desk.state(ann) is ItemState.SENT
     assert desk.attempts(ann) == [before]
-    assert before.sends == (2 if does == "refuse" else 1)
+    assert before.sends == sends
+    assert desk.state(ann) is meanwhile
+    rail.land()
+    desk.later(minutes=20)
+    desk.work(run)
+    assert desk.state(ann) is ItemState.SENT
     assert len(rail.transfers) == 1
     assert desk.balances(ann) == {"paid": 100}
     assert desk.events().count("payout.sent") == 1
