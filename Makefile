@@ -66,7 +66,7 @@ $(SDK)/.installed: $(STAMP) requirements/sdk.txt
 bench: $(STAMP) ## measure: WHAT=orders, redirect, postings, payouts, overload, simulate or reports, N= how many
 	$(BIN)/python -m bench $(WHAT) $(if $(N),--n $(N))
 
-prove: $(STAMP) ## try to break a promise: WHAT=books, sdk, confluence, machine, chaos, faults, fuzz or simulate, N= and SEED=
+prove: $(STAMP) ## try to break a promise: WHAT=books, sdk, confluence, machine, chaos, faults, fuzz, simulate, payout-model, payout-races or crash-matrix, N= and SEED=
 	$(BIN)/python -m bench.prove $(WHAT) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(MUTANTS)/.installed ## change lines, see whether tests notice: WHAT=domain or ledger, N= and SEED= of a sample

@@ -4,7 +4,20 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import books, chaos, confluence, drafts, faults, fuzz, machine, sdk, show
+from bench import (
+    books,
+    chaos,
+    confluence,
+    crash_matrix,
+    drafts,
+    faults,
+    fuzz,
+    machine,
+    payout_model,
+    payout_races,
+    sdk,
+    show,
+)
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -14,9 +27,12 @@ PROOFS: dict[str, Callable[[int | None, int | None], bool]] = {
     "books": books.prove,
     "chaos": chaos.prove,
     "confluence": confluence.prove,
+    "crash-matrix": crash_matrix.prove,
     "faults": faults.prove,
     "fuzz": fuzz.prove,
     "machine": machine.prove,
+    "payout-model": payout_model.prove,
+    "payout-races": payout_races.prove,
     "sdk": sdk.prove,
     "simulate": drafts.prove,
 }
@@ -30,7 +46,7 @@ def main() -> int:
     parser.add_argument(
         "--n",
         type=int,
-        help="how many: of books, replays out of order; of chaos, kills; of faults, times; of fuzz, requests; of machine, times the histories of a test (make prove N=…)",
+        help="how many: of books, replays out of order; of chaos, kills; of faults, times; of fuzz, requests; of machine, times the histories of a test; of payout-model, crashes; of payout-races, rounds; of crash-matrix, cases drawn at random instead of all pairs (make prove N=…)",
     )
     parser.add_argument("--seed", type=int, help="repeat a run that chose these numbers (make prove SEED=…)")
     given = parser.parse_args()

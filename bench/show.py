@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 console = Console(highlight=False)
@@ -18,6 +18,15 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         task = bars.add_task(title, total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
+@contextlib.contextmanager
+def counting(title: str) -> Iterator[Callable[[int], None]]:
+    """Show how far things are that end nobody knows when."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<34} {task.completed:>12,.0f}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(title, total=None)
         yield lambda done: bars.update(task, completed=done)
 
 

@@ -50,7 +50,7 @@ from service.tables.parties import ApiKeyRow
 
 router = APIRouter(tags=["payout control"])
 
-RailPath = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{1,40}$", examples=["stripe_connect"])]
+RailPath = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{1,40}$", examples=["sandbox"])]
 
 
 class LimitExists(Conflict):

@@ -75,6 +75,8 @@ class CrashPoint(StrEnum):
     """Outcomes, postings, facts and events are written, nothing committed."""
     RECORDED = "payout-recorded"
     """Recorded and committed; the run is not closed."""
+    PAGE_READ = "payout-page-read"
+    """A page of a rail's list of transfers was read, and there are more."""
     LOOKED_UP = "payout-looked-up"
     """The rail was asked about attempts whose outcome is unknown; what that proves is not recorded."""
     CLOSE_BEFORE_COMMIT = "payout-close-before-commit"
@@ -173,10 +175,15 @@ def arm(environment: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def crashing_at(point: CrashPoint, *, times: int = 1) -> Iterator[None]:
-    """Raise Crashed at a point of this process while the block runs, the time number `times` it is reached. For tests."""
+def crashing_at(
+    point: CrashPoint, *, times: int = 1, die: Callable[[CrashPoint], None] | None = None
+) -> Iterator[None]:
+    """Raise Crashed at a point of this process while the block runs, the time number `times` it is reached. For tests.
+
+    die: what happens there instead.
+    """
     global _plan  # noqa: PLW0603 - as above
-    before, _plan = _plan, _Plan(point, times, _raise)
+    before, _plan = _plan, _Plan(point, times, die or _raise)
     try:
         yield
     finally:

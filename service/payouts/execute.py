@@ -111,7 +111,7 @@ def _send(sender: Sender, held: list[Leased], *, merchant_id: UUID, run_id: UUID
     # No unit of work is open here: a slow provider must not hold rows or connections.
     answers = list(sender.calls.map(lambda attempt: ask(sender.rail, attempt, sender.clock), held))
     crash_point(CrashPoint.ANSWERED)
-    verdicts = [_verdict(attempt, answer) for attempt, answer in zip(held, answers, strict=True)]
+    verdicts = [verdict_of_answer(attempt, answer) for attempt, answer in zip(held, answers, strict=True)]
     _record(sender, verdicts, merchant_id=merchant_id, run_id=run_id)
 
 
@@ -131,6 +131,8 @@ def _look_up(sender: Sender, *, merchant_id: UUID, run_id: UUID) -> int:
     )
     if not held:
         return 0
+    # A listing shows what was there when it was asked for, however long this process sleeps until it reads it.
+    asked_at = sender.clock()
     listings = list(sender.calls.map(lambda attempt: sender.rail.find(attempt.request), held))
     crash_point(CrashPoint.LOOKED_UP)
     now = sender.clock()
@@ -140,7 +142,7 @@ def _look_up(sender: Sender, *, merchant_id: UUID, run_id: UUID) -> int:
         if listing.is_empty_for(attempt.number) and may_send(now=now, first_sent_at=attempt.first_sent_at):
             not_found.append(attempt)
         else:
-            verdicts.append(_found(attempt, listing, now))
+            verdicts.append(verdict_of_listing(attempt, listing, at=asked_at))
     again = run_unit(
         sender.engine,
         partial(lease_again, security=sender.security, held=not_found, owner=sender.owner, now=now),
@@ -158,16 +160,20 @@ def _look_up(sender: Sender, *, merchant_id: UUID, run_id: UUID) -> int:
     return len(held)
 
 
-def _verdict(attempt: Leased, answer: Answer) -> Verdict:
+def verdict_of_answer(attempt: Leased, answer: Answer) -> Verdict:
+    """What the answer to a sending proves."""
     stop_code = answer.code if answer.kind is AnswerKind.STOPPED else None
     outcome = outcome_of(answer, sends=attempt.sends, found_elsewhere=False)
     return Verdict(attempt, outcome, answer, listed_empty=attempt.listed_empty, stop_code=stop_code)
 
 
-def _found(attempt: Leased, listing: Listing, now: datetime) -> Verdict:
-    """What a look-up proves. A transfer of another attempt of the item must not be there: then people have to look."""
-    if listing.trouble is not None:
-        return _verdict(attempt, listing.trouble)
+def verdict_of_listing(attempt: Leased, listing: Listing, *, at: datetime) -> Verdict:
+    """What a look-up proves. A transfer of another attempt of the item must not be there: then people have to look.
+
+    at: when it was asked for.
+    """
+    if listing.why_unknown is not None:
+        return verdict_of_answer(attempt, listing.why_unknown)
     made, strange = listing.made_by(attempt.number), listing.is_strange_for(attempt.number)
     stop_code = "unexpected_transfer" if strange else None
     if made is not None:
@@ -179,8 +185,8 @@ def _found(attempt: Leased, listing: Listing, now: datetime) -> Verdict:
     answer = Answer(AnswerKind.UNKNOWN, code="unexpected_transfer" if strange else "not_found")
     if strange or attempt.first_sent_at is None:
         return Verdict(attempt, Outcome.UNKNOWN, answer, listed_empty=attempt.listed_empty, stop_code=stop_code)
-    listed = (*attempt.listed_empty, now)
-    absent = proves_absence(listed, first_sent_at=attempt.first_sent_at, last_lease_until=attempt.lease_until, now=now)
+    listed = (*attempt.listed_empty, at)
+    absent = proves_absence(listed, first_sent_at=attempt.first_sent_at, last_lease_until=attempt.lease_until, now=at)
     return Verdict(attempt, Outcome.ABSENT if absent else Outcome.UNKNOWN, answer, listed_empty=listed)
 
 

@@ -120,7 +120,8 @@ def lease_again(
 ) -> list[Leased]:
     """Take attempts that a look-up did not find to send them again, with the same bytes under the same key.
 
-    Returns those still held, not frozen, and with a key young enough. now: by our clock.
+    Returns those still held, not frozen, and with a key young enough. What the look-up saw is only good while its lease
+    lasts: an earlier sending may have arrived since, and this one only when its key is forgotten. now: by our clock.
     """
     again = [each for each in held if may_send(now=now, first_sent_at=each.first_sent_at)]
     if not again:
@@ -134,7 +135,7 @@ def lease_again(
             first_sent_at = coalesce(attempt.first_sent_at, :now), lease_until = :until, next_at = :until
         FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS bigint[])) AS held (id, fence), payout_item AS item
         WHERE attempt.merchant_id = :merchant_id AND attempt.id = held.id AND attempt.fence = held.fence
-          AND attempt.outcome = 'unknown'
+          AND attempt.outcome = 'unknown' AND attempt.next_at > :now
           AND item.merchant_id = attempt.merchant_id AND item.id = attempt.item_id AND item.frozen_code IS NULL
           AND {SENDS_NOW}
         RETURNING {_COLUMNS}
@@ -200,8 +201,8 @@ def ask(rail: Rail, attempt: Leased, clock: Callable[[], datetime]) -> Answer:
     if answer.kind is not AnswerKind.REFUSED or attempt.sends > 1:
         return answer
     listing = rail.find(attempt.request)
-    if listing.trouble is not None:
-        return listing.trouble
+    if listing.why_unknown is not None:
+        return listing.why_unknown
     made = listing.made_by(attempt.number)
     if made is not None and not made.failed_code:
         return made.as_answer()

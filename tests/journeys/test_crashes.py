@@ -76,7 +76,7 @@ SENDING = (
     CrashPoint.CLOSE_BEFORE_COMMIT,
     CrashPoint.ADVANCED,
 )
-BACK = (CrashPoint.RECONCILE_BEFORE_COMMIT,)
+BACK = (CrashPoint.PAGE_READ, CrashPoint.RECONCILE_BEFORE_COMMIT)
 FILES_BUILT = (CrashPoint.FILE_BEFORE_COMMIT, CrashPoint.FILE_BUILT)
 FILES_BY_PEOPLE = (
     CrashPoint.HAND_OVER_BEFORE_COMMIT,
@@ -391,6 +391,7 @@ def test_a_worker_may_die_anywhere_in_a_payout_run_and_everybody_is_paid_once(
     assert _findings(shop, client) == []
 
     _take_back(stripe, made[0]["id"], 400)
+    stripe.bank.page_max = 1
     for point in BACK:
         _ask_rail_now(table)
         with mortal_worker(database_url, log=tmp_path / "worker.log", **{VARIABLE: point.value}, **_rail(stripe)) as it:

@@ -274,6 +274,68 @@ def test_a_refusal_that_cannot_be_looked_up_proves_nothing(desk: Desk) -> None:
     assert desk.state(ann) is ItemState.UNKNOWN
 
 
+def test_a_look_up_that_is_itself_refused_says_nothing_of_what_was_sent(desk: Desk) -> None:
+    ann, bob = desk.payee(100), desk.payee(100, destination="sandbox_bob")
+    desk.rail.does |= {"sandbox_ok": ["lost"], "sandbox_bob": ["refuse"]}
+    desk.rail.listing_fails, desk.rail.listing_trouble = True, Answer(AnswerKind.REFUSED, code="resource_missing")
+    run = desk.an_executing_run()
+    desk.work(run)
+
+    desk.later(minutes=2)
+    desk.work(run)
+
+    assert [desk.state(each) for each in (ann, bob)] == [ItemState.UNKNOWN, ItemState.UNKNOWN]
+    assert desk.balances(ann) == desk.balances(bob) == {"in_transit": 100}
+    desk.rail.listing_fails = False
+    desk.later(minutes=7)
+    desk.work(run)
+    assert [desk.state(each) for each in (ann, bob)] == [ItemState.SENT, ItemState.SENT]
+    assert len(desk.rail.transfers) == 2
+
+
+def test_a_look_up_that_took_longer_than_its_lease_sends_nothing_again(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["late"]
+    run = desk.an_executing_run()
+    desk.work(run)
+    desk.later(minutes=2)
+
+    def sleep() -> None:
+        # Meanwhile the first sending arrives. Were another sent now, it could arrive when its key is forgotten.
+        desk.rail.land()
+        desk.later(hours=19)
+
+    desk.rail.slow_listing = sleep
+    desk.work(run)
+    desk.rail.slow_listing = None
+
+    assert len(desk.rail.sends) == 1
+    assert desk.state(ann) is ItemState.UNKNOWN
+    desk.later(hours=1)
+    desk.work(run)
+    assert desk.state(ann) is ItemState.SENT
+
+
+def test_a_listing_is_as_old_as_the_question(desk: Desk) -> None:
+    ann = desk.payee(100)
+    desk.rail.does["sandbox_ok"] = ["down"]
+    run = desk.an_executing_run()
+    desk.work(run)
+    desk.later(hours=24, minutes=50)
+    # Our process sleeps between asking and reading what was listed.
+    desk.rail.slow_listing = lambda: desk.later(minutes=20)
+    desk.work(run)
+    desk.rail.slow_listing = None
+
+    desk.later(minutes=20)
+    desk.work(run)
+
+    assert desk.state(ann) is ItemState.UNKNOWN
+    desk.later(minutes=20)
+    desk.work(run)
+    assert desk.attempts(ann)[0].outcome == "absent"
+
+
 def test_refused_credentials_stop_the_rail_and_refuse_nobody(engine: Engine) -> None:
     desk = Desk.opened(engine, rail=FakeRail(at_once=1))
     payees = [desk.payee(100, destination=f"sandbox_{number}") for number in range(3)]

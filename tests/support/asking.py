@@ -26,6 +26,17 @@ BODIES: dict[str, Json] = {
     "create_webhook_endpoint": {"url": "https://hooks.example/koc"},
     "create_payout_method": {"rail": "sandbox", "destination": "sandbox_ok"},
     "create_my_payout_method": {"rail": "sandbox", "destination": "sandbox_ok"},
+    "create_correction": {
+        "kind": "write_off",
+        "affiliate_id": "<aff>",
+        "amount": {"amount_minor": 1, "currency": "USD"},
+        "reason": "agreed",
+    },
+    "create_payout_limit": {
+        "kind": "approval",
+        "limit": {"amount_minor": 1_000_000_000, "currency": "USD"},
+        "key_id": "<key>",
+    },
     "close_books": {"until": "2026-01-31"},
     "create_reconciliation": {
         "begins_on": "2026-11-01",

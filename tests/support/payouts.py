@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -63,6 +63,11 @@ class FakeRail:
     calls: list[tuple[str, str]] = field(default_factory=list)
     """(send or find, key or item) in the order they came."""
     listing_fails: bool = False
+    """Its listings are not complete."""
+    listing_trouble: Answer = field(default_factory=lambda: Answer(AnswerKind.UNKNOWN, code="timeout"))
+    """What is said instead of one, if so."""
+    slow_listing: Callable[[], None] | None = None
+    """What happens while one is on its way."""
     _lock: Lock = field(default_factory=Lock)
 
     def serves(self, *, is_test: bool) -> bool:
@@ -158,8 +163,11 @@ class FakeRail:
             item_id = UUID(json.loads(request)["item"])
             self.calls.append(("find", str(item_id)))
             if self.listing_fails:
-                return Listing(trouble=Answer(AnswerKind.UNKNOWN, code="timeout"))
-            return Listing(tuple(each for each in self.transfers if each.item_id == item_id))
+                return Listing(trouble=self.listing_trouble)
+            found = Listing(tuple(each for each in self.transfers if each.item_id == item_id))
+            if self.slow_listing is not None:
+                self.slow_listing()
+            return found
 
     def made_for(self, run_id: UUID, *, since: datetime, until: datetime) -> Listing:
         return Listing(tuple(self.transfers))

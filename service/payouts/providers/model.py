@@ -77,6 +77,16 @@ class Listing:
     transfers: tuple[Transfer, ...] = ()
     trouble: Answer | None = None
 
+    @property
+    def why_unknown(self) -> Answer | None:
+        """Return what is then known of what was sent before: nothing. None when it is complete.
+
+        That a look-up was refused says nothing of the sending; only refused credentials mean the same for both.
+        """
+        if self.trouble is None or self.trouble.kind is AnswerKind.STOPPED:
+            return self.trouble
+        return Answer(AnswerKind.UNKNOWN, code=self.trouble.code)
+
     def made_by(self, number: int) -> Transfer | None:
         """Return the transfer that an attempt made, the first listed of several."""
         return next((each for each in self.transfers if each.number == number), None)

@@ -8,6 +8,7 @@ import stripe
 from requests.adapters import HTTPAdapter
 
 from service.domain.payout import Answer, AnswerKind
+from service.infra.crash import CrashPoint, crash_point
 from service.payouts.providers.pace import Pace
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
@@ -73,13 +74,13 @@ class StripeApi:
         """secret_key: of the platform's account. api_base: where Stripe's API is. timeouts_s: to connect, and to read."""
         self.is_test = secret_key.startswith(("sk_test_", "rk_test_"))
         # One session for all threads: it only ever holds connections. Retries would hide how often a key was sent.
-        self._session = requests.session()
+        self.session = requests.session()
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=0))
+            self.session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=0))
         self.client = stripe.StripeClient(
             secret_key,
             base_addresses={"api": api_base},
-            http_client=stripe.RequestsClient(timeout=timeouts_s, session=self._session),
+            http_client=stripe.RequestsClient(timeout=timeouts_s, session=self.session),
             max_network_retries=0,
         )
         self.writes = Pace(WRITES_PER_SECOND)
@@ -87,7 +88,7 @@ class StripeApi:
 
     def close(self) -> None:
         """Give back connections."""
-        self._session.close()
+        self.session.close()
 
 
 class _Page(Protocol):
@@ -100,7 +101,18 @@ class _Page(Protocol):
 def paged(api: StripeApi, first: Callable[[], _Page]) -> Iterator[dict[str, Any]]:
     """Yield all things of a listing as Stripe writes them, no faster than the pace. Raises what the library raises."""
     api.reads.wait()
-    for number, each in enumerate(first().auto_paging_iter(), start=1):
+    page = first()
+    while isinstance(page, stripe.ListObject):
+        yield from (each.to_dict() for each in page.data)
+        if not page.has_more:
+            return
+        if not page.data:
+            raise ValueError("a page of nothing that says there is more")
+        crash_point(CrashPoint.PAGE_READ)
+        api.reads.wait()
+        page = page.next_page()
+    # A page of API v2.
+    for number, each in enumerate(page.auto_paging_iter(), start=1):
         yield each.to_dict()
         if number % PAGE == 0:
             # The library reads the next page now.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stripe import params
-from tests.doubles.stripe.parts import Json, Planned, Refusal, checked, listed, new_id, now, positive
+from tests.doubles.stripe.parts import LIST_LIMIT_MAX, Json, Planned, Refusal, checked, listed, new_id, now, positive
 from tests.doubles.stripe.payments import Payments
 
 _DUE = ["business_profile.url", "external_account", "individual.first_name", "tos_acceptance.date"]
@@ -40,6 +40,8 @@ class Bank:
     """(method, path, idempotency key) as they came."""
     bodies: list[tuple[str, Json]] = field(default_factory=list)
     """(path, parameters) of every POST as they came."""
+    page_max: int = LIST_LIMIT_MAX
+    """Most transfers on one page, whatever was asked for."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def fault_for(self, form: Json) -> Planned | None:
@@ -252,7 +254,9 @@ class Bank:
             if form.get("transfer_group", transfer["transfer_group"]) == transfer["transfer_group"]
             and form.get("destination", transfer["destination"]) == transfer["destination"]
         ]
-        return listed(found, form, "/v1/transfers")
+        page = listed(found, form, "/v1/transfers")
+        more = page["has_more"] or len(page["data"]) > self.page_max
+        return {**page, "has_more": more, "data": page["data"][: self.page_max]}
 
     def _reverse(self, transfer_id: str, form: Json) -> Json:
         transfer = self._known(self.transfers, transfer_id, "transfer")
