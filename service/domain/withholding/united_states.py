@@ -14,12 +14,12 @@ HOME = "US"
 
 def wants(table: RuleTable, profile: Profile, pay_on: date) -> tuple[Key, ...]:
     """This year and the last, for the triggers of backup withholding."""
-    return () if _is_foreign(profile) else (_this_year(table, pay_on), _last_year(table, pay_on))
+    return () if is_foreign(profile) else (_this_year(table, pay_on), _last_year(table, pay_on))
 
 
 def payer(table: RuleTable, payment: Payment, profile: Profile, history: Mapping[Key, Sum]) -> Applied | Refused:
     """What is withheld from somebody who is paid for services."""
-    if _is_foreign(profile):
+    if is_foreign(profile):
         works_there = profile.details.get("works_in_us")
         if works_there is None:
             return missing("works_in_us", "nobody can tell whether the income is from the United States")
@@ -59,7 +59,7 @@ def payer(table: RuleTable, payment: Payment, profile: Profile, history: Mapping
     return Applied(rule=table.name, parts=parts, accumulates=True)
 
 
-def _is_foreign(profile: Profile) -> bool:
+def is_foreign(profile: Profile) -> bool:
     """Whether a form W-8 says so; one of somebody resident in the United States says nothing."""
     return profile.country != HOME and profile.details.get("form") in {Form.W8BEN, Form.W8BENE}
 

@@ -24,7 +24,7 @@ HOME = "VN"
 
 def payer_wants(table: RuleTable, profile: Profile, pay_on: date) -> tuple[Key, ...]:
     """The month, of which only the warning about split payouts is made."""
-    if is_resident(profile, HOME) is False or _declares_itself(profile):
+    if is_resident(profile, HOME) is False or declares_itself(profile):
         return ()
     return (Key(table.name, Duty.INCOME_TAX, month_of(pay_on)),)
 
@@ -32,7 +32,7 @@ def payer_wants(table: RuleTable, profile: Profile, pay_on: date) -> tuple[Key, 
 def payer(table: RuleTable, payment: Payment, profile: Profile, history: Mapping[Key, Sum]) -> Applied | Refused:
     """What any payer withholds from somebody it does not employ."""
     day, month = payment.pay_on, month_of(payment.pay_on)
-    if _declares_itself(profile):
+    if declares_itself(profile):
         return flat(table, Duty.INCOME_TAX, month, Fraction(0), Why.DECLARES_ITSELF)
     resident = is_resident(profile, HOME)
     if resident is None:
@@ -88,6 +88,7 @@ def platform(table: RuleTable, payment: Payment, profile: Profile) -> Applied | 
     return Applied(rule=table.name, parts=parts)
 
 
-def _declares_itself(profile: Profile) -> bool:
+def declares_itself(profile: Profile) -> bool:
+    """Whether a payee is a household that declares its own taxes: one with a tax code, and not known to live elsewhere."""
     is_household = profile.kind is PayeeKind.HOUSEHOLD and profile.has_tax_code
     return is_household and is_resident(profile, HOME) is not False
