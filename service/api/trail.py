@@ -29,6 +29,7 @@ from service.tables import (
     programs,
     scopes,
     simulations,
+    statements,
     taxes,
     webhooks,
 )
@@ -90,6 +91,10 @@ SHOWN: Mapping[type[SQLModel], Shown] = {
     taxes.TaxRemittanceRow: Shown("txr", "id"),
     payouts.PayoutRunRow: Shown("run", "id", left_out=frozenset({"excluded"})),
     simulations.SimulationRow: Shown("sim", "id", left_out=frozenset({"page", "cursor", "refusals"})),
+    statements.StatementSettingsRow: Shown("mer", "merchant_id", left_out=frozenset({"updated_at"})),
+    statements.SelfBillingAgreementRow: Shown("aff", "affiliate_id"),
+    statements.StatementRunRow: Shown("srn", "id", left_out=frozenset({"after", "left_out"})),
+    statements.StatementMarkRow: Shown("stm", "statement_id", masked=frozenset({"note"})),
 }
 """Tables whose rows people change one by one."""
 
@@ -127,6 +132,8 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     payouts.JobRow: "what the worker does next",
     programs.ClickRow: "a visitor's",
     answers.KeptAnswerRow: "what was answered, for a day",
+    statements.StatementRow: "thousands in a run, whose row stands for them; append-only",
+    statements.StatementCounterRow: "counts statements",
     webhooks.WebhookQueueRow: "what the worker does next",
     webhooks.WebhookDeliveryRow: "what the worker sends; a replay is noted as asked for",
     webhooks.WebhookAttemptRow: "the worker's",
@@ -155,6 +162,8 @@ _PREFIXES = {
     "commission_id": "com",
     "replaced_by": "key",
     "offered_by": "key",
+    "marked_by": "key",
+    "statement_id": "stm",
 }
 """Of public ids, by the name of the column that holds one."""
 

@@ -12,6 +12,7 @@ from service.tables import (
     programs,
     scopes,
     simulations,
+    statements,
     taxes,
     webhooks,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "programs",
     "scopes",
     "simulations",
+    "statements",
     "taxes",
     "webhooks",
 ]

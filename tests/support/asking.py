@@ -25,6 +25,8 @@ BODIES: dict[str, Json] = {
     "move_test_clock": {"advance_s": 0},
     "create_webhook_endpoint": {"url": "https://hooks.example/koc"},
     "decide_claim": {"outcome": "reject", "reason_code": "no_evidence"},
+    "issue_statements": {"month": "2026-01"},
+    "record_self_billing_agreement": {"agreed_on": "2026-01-31"},
     "replay_webhook_events": {"since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"},
 }
 """Bodies that cannot be made from their schema. "<aff>" is a slot."""
