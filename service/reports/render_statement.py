@@ -84,7 +84,7 @@ class _Page:
                 "agreed": self._say(
                     Label.AGREED, day=self._day(billing["agreed_on"]), reference=billing["reference"] or "–"
                 ),
-                "amount": self._money(billing["amount_minor"]),
+                "amount": self.speech.money(billing["amount_minor"], document["currency"]),
                 "vat_note": billing["vat_note"],
             },
             "steps": self._steps(),

@@ -158,7 +158,6 @@ class Label(StrEnum):
     NOTE_SAME = "note_same"
     NOTE_ANSWER = "note_answer"
     DIGEST = "digest"
-    PAGE = "page"
 
 
 LABELS: Final[Mapping[Label, Words]] = {
@@ -275,5 +274,4 @@ LABELS: Final[Mapping[Label, Words]] = {
         "如有异议，请在{day}（含）前提出。",
     ),
     Label.DIGEST: Words("Digest (SHA-256)", "Mã kiểm tra (SHA-256)", "校验值（SHA-256）"),
-    Label.PAGE: Words("Page", "Trang", "页码"),
 }
