@@ -1,9 +1,9 @@
-"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload, postings or simulate. Exits with 1 when it falls short."""
+"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload, postings, simulate or statements. Exits with 1 when it falls short."""
 
 import argparse
 import sys
 
-from bench import orders, overload, postings, redirect, show, simulate
+from bench import orders, overload, postings, redirect, show, simulate, statements
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -15,6 +15,7 @@ BENCHES = {
     "overload": overload.bench,
     "postings": postings.bench,
     "simulate": simulate.bench,
+    "statements": statements.bench,
 }
 
 
@@ -25,10 +26,12 @@ def main() -> int:
     parser.add_argument(
         "--n",
         type=int,
-        help="requests in each round; of overload, its seconds; of postings and simulate, how many (make bench N=…)",
+        help="requests in each round; of overload, its seconds; of postings, simulate and statements, how many (make bench N=…)",
     )
     parser.add_argument(
-        "--floor", type=float, help="the smallest ratio that counts as good; of postings and simulate, the largest"
+        "--floor",
+        type=float,
+        help="the smallest ratio that counts as good; of postings, simulate and statements, the largest",
     )
     given = parser.parse_args()
     show.end_in_order()

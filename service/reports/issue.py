@@ -50,7 +50,7 @@ ANSWER_DAYS: Final = 14
 """Where the merchant has set nothing."""
 AT_ONCE_MAX: Final = 50
 """Accounts that are seen to in the request that asks; more are the worker's."""
-ACCOUNTS_AT_ONCE, LEGS_AT_ONCE = 500, 40_000
+ACCOUNTS_AT_ONCE, LEGS_AT_ONCE = 250, 15_000
 """Most accounts in a unit of work, and most times they moved; one account is never divided."""
 LEFT_OUT_SHOWN: Final = 100
 _PERSON: Final = "tax-person"
