@@ -73,7 +73,7 @@ def get_my_statement_html(
     language: AskedLanguage,
 ) -> Response:
     """Return one of your statements as a page that any browser prints."""
-    return html_of(_mine(session, caller, statement_id), services.security, language)
+    return html_of(session, _mine(session, caller, statement_id), services.security, language)
 
 
 @router.get("/v1/me/statements/{statement_id}")

@@ -184,10 +184,29 @@ def csv_of(row: StatementRow, security: Security) -> Response:
     )
 
 
-def html_of(row: StatementRow, security: Security, language: Language) -> Response:
+def html_of(session: Session, row: StatementRow, security: Security, language: Language) -> Response:
     """The page, which may load nothing and be shown in no frame."""
+    [since] = fetch(
+        session,
+        """
+        SELECT (SELECT marked_at FROM statement_mark
+                WHERE merchant_id = :merchant_id AND statement_id = :id AND kind = 'confirmed') AS confirmed_at,
+               newer.year, newer.number
+        FROM statement
+        LEFT JOIN statement AS newer
+          ON newer.merchant_id = statement.merchant_id AND newer.replaces_id = statement.id
+        WHERE statement.merchant_id = :merchant_id AND statement.id = :id
+        """,
+        {"merchant_id": row.merchant_id, "id": row.id},
+    )
     return Response(
-        render_html(document_of(row, security), digest=row.digest, language=language),
+        render_html(
+            document_of(row, security),
+            digest=row.digest,
+            language=language,
+            confirmed_at=since.confirmed_at,
+            replaced_by=None if since.number is None else number_text(since.year, since.number),
+        ),
         media_type="text/html; charset=utf-8",
         headers={
             "Content-Language": language.value,

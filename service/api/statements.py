@@ -313,7 +313,7 @@ def get_statement_html(
     statement_id: StatementId, caller: Reader, session: ReadSession, services: Services, language: AskedLanguage
 ) -> Response:
     """Return a statement as a page that any browser prints on A4, without anything from elsewhere."""
-    return html_of(find_statement(session, caller.merchant_id, statement_id), services.security, language)
+    return html_of(session, find_statement(session, caller.merchant_id, statement_id), services.security, language)
 
 
 @router.get("/v1/statements/{statement_id}")

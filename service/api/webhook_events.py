@@ -189,6 +189,8 @@ class StatementIssuedData(StatementData):
     self_billed: bool
     answer_by: Day
     """Last day to object."""
+    digest: str
+    """Whoever keeps it can tell later that the statement is still the same."""
     replaces_id: StatementId | None
     """The provisional one whose place it takes: something was booked on its days since."""
 

@@ -640,6 +640,7 @@ def _event(run: StatementRunRow, made: _Made, days: Days, when: MerchantTime) ->
         "provisional": document["provisional"],
         "self_billed": made.supplier is not None,
         "answer_by": document["answer_by"],
+        "digest": made.digest.hex(),
         "replaces_id": None if replaces is None else ids.encode("stm", replaces.id),
     }
     return Event(run.merchant_id, EventType.STATEMENT_ISSUED, made.id, payload, when.now)

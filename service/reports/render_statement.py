@@ -43,10 +43,25 @@ _WIDTH: Final = 1000
 """Of the chart, in its own units."""
 
 
-def render_html(document: JsonObject, *, digest: bytes, language: Language) -> str:
-    """Return the page. document: whole, with its supplier if it has one."""
+def render_html(
+    document: JsonObject,
+    *,
+    digest: bytes,
+    language: Language,
+    confirmed_at: datetime | None = None,
+    replaced_by: str | None = None,
+) -> str:
+    """Return the page.
+
+    document: whole, with its supplier if it has one. confirmed_at: when a provisional one was found to be what the closed
+    books say. replaced_by: number of the statement that took its place.
+    """
     speech = Speech(language, Names(document["period"]["time_zone"]))
     page = _Page(document, speech).told(digest)
+    if replaced_by is not None:
+        page["mark"] = speech.say(LABELS[Label.REPLACED], number=replaced_by)
+    elif confirmed_at is not None:
+        page["mark"] = speech.say(LABELS[Label.CONFIRMED], day=speech.day_of(confirmed_at))
 
     def label(name: str) -> str:
         return speech.say(LABELS[Label(name)])
@@ -70,7 +85,7 @@ class _Page:
             "title": self._say(self._title(billing)),
             "number": document["number"],
             "replaces": None if replaces is None else self._say(Label.REPLACES, number=replaces),
-            "provisional": document["provisional"],
+            "mark": self._say(Label.PROVISIONAL) if document["provisional"] else None,
             "days": self._say(Label.DAYS, first=self._day(period["begins_on"]), last=self._day(period["ends_on"])),
             "issued_at": document["issued_at"],
             "issued": self.speech.moment(

@@ -14,7 +14,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from service.api.deps import Service
-from service.infra.db import fetch, read_session
+from service.infra.db import execute, fetch, read_session, unit_of_work
 from service.reports import issue
 from service.worker import run_once
 from tests.support.shop import Shop
@@ -253,6 +253,24 @@ def test_the_policy_names_the_very_styles_of_the_page(shop: Shop, lan: str) -> N
     [styles] = re.findall(r"<style>(.*)</style>", page.text, re.DOTALL)
 
     assert b64encode(sha256(styles.encode()).digest()).decode() in page.headers["content-security-policy"]
+
+
+def test_the_page_of_a_replaced_one_names_what_took_its_place(shop: Shop, lan: str) -> None:
+    run = issued(shop, affiliate_ids=[lan])
+    first = only(shop)
+    with unit_of_work(shop.engine) as session:
+        # As by a process whose clock is behind: booked on the day before, which is not closed.
+        execute(session, "UPDATE statement SET legs = legs - 1")
+    again = {name: run[name] for name in ("begins_on", "ends_on", "affiliate_ids")}
+
+    assert shop.post("/v1/statements", again, by="finance-maker").json()["issued"] == 1
+
+    second, old = shop.get("/v1/statements", by="read").json()["data"]
+    assert (old["replaced_by"], second["replaces_id"], old["id"]) == (second["id"], first["id"], first["id"])
+    assert f"Replaced: {second['number']}" in html(shop, old, language="en").text
+    assert f"In place of {first['number']}" in html(shop, second, language="en").text
+    refused = shop.post(f"/v1/me/statements/{old['id']}/accept", by=lan)
+    assert (refused.status_code, refused.json()["code"]) == (409, "statement-replaced")
 
 
 def test_hostile_names_stay_text(shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """The page of a statement: to the letter for a small one, whole in every language, and text whatever it is told."""
 
 import re
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 
@@ -45,7 +46,13 @@ def test_every_page_says_all_there_is_to_say(language: Language) -> None:
     billed = a_statement(billed=True, provisional=True)
     credit["self_billing"] = {**billed["self_billing"], "amount_minor": -5}
 
+    since = (
+        render_html(told, digest=b"", language=language, confirmed_at=datetime(2026, 11, 9, tzinfo=UTC)),
+        render_html(told, digest=b"", language=language, replaced_by="2026-000200"),
+    )
+
     said = " ".join(words(each, language) for each in (told, capped, voided, nothing, unsent, credit, billed, adjusted))
+    said += unescape(" ".join(since))
 
     plain = {label: re.split(r"\{[^}]*\}", getattr(LABELS[label], language.value)) for label in Label}
     missing = [label for label, parts in plain.items() if not all(part.strip() in said for part in parts)]
@@ -59,6 +66,21 @@ def test_every_kind_of_movement_has_its_words_on_the_page(kind: MovementKind) ->
     document["waterfall"].insert(1, {"step": kind.value, "amount_minor": 5})
 
     assert len({words(document, language) for language in Language}) == len(Language)
+
+
+def test_a_provisional_one_says_what_became_of_it() -> None:
+    document = a_statement(provisional=True)
+    at = datetime(2026, 11, 8, 20, tzinfo=UTC)
+
+    plain = render_html(document, digest=b"", language=Language.EN)
+    confirmed = render_html(document, digest=b"", language=Language.EN, confirmed_at=at)
+    replaced = render_html(document, digest=b"", language=Language.EN, confirmed_at=at, replaced_by="2026-000200")
+
+    assert "Provisional:" in plain
+    # By the calendar of the shop in Vietnam.
+    assert "Confirmed on 9 Nov 2026" in confirmed
+    assert "Provisional:" not in confirmed
+    assert "Replaced: 2026-000200 took its place." in replaced
 
 
 def test_a_payout_is_told_with_the_steps_of_its_tax() -> None:

@@ -229,6 +229,60 @@ def test_the_same_days_are_told_once(desk: Desk) -> None:
     assert [row.digest for row in statements(desk.engine, desk.merchant_id)] == before
 
 
+def test_what_was_booked_before_the_days_is_no_reason_for_another_one(desk: Desk) -> None:
+    desk.payee(100)
+    in_late_july = Days(date(2026, 7, 20), date(2026, 7, 31))
+    ann = desk.rows("SELECT id FROM affiliate WHERE merchant_id = :merchant_id")[0].id
+    desk.later(days=12)
+    desk.earn(ann, 5)
+    issue(desk.engine, desk.merchant_id, in_late_july, when=NEXT_MONTH)
+
+    again = issue(desk.engine, desk.merchant_id, in_late_july, when=NEXT_MONTH)
+
+    [row] = statements(desk.engine, desk.merchant_id)
+    assert (again.issued, again.kept) == (0, 1)
+    assert steps(row) == {"opening": 100, "other": 5, "closing": 105}
+
+
+def test_something_booked_before_the_days_is_one(desk: Desk) -> None:
+    ann = desk.payee(100)
+    last_days = Days(date(2026, 7, 20), date(2026, 7, 31))
+    issue(desk.engine, desk.merchant_id, last_days, when=NEXT_MONTH, affiliate_ids=[ann])
+    desk.earn(ann, -1)
+
+    again = issue(desk.engine, desk.merchant_id, last_days, when=NEXT_MONTH, affiliate_ids=[ann])
+
+    assert (again.issued, again.kept) == (1, 0)
+    assert [row.opening_minor for row in statements(desk.engine, desk.merchant_id)] == [100, 99]
+
+
+@pytest.mark.parametrize(
+    ("sealed", "is_final"),
+    [
+        pytest.param(Days(date(2026, 7, 10), date(2026, 7, 31)), True, id="from the merchant's first day on"),
+        pytest.param(Days(date(2026, 7, 1), date(2026, 8, 2)), True, id="and more"),
+        pytest.param(Days(date(2026, 7, 11), date(2026, 7, 31)), False, id="without its first day"),
+        pytest.param(Days(date(2026, 7, 1), date(2026, 7, 30)), False, id="without the last day"),
+    ],
+)
+def test_a_statement_is_final_where_every_day_is_sealed(desk: Desk, sealed: Days, *, is_final: bool) -> None:
+    desk.payee(100)
+    seal(desk, sealed)
+
+    [row] = of_july(desk)
+
+    assert (row.provisional, row.document["provisional"]) == (not is_final, not is_final)
+
+
+def test_one_row_of_a_day_that_is_open_leaves_it_provisional(desk: Desk) -> None:
+    desk.payee(100)
+    seal(desk, IN_JULY)
+    with unit_of_work(desk.engine) as session:
+        execute(session, "UPDATE day_slot SET sealed_at = NULL WHERE day = '2026-07-31' AND slot = 15")
+
+    assert [row.provisional for row in of_july(desk)] == [True]
+
+
 def test_two_who_issue_at_once_number_each_statement_once(desk: Desk) -> None:
     for _ in range(8):
         desk.payee(100)

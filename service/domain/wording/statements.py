@@ -109,7 +109,9 @@ class Label(StrEnum):
     VAT_ID = "vat_id"
     ID = "id"
     PROVISIONAL = "provisional"
+    CONFIRMED = "confirmed"
     REPLACES = "replaces"
+    REPLACED = "replaced"
     AGREED = "agreed"
     INVOICED = "invoiced"
     SUMMARY = "summary"
@@ -183,6 +185,12 @@ LABELS: Final[Mapping[Label, Words]] = {
         "Tạm thời: sổ của những ngày này chưa khóa. Nếu có phát sinh thêm, một bảng kê mới sẽ thay thế bảng này.",
         "暂定：这些日期的账簿尚未关账。如有新增入账，将以新的对账单取代本单。",
     ),
+    Label.CONFIRMED: Words(
+        "Confirmed on {day}: the books of these days are closed, and nothing was added since this was issued.",
+        "Đã xác nhận ngày {day}: sổ của những ngày này đã khóa và không có phát sinh thêm từ khi lập bảng kê.",
+        "已于{day}确认：这些日期的账簿已关账，开具后没有新增入账。",
+    ),
+    Label.REPLACED: Words("Replaced: {number} took its place.", "Đã được thay bằng {number}.", "已被{number}取代。"),
     Label.REPLACES: Words("In place of {number}", "Thay cho {number}", "取代{number}"),
     Label.AGREED: Words(
         "By the agreement of {day} ({reference}).",
