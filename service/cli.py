@@ -22,6 +22,7 @@ from uuid import UUID
 
 import typer
 import uvicorn
+from rich.bar import Bar
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TaskID
@@ -37,6 +38,7 @@ from service.commissions import simulations
 from service.domain.errors import Conflict, Invalid, Missing, Unavailable
 from service.domain.money import exponent, text_of
 from service.domain.program import Terms
+from service.domain.review_of_run import change
 from service.domain.simulation import Dimension
 from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
@@ -56,11 +58,13 @@ from service.ledger.findings import Finding
 from service.ledger.verify import NotedHead, through
 from service.rebuild import database
 from service.rebuild.books import Rebuilt, rebuild
-from service.reports import simulate
+from service.reports import run_review, simulate
 from service.reports.export import export
 from service.reports.recheck import SAMPLE, recheck
+from service.reports.run_review import TOP
 from service.reports.simulated import Ranking, ranked, totals
 from service.tables.parties import ApiKeyRow, MerchantRow, Scope
+from service.tables.payouts import PayoutRunRow
 from service.tables.programs import ProgramRow
 from service.tables.simulations import SimulationRow, SimulationState, Stage
 from service.tracking.find import ClickSigner
@@ -513,6 +517,87 @@ def _say_simulated(engine: Engine, row: SimulationRow, *, top: int) -> None:
             soft_wrap=True,
         )
     _out.print(f"{kept.orders_done:,} orders, as {ids.encode('sim', row.id)}.", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def review(
+    run: Annotated[str, typer.Argument(metavar="RUN_ID", help="run_…, as the API and its events name it.")],
+    top: Annotated[int, typer.Option(min=0, max=TOP, help="How many of the largest payouts are shown.")] = 10,
+) -> None:
+    """Show what to look at before a payout run is approved: sums, largest and unusual payouts, changes since the last run."""
+    try:
+        run_id = ids.decode("run", run)
+    except ValueError:
+        _stop("RUN_ID is the id of a payout run: run_ and 26 letters and digits.")
+    with _running() as (settings, _):
+        assert settings.database_url is not None
+        engine = make_engine(settings.database_url, pool_size=1, application_name="koc review")
+        try:
+            with read_session(engine) as session:
+                row = session.exec(select(PayoutRunRow).where(col(PayoutRunRow.id) == run_id)).one_or_none()
+                if row is None:
+                    _stop(f"There is no payout run {run}.")
+                _say_reviewed(row, run_review.review(session, row), top=top)
+        finally:
+            engine.dispose()
+
+
+def _say_reviewed(run: PayoutRunRow, found: run_review.Review, *, top: int) -> None:
+    def money(amount_minor: int) -> str:
+        return text_of(amount_minor, run.currency)
+
+    totals = found.totals
+    _out.print(
+        f"Payout run {ids.encode('run', run.id)}: {run.status}, {run.rail}, {run.currency}, to leave on {run.pay_on}",
+        style="bold",
+        highlight=False,
+        soft_wrap=True,
+    )
+    sums = Table("payees", "gross", "carried", "tax", "fee", "net", "smallest", "median", "largest", title="Totals")
+    amounts = (totals.gross_minor, totals.carried_minor, totals.tax_minor, totals.fee_minor, totals.net_minor)
+    spread = (totals.smallest_minor, totals.median_minor, totals.largest_minor)
+    sums.add_row(f"{totals.payees:,}", *(money(each) for each in (*amounts, *spread)))
+    _out.print(sums)
+    for series in run_review.chart(found, run.currency):
+        points = series.points[:top] if series.name == "top" else series.points
+        if points and series.name != "distribution_net":
+            _say_drawn(series.title, points, money if series.unit == "minor" else "{:,}".format)
+    if found.unusual:
+        table = Table("who", "net", "median before", "why", title=f"{found.unusual_total:,} unusual payouts")
+        for each in found.unusual:
+            median = "" if each.earlier_median_minor is None else money(each.earlier_median_minor)
+            table.add_row(escape(each.payout.name), money(each.payout.net_minor), median, each.reason.value)
+        _out.print(table)
+    table = Table("what", "payees", "net", title="Changes")
+    if found.earlier is not None:
+        by = change(totals.net_minor, found.earlier.net_minor)
+        table.add_row(
+            f"last run, of {found.earlier.pay_on}: {'' if by is None else f'{by} % since'}",
+            f"{found.earlier.payees:,}",
+            money(found.earlier.net_minor),
+        )
+    for name, listed in (
+        ("new since the last run", found.new),
+        ("gone since the last run", found.gone),
+        ("paid for the first time", found.first),
+        ("to another account than the last time", found.moved),
+        ("to an account of several payees", found.shared),
+    ):
+        table.add_row(name, f"{listed.payees:,}", money(listed.net_minor))
+    _out.print(table)
+    cautions = ", ".join(caution.value for caution in found.cautions)
+    _out.print(f"Worth a look: {cautions}" if cautions else "Nothing stands out.", highlight=False, soft_wrap=True)
+
+
+def _say_drawn(title: str, points: Sequence[tuple[str, int]], written: Callable[[int], str]) -> None:
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    largest = max(1, *(value for _, value in points))
+    for label, value in points:
+        table.add_row(escape(label), written(value), Bar(largest, 0, max(0, value), width=30))
+    _out.print(table)
 
 
 @app.command("export")

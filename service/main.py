@@ -25,11 +25,13 @@ from starlette.types import ASGIApp, Scope
 
 from service.api import (
     acceptances,
+    accounting,
     affiliates,
     api_keys,
     audit,
     balances,
     bindings,
+    book_closes,
     browser,
     browser_config,
     budgets,
@@ -57,18 +59,26 @@ from service.api import (
     order_events,
     orders,
     pauses,
+    payout_limits,
+    payout_methods,
     payout_runs,
     payouts,
     periods,
     problems,
     programs,
+    provider_events,
+    provider_reconciliations,
     receipts,
+    reconciliations,
     redirect,
+    report_jobs,
     reports,
     rosters,
+    run_review,
     simulations,
     sources,
     statements,
+    stripe_accounts,
     tax,
     tax_profiles,
     webhook_endpoints,
@@ -86,6 +96,8 @@ from service.infra.metrics import BatcherMetrics
 from service.infra.pace import Pacer
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, load
+from service.payouts.providers.stripe_accounts import StripeAccounts
+from service.payouts.providers.stripe_api import StripeApi
 from service.tracking.links import LinkMemory
 
 ROUTERS = (
@@ -115,13 +127,22 @@ ROUTERS = (
     simulations.router,
     balances.router,
     ledger.router,
+    payout_methods.router,
+    book_closes.router,
+    accounting.router,
+    reconciliations.router,
     payout_runs.router,
+    run_review.router,
     payouts.router,
+    payout_limits.router,
     tax.router,
     corrections.router,
     statements.router,
+    stripe_accounts.router,
+    provider_reconciliations.router,
     jobs.router,
     reports.router,
+    report_jobs.router,
     events.router,
     webhook_endpoints.router,
     exports.router,
@@ -138,6 +159,9 @@ ROUTERS = (
 
 _STATIC = Path(__file__).parent / "api" / "static"
 _VERSION = metadata.version("koc-commission-service")
+
+STRIPE_TIMEOUTS_S = (5, 20)
+"""Seconds to connect to Stripe, and to wait for its answer, while somebody waits for ours."""
 
 SWITCH_S = 0.001
 """Seconds after which a thread that waits for the interpreter gets it."""
@@ -171,11 +195,14 @@ _TAGS = {
     "simulations": "Draft terms tried on orders that were placed already.",
     "balances": "What is owed, by place and currency.",
     "ledger": "Postings: one debit, one credit, for ever.",
+    "payout methods": "Where affiliates' money goes; changes wait and can be stopped.",
     "payout runs": "Payouts approved together, by two persons.",
     "payouts": "Money sent to one affiliate, with its statement.",
     "statements": "What affiliates were owed, what moved, what they are owed: numbered, for ever.",
+    "stripe accounts": "Affiliates' accounts at Stripe: made, onboarded, what is wanted of them.",
+    "provider reconciliations": "Days of our books beside those of the provider.",
     "jobs": "Work that runs by itself, asked for now.",
-    "reports": "Figures as CSV, streamed.",
+    "reports": "Figures as CSV, as workbooks and as Parquet, streamed or written by a worker.",
     "events": "What happened, in order.",
     "webhook endpoints": "Who is told what happens, and what came of telling.",
     "exports": "Everything a merchant owns, to take away.",
@@ -183,6 +210,7 @@ _TAGS = {
     "browser": "What a shop's pages load, and ask with a publishable key.",
     "me": "An affiliate's own view.",
     "intake": "Where shops deliver.",
+    "providers": "Where providers of payments tell what happened.",
     "problems": "Every code a failure may have.",
     "description": "What there is here, told to language models.",
     "health": "For those who run the service.",
@@ -276,7 +304,7 @@ def create_app(settings: Settings | None = None, *, telemetry: TelemetryConfig |
     app.front_body_bytes_max = chosen.body_bytes_max
     problems.install(app)
     # Raw routes first: they are the hot ones, and routes are tried in this order.
-    app.router.routes.extend([*intake.routes, *redirect.routes])
+    app.router.routes.extend([*intake.routes, *redirect.routes, *provider_events.routes])
     conventions.honour(ROUTERS)
     for router in ROUTERS:
         app.include_router(router)
@@ -320,6 +348,7 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
         usage=Usage(engine),
         pacer=Pacer(),
         paces={},
+        stripe=_stripe(settings),
     )
     app.state.service = service
     app.state.gauges = Gauges(settings.database_url)
@@ -337,7 +366,18 @@ async def _close(service: Service) -> None:
     await run_in_threadpool(service.usage.stop)
     await run_in_threadpool(service.orders.stop)
     await run_in_threadpool(service.clicks.stop)
+    if service.stripe is not None:
+        service.stripe.close()
     service.engine.dispose()
+
+
+def _stripe(settings: Settings) -> StripeAccounts | None:
+    """Affiliates' accounts at Stripe, if it is set up. People wait for these answers, so not for long."""
+    if settings.stripe_secret_key is None:
+        return None
+    return StripeAccounts(
+        StripeApi(settings.stripe_secret_key, api_base=settings.stripe_api_base, timeouts_s=STRIPE_TIMEOUTS_S)
+    )
 
 
 def _warm_up(app: FastAPI) -> None:

@@ -1,19 +1,21 @@
-"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates, issues statements.
+"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates, reconciles, issues statements.
 
-One job at a time; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
+One job at a time, and beside it, on a thread of its own, one report that takes minutes; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
 """
 
+import contextlib
 import logging
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -21,8 +23,9 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.commissions import simulations
+from service.commissions import reconciliations, simulations
 from service.commissions.due import do_due
+from service.commissions.reconciliations import MATCH_FILES
 from service.commissions.simulations import SIMULATE
 from service.domain.errors import InvariantBroken, Unavailable
 from service.infra import metrics
@@ -34,16 +37,24 @@ from service.infra.outgoing import Caller
 from service.infra.security import Security
 from service.infra.settings import Settings
 from service.intake.claims import TOLD_MAX, tell_overdue
+from service.intake.reconcile_file import read_files
 from service.intake.try_file import read_orders
 from service.ledger.chain import chain
 from service.outbox import deliver
 from service.outbox.deliver import Post
 from service.outbox.poster import Poster
+from service.payouts import service_jobs
+from service.payouts.apply import Provider
 from service.payouts.execute import Sender, advance
-from service.payouts.providers import Rail, Rails, make_rails
+from service.payouts.providers import Rail, Rails, api_of, make_rails, told_rails
+from service.payouts.providers.stripe_accounts import StripeAccounts
+from service.payouts.providers.stripe_events import StripeEvents
 from service.payouts.reconcile import compare
+from service.payouts.service_jobs import give_back_service
 from service.payouts.wake import EXECUTE, RECONCILE
-from service.reports import issue, simulate
+from service.reports import issue, reconcile, simulate
+from service.reports import jobs as report_jobs
+from service.reports.jobs import REPORT
 
 SETTLE = "settle"
 SETTLE_EVERY = timedelta(seconds=30)
@@ -59,6 +70,10 @@ SIMULATE_TURN, SIMULATE_PAUSE = timedelta(seconds=5), timedelta(seconds=1)
 SIMULATE_TRIES = 6
 """So often a turn of a simulation, or of issuing statements, may end in an error, one after the other, before it counts as failed."""
 STATEMENTS_TURN = timedelta(seconds=5)
+REPORT_TRIES = 5
+"""So often the writing of a report may end in an error, or with its worker, before it counts as failed."""
+REPORT_ENDS_S = 10
+"""How long a worker that ends waits for the report under way to notice; another then begins it anew."""
 FORGET = "forget"
 FORGET_EVERY = timedelta(hours=1)
 CLAIMS = "claims"
@@ -78,13 +93,27 @@ CALLS_AT_ONCE = 8
 """Threads that ask rails; they hold no connection to the database."""
 JOBS_AT_ONCE_MAX = 1000
 """Most turns of one pass of `run_once`."""
+SERVICE_TURNS_MAX = 10
+"""Most turns of jobs of the service itself in one pass."""
 
 _log = logging.getLogger(__name__)
 
 
+class Lane(StrEnum):
+    """What a thread of a worker does, so that nobody's money waits for a long report."""
+
+    SHORT = "short"
+    """All that comes in short turns."""
+    LONG = "long"
+    """Reports, which are written in one go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What one worker works with. clock: ours, in UTC; a merchant's own comes from its row."""
+    """What one worker works with. clock: ours, in UTC; a merchant's own comes from its row.
+
+    lane: None does everything, one after the other. stop: is set when it has to end.
+    """
 
     engine: Engine
     security: Security
@@ -93,6 +122,8 @@ class Worker:
     owner: str
     clock: Callable[[], datetime] = utc_now
     poster: Poster = field(default_factory=Poster)
+    lane: Lane | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def post(self) -> Post:
@@ -124,28 +155,54 @@ def run_worker(
     poster = _poster(settings)
     try:
         with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="koc-rail") as calls:
-            worker = Worker(engine, security, rails, calls, _owner(), poster=poster)
-            broke_off = False
-            while not stop.is_set():
-                try:
-                    if broke_off:
-                        run_unit(engine, partial(give_back, owner=worker.owner, now=worker.clock()))
-                    broke_off = True
-                    done = run_pass(worker, stop=stop)
-                    broke_off = False
-                except Unavailable as error:
-                    _log.warning("The worker waits: %s", error)
-                    done = 0
-                except Exception:  # noqa: BLE001 - the job loop: nothing may end it but its owner
-                    _log.exception("A pass of the worker failed")
-                    done = 0
-                if not done:
-                    stop.wait(poll_s)
+            worker = Worker(engine, security, rails, calls, _owner(), poster=poster, lane=Lane.SHORT, stop=stop)
+            with _long_lane(worker, poll_s):
+                _loop(worker, partial(run_pass, stop=stop), poll_s)
             _drain(worker)
     finally:
         poster.close()
         for rail in rails.values():
             rail.close()
+
+
+def _loop(worker: Worker, do_pass: Callable[[Worker], int], poll_s: float) -> None:
+    """Do passes until told to stop."""
+    broke_off = False
+    while not worker.stop.is_set():
+        try:
+            if broke_off:
+                run_unit(worker.engine, partial(give_back, owner=worker.owner, now=worker.clock()))
+                run_unit(worker.engine, partial(give_back_service, owner=worker.owner, now=worker.clock()))
+            broke_off = True
+            done = do_pass(worker)
+            broke_off = False
+        except Unavailable as error:
+            _log.warning("The worker waits: %s", error)
+            done = 0
+        except Exception:  # noqa: BLE001 - the job loop: nothing may end it but its owner
+            _log.exception("A pass of the worker failed")
+            done = 0
+        if not done:
+            worker.stop.wait(poll_s)
+
+
+@contextlib.contextmanager
+def _long_lane(worker: Worker, poll_s: float) -> Iterator[None]:
+    """Write reports on a thread beside the block, and end with it."""
+    # An owner of its own: what it has at hand is not given back when a pass of the other lane breaks off.
+    beside = replace(worker, owner=_owner(), lane=Lane.LONG)
+    thread = threading.Thread(
+        target=_loop, args=(beside, partial(_turns, stop=beside.stop), poll_s), name="koc-reports", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(REPORT_ENDS_S)
+        if thread.is_alive():
+            # It waits for the database. Whoever takes its job up now begins anew, and it can add nothing to that.
+            with contextlib.suppress(Unavailable):
+                run_unit(worker.engine, partial(give_back, owner=beside.owner, now=worker.clock()))
 
 
 def run_once(engine: Engine, settings: Settings, security: Security) -> int:
@@ -170,6 +227,12 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
     run_unit(worker.engine, partial(deliver.wake_queued, now=worker.clock()))
     # Also where another worker has the merchant's job now: only we know what came of our own calls.
     deliver.record_arrived(worker.post)
+    served = _service_turns(worker)
+    return served + _turns(worker, stop=stop)
+
+
+def _turns(worker: Worker, *, stop: threading.Event | None) -> int:
+    """Claim and do jobs of the worker's lane until none is due. Returns how many turns were done."""
     for done in range(JOBS_AT_ONCE_MAX):
         if stop is not None and stop.is_set():
             return done
@@ -178,6 +241,35 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
             return done
         _turn(worker, jobs[0])
     return JOBS_AT_ONCE_MAX
+
+
+def _service_turns(worker: Worker) -> int:
+    """Do the jobs of the service itself that are due; one may wake another. Returns how many turns were done."""
+    api = api_of(worker.rails)
+    if api is None:
+        return 0
+    provider = Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
+    run_unit(worker.engine, partial(service_jobs.schedule_service, now=worker.clock()))
+    for done in range(SERVICE_TURNS_MAX):
+        take = partial(service_jobs.claim_service, owner=worker.owner, now=worker.clock(), lease=LEASE)
+        jobs = run_unit(worker.engine, take)
+        if not jobs:
+            return done
+        _service_turn(worker, provider, StripeEvents(api), jobs[0])
+    return SERVICE_TURNS_MAX
+
+
+def _service_turn(worker: Worker, provider: Provider, events: StripeEvents, job: service_jobs.ServiceJob) -> None:
+    began = time.monotonic()
+    error: str | None = None
+    try:
+        turn = service_jobs.do_service(provider, events, job, until=worker.clock() + TURN)
+    except Exception as failure:  # noqa: BLE001 - the job loop: one job's failure must not keep the others waiting
+        _log.exception("Job %s of the service failed, try %d", job.kind, job.tries)
+        error = type(failure).__name__
+        turn = service_jobs.Done(worker.clock() + _pause(job.tries), job.payload)
+    run_unit(worker.engine, partial(service_jobs.finish_service, job=job, owner=worker.owner, done=turn, error=error))
+    metrics.job_done(job.kind, result="done" if error is None else "failed", seconds=time.monotonic() - began)
 
 
 def schedule(session: Session, *, now: datetime) -> int:
@@ -211,7 +303,7 @@ def schedule(session: Session, *, now: datetime) -> int:
     )
 
 
-def claim(session: Session, *, owner: str, now: datetime, limit: int) -> list[Job]:
+def claim(session: Session, *, owner: str, now: datetime, limit: int, lane: Lane | None = None) -> list[Job]:
     """Take due jobs, so that no other worker does them meanwhile. The repeated condition is what makes it safe."""
     rows = fetch(
         session,
@@ -220,11 +312,19 @@ def claim(session: Session, *, owner: str, now: datetime, limit: int) -> list[Jo
         WHERE (merchant_id, id) IN (
             SELECT merchant_id, id FROM job
             WHERE due_at <= :now AND (lease_until IS NULL OR lease_until < :now)
+              AND (CAST(:is_long AS boolean) IS NULL OR (kind = :long) = :is_long)
             ORDER BY due_at LIMIT :limit)
           AND due_at <= :now AND (lease_until IS NULL OR lease_until < :now)
         RETURNING merchant_id, id, kind, subject, due_at, tries, payload
         """,
-        {"owner": owner, "now": now, "until": now + LEASE, "limit": limit},
+        {
+            "owner": owner,
+            "now": now,
+            "until": now + LEASE,
+            "limit": limit,
+            "is_long": None if lane is None else lane is Lane.LONG,
+            "long": REPORT,
+        },
     )
     return [Job(row.merchant_id, row.id, row.kind, row.subject, row.due_at, row.tries, row.payload) for row in rows]
 
@@ -239,6 +339,16 @@ def give_back(session: Session, *, owner: str, now: datetime) -> int:
         "UPDATE job SET owner = NULL, lease_until = NULL, due_at = :now WHERE owner = :owner",
         {"owner": owner, "now": now},
     )
+
+
+def keep(session: Session, job: Job, *, owner: str, now: datetime) -> bool:
+    """Hold on to a job for another lease. Returns whether it is still this worker's."""
+    touched = execute(
+        session,
+        "UPDATE job SET lease_until = :until WHERE merchant_id = :merchant_id AND id = :id AND owner = :owner",
+        {"merchant_id": job.merchant_id, "id": job.id, "owner": owner, "until": now + LEASE},
+    )
+    return touched == 1
 
 
 def finish(session: Session, job: Job, *, owner: str, next_at: datetime | None, error: str | None = None) -> None:
@@ -273,7 +383,7 @@ def _claim_one(worker: Worker) -> list[Job]:
         if tried:
             give_back(session, owner=worker.owner, now=now)
         tried = True
-        return claim(session, owner=worker.owner, now=now, limit=1)
+        return claim(session, owner=worker.owner, now=now, limit=1, lane=worker.lane)
 
     return run_unit(worker.engine, work)
 
@@ -316,6 +426,10 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _simulate(worker, job, UUID(job.subject), now)
     if job.kind == issue.STATEMENTS:
         return _issue(worker, job, UUID(job.subject), now)
+    if job.kind == MATCH_FILES:
+        return _match_files(worker, job, UUID(job.subject), now)
+    if job.kind == REPORT:
+        return _report(worker, job, UUID(job.subject), now)
     raise InvariantBroken(f"nobody does jobs of kind {job.kind!r}")
 
 
@@ -341,11 +455,12 @@ def _chain(worker: Worker, job: Job, now: datetime) -> datetime:
 
 
 def _forget(worker: Worker, job: Job, now: datetime) -> datetime:
-    """Delete what has been kept long enough: simulations, and answers, also those of operators, who have no jobs."""
+    """Delete what has been kept long enough: simulations, reports, answers, also those of operators, who have no jobs."""
     forgotten = 0
     for merchant_id in (job.merchant_id, OPERATORS):
         forgotten += run_unit(worker.engine, partial(forget, merchant_id=merchant_id, now=now))
-    forgotten += run_unit(worker.engine, partial(simulations.forget, merchant_id=job.merchant_id, now=now))
+    for verb in (simulations.forget, report_jobs.forget):
+        forgotten += run_unit(worker.engine, partial(verb, merchant_id=job.merchant_id, now=now))
     return now if forgotten else now + FORGET_EVERY
 
 
@@ -421,6 +536,35 @@ def _issue(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | 
         go_on=lambda: worker.clock() < now + STATEMENTS_TURN,
     )
     return worker.clock() if has_more else None
+
+
+def _match_files(worker: Worker, job: Job, reconciliation_id: UUID, now: datetime) -> datetime | None:
+    if job.tries > SIMULATE_TRIES:
+        failure = "It failed again and again; the log of the service says why."
+        give_up = partial(reconciliations.fail, merchant_id=job.merchant_id, reconciliation_id=reconciliation_id)
+        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        return None
+
+    def go_on() -> bool:
+        return worker.clock() < now + SIMULATE_TURN
+
+    read_files(worker.engine, worker.security, job.merchant_id, reconciliation_id, go_on, clock=worker.clock)
+    has_more = reconcile.advance(worker.engine, job.merchant_id, reconciliation_id, go_on, clock=worker.clock)
+    return worker.clock() + SIMULATE_PAUSE if has_more else None
+
+
+def _report(worker: Worker, job: Job, report_job_id: UUID, now: datetime) -> datetime | None:
+    if job.tries > REPORT_TRIES:
+        failure = "It failed again and again; the log of the service says why."
+        give_up = partial(report_jobs.fail, merchant_id=job.merchant_id, report_job_id=report_job_id)
+        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        return None
+
+    def go_on(session: Session) -> bool:
+        return not worker.stop.is_set() and keep(session, job, owner=worker.owner, now=worker.clock())
+
+    is_over = report_jobs.make(worker.engine, job.merchant_id, report_job_id, go_on, clock=worker.clock)
+    return None if is_over else worker.clock()
 
 
 def _rail(worker: Worker, merchant_id: UUID, run_id: UUID) -> Rail | None:

@@ -3,7 +3,7 @@
 New tables only; servers of the release before go on beside them. A worker of that release cannot do the job that issues
 many statements: it logs that, and one of this release takes the job over.
 
-Revision: 0025, after 0018.
+Revision: 0025, after 0023.
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0025"
-down_revision = "0018"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

@@ -1,9 +1,7 @@
 """KOCs, agencies and the operator: registration, approval from a day on, enrolment in programmes, how they are paid and taxed."""
 
-import re
 from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -30,32 +28,28 @@ from service.api.views import (
     ExternalId,
     Moment,
     Name,
-    PayoutMethodId,
     ProgramId,
     ReasonCode,
     Text,
     View,
 )
-from service.domain.errors import Conflict, Invalid, Missing
+from service.domain.errors import Conflict, Missing
 from service.domain.events import EventType
 from service.domain.identity import Address, Identified, IdentityKind, identified, stored
 from service.infra.ids import encode, new_id
 from service.infra.security import Security
 from service.outbox.emit import Event, emit
-from service.payouts.providers.model import DESTINATION, RailNotAvailable
 from service.tables.parties import (
     AffiliateApprovalRow,
     AffiliateKind,
     AffiliateRow,
     AffiliateStatus,
-    PayoutMethodRow,
     TaxRule,
 )
 from service.tables.programs import EnrollmentRow, ProgramRow
 
 router = APIRouter(tags=["affiliates"])
 
-_HINT_CHARACTERS = 4
 IDENTITIES_MAX = 20
 """Identities of one kind that an affiliate can be given at a time."""
 
@@ -72,13 +66,6 @@ class EnrollmentUnchanged(Conflict):
 
     code = "enrollment-unchanged"
     title = "The affiliate's enrolment is in this state already"
-
-
-class InvalidDestination(Invalid):
-    """The rail knows no account of this form."""
-
-    code = "invalid-destination"
-    title = "The payout destination does not fit the rail"
 
 
 Country = Annotated[str, Strict(), Field(pattern="^[A-Z]{2}$", examples=["VN"])]
@@ -252,46 +239,6 @@ class EnrollmentView(View):
             valid_from=row.valid_from,
             recorded_at=row.recorded_at,
             terms_accepted=row.program_id in accepted,
-        )
-
-
-class RailName(StrEnum):
-    SANDBOX = "sandbox"
-    """Moves no money; for test merchants."""
-    STRIPE_CONNECT = "stripe_connect"
-
-
-_DESTINATION = {
-    RailName.SANDBOX: re.compile(r"[A-Za-z0-9_-]{1,64}"),
-    RailName.STRIPE_CONNECT: re.compile(r"acct_[A-Za-z0-9]{8,48}"),
-}
-
-
-class PayoutMethodCreate(Body):
-    rail: RailName
-    destination: Annotated[str, Strict(), Field(min_length=1, max_length=200, examples=["sandbox_ok"])]
-    """The account at the rail: acct_… for stripe_connect, sandbox_ok for the sandbox. Shown to nobody afterwards."""
-
-
-class PayoutMethodView(View):
-    id: PayoutMethodId
-    affiliate_id: AffiliateId
-    rail: RailName
-    destination_hint: str
-    """The account's last characters."""
-    created_at: Moment
-    replaced_at: Moment | None
-    """Since when another one has taken its place."""
-
-    @classmethod
-    def of(cls, row: PayoutMethodRow) -> Self:
-        return cls(
-            id=row.id,
-            affiliate_id=row.affiliate_id,
-            rail=RailName(row.rail),
-            destination_hint=row.destination_hint,
-            created_at=row.created_at,
-            replaced_at=row.replaced_at,
         )
 
 
@@ -523,62 +470,6 @@ def end_enrollment(
     return _enroll(session, caller, affiliate_id, joined.program_id, asked=asked.valid_from, enrolled=False)
 
 
-@router.post("/v1/affiliates/{affiliate_id}/payout-methods", status_code=201)
-def create_payout_method(
-    affiliate_id: AffiliateId, asked: PayoutMethodCreate, caller: Admin, session: WriteSession, service: Services
-) -> PayoutMethodView:
-    """Say where the affiliate's money goes on a rail; it takes the place of the one before on that rail."""
-    _check_rail(asked.rail, is_test=caller.merchant.is_test, has_stripe=service.settings.stripe_secret_key is not None)
-    if not _DESTINATION[asked.rail].fullmatch(asked.destination):
-        raise InvalidDestination(f"It does not look like an account of the rail {asked.rail}.")
-    # Two that replace the active one at a time would both leave theirs active.
-    locked(session, caller.merchant_id, affiliate_id)
-    active = session.exec(
-        select(PayoutMethodRow).where(
-            col(PayoutMethodRow.merchant_id) == caller.merchant_id,
-            col(PayoutMethodRow.affiliate_id) == affiliate_id,
-            col(PayoutMethodRow.rail) == asked.rail,
-            col(PayoutMethodRow.replaced_at).is_(None),
-        )
-    ).one_or_none()
-    if active is not None:
-        active.replaced_at = caller.now
-        session.flush()
-    row = PayoutMethodRow(
-        merchant_id=caller.merchant_id,
-        id=new_id(),
-        affiliate_id=affiliate_id,
-        rail=asked.rail,
-        destination=service.security.encrypt(asked.destination.encode(), purpose=DESTINATION),
-        destination_hint=_hint(asked.destination),
-        fingerprint=service.security.fingerprint(caller.merchant_id, asked.rail, asked.destination),
-        created_at=caller.now,
-    )
-    session.add(row)
-    session.flush()
-    return PayoutMethodView.of(row)
-
-
-@router.get("/v1/affiliates/{affiliate_id}/payout-methods")
-def list_payout_methods(
-    affiliate_id: AffiliateId,
-    caller: Reader,
-    session: ReadSession,
-    paging: Paging,
-    rail: Annotated[RailName | None, Query(description="Only accounts at this rail.")] = None,
-) -> Page[PayoutMethodView]:
-    """List where the affiliate's money goes and went, newest first. Accounts are masked."""
-    methods = select(PayoutMethodRow).where(
-        col(PayoutMethodRow.merchant_id) == caller.merchant_id, col(PayoutMethodRow.affiliate_id) == affiliate_id
-    )
-    if rail is not None:
-        methods = methods.where(col(PayoutMethodRow.rail) == rail)
-    rows = session.exec(newest_first(methods, paging, PayoutMethodRow.id)).all()
-    if not rows:
-        get_affiliate(affiliate_id, caller, session)
-    return page(rows, paging, key=lambda row: (row.id,), view=PayoutMethodView.of)
-
-
 NONE_SUCH = "This merchant has no such affiliate."
 
 
@@ -768,16 +659,3 @@ def _status_from(session: Session, merchant_id: UUID, affiliate_ids: Sequence[UU
 
 def _view(session: Session, row: AffiliateRow) -> AffiliateView:
     return AffiliateView.of(row, _status_from(session, row.merchant_id, [row.id]).get(row.id))
-
-
-def _check_rail(rail: RailName, *, is_test: bool, has_stripe: bool) -> None:
-    if rail is RailName.SANDBOX and not is_test:
-        raise RailNotAvailable("The sandbox moves no money; it is for test merchants.")
-    if rail is RailName.STRIPE_CONNECT and not has_stripe:
-        raise RailNotAvailable("Stripe is not set up here: the operator has to set KOC_STRIPE_SECRET_KEY.")
-
-
-def _hint(destination: str) -> str:
-    """Mask all but the last characters, and of a short account more than that."""
-    shown = min(_HINT_CHARACTERS, len(destination) // 3)
-    return "•••" + destination[len(destination) - shown :]

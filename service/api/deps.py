@@ -29,6 +29,7 @@ from service.infra.db import Admission, read_session, unit_of_work
 from service.infra.pace import Pace, Pacer, Turn
 from service.infra.security import Security
 from service.infra.settings import Settings
+from service.payouts.providers.stripe_accounts import StripeAccounts
 from service.tables.parties import ApiKeyRow, MerchantRow, Scope
 from service.tracking.links import LinkMemory
 
@@ -78,6 +79,8 @@ class Service:
     pacer: Pacer
     paces: dict[bytes, Pace]
     """How fast keys may ask that asked before, by their hash."""
+    stripe: StripeAccounts | None = None
+    """Accounts of affiliates at Stripe, where that is set up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,11 @@ class Caller:
     def now(self) -> datetime:
         """The present by the merchant's clock."""
         return self.merchant.now
+
+    @property
+    def sees_holders(self) -> bool:
+        """Whether the key may read whose name an account is in: those who pay, and admins."""
+        return not self.scopes.isdisjoint({Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER})
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,23 @@ _RAW: Json = {
             },
         },
     },
+    "/providers/stripe/events": {
+        "post": {
+            "tags": ["providers"],
+            "summary": "Receive Stripe Event",
+            "description": (
+                "Take an event of Stripe, about the platform's own account or a connected one, thin or not. The signature "
+                "is made over the raw bytes with one of the operator's signing secrets. Answered without a body once the "
+                "event is kept; an event that is nothing to this service is answered alike, and not kept."
+            ),
+            "operationId": "receive_stripe_event",
+            "security": [],
+            "x-owner": Owner.SOURCE.value,
+            "parameters": [],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+            "responses": {"200": {"description": "Kept, or nothing to us."}, **FAILURES},
+        },
+    },
     "/r/{code}": {
         "get": {
             "tags": ["links"],

@@ -134,6 +134,37 @@ QUESTIONS = (
         """,
     ),
     Question(
+        (
+            Gauge(
+                "koc_provider_events_open",
+                "Events of providers that wait, or were parked in the last days.",
+                ("state",),
+            ),
+        ),
+        """
+        SELECT kind.state, count(provider_event.id)
+        FROM unnest(ARRAY['waiting', 'parked']) AS kind (state)
+        LEFT JOIN provider_event ON provider_event.state = kind.state
+             AND (kind.state = 'waiting' OR provider_event.received_at > now() - interval '7 days')
+        GROUP BY kind.state
+        """,
+    ),
+    Question(
+        (
+            Gauge(
+                "koc_provider_differences_unexplained",
+                "Transfers that differ from the provider's books of the last days for no known reason.",
+                (),
+            ),
+        ),
+        """
+        SELECT coalesce(sum(compared.unexplained), 0)
+        FROM provider_reconciliation AS compared
+        JOIN merchant ON merchant.id = compared.merchant_id AND NOT merchant.is_test
+        WHERE compared.day >= current_date - 8
+        """,
+    ),
+    Question(
         (Gauge("koc_ledger_bookings_unchained", "Bookings of the last days that no block covers yet.", ()),),
         """
         SELECT coalesce(sum(slot.touched - coalesce(covered.last_booking, 0)), 0)
@@ -145,6 +176,43 @@ QUESTIONS = (
               AND chain_block.slot = slot.slot
             ORDER BY first_booking DESC LIMIT 1) AS covered ON true
         WHERE NOT merchant.is_test
+        """,
+    ),
+    Question(
+        (
+            Gauge(
+                "koc_books_oldest_open_days",
+                "Days since the oldest booking day that is not closed, of any merchant.",
+                (),
+            ),
+        ),
+        """
+        SELECT coalesce(max(current_date - open.day), 0)
+        FROM merchant
+        CROSS JOIN LATERAL (
+            SELECT day FROM day_slot
+            WHERE day_slot.merchant_id = merchant.id
+              AND day > coalesce((SELECT max(until) FROM book_close WHERE book_close.merchant_id = merchant.id),
+                                 DATE '-infinity')
+            ORDER BY day LIMIT 1) AS open
+        WHERE NOT merchant.is_test
+        """,
+    ),
+    Question(
+        (
+            Gauge(
+                "koc_reconciliation_differences_unexplained",
+                "Differences of reconciliations that nobody has explained.",
+                ("about",),
+            ),
+        ),
+        """
+        SELECT kind.about, count(difference.id)
+        FROM unnest(ARRAY['order', 'payout']) AS kind (about)
+        LEFT JOIN (reconciliation_difference AS difference
+                   JOIN merchant ON merchant.id = difference.merchant_id AND NOT merchant.is_test)
+          ON difference.about = kind.about AND difference.explained_by IS NULL AND difference.note_at IS NULL
+        GROUP BY kind.about
         """,
     ),
     Question(

@@ -11,7 +11,7 @@ from service.api.paging import Page, Paging, page
 from service.api.views import AffiliateId, CommissionId, Currency, Day, Moment, MoneyView, PostingId, Text, View
 from service.domain.commission import EntryKind
 from service.domain.errors import Missing
-from service.domain.ledger import AccountKind
+from service.domain.ledger import AccountKind, booking_day
 from service.infra import ids
 from service.infra.db import fetch
 
@@ -45,10 +45,14 @@ class PostingView(View):
     """Above zero."""
     day: date
     """Booking day in the merchant's time zone."""
+    meant_for: date | None
+    """The day it was made, where that was closed already and it is booked on the next open one; else null."""
     created_at: Moment
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Self:
+    def of(cls, row: Row[Any], time_zone: str) -> Self:
+        made_on = booking_day(row.created_at, time_zone)
+
         def account(kind: str, owner_id: Any) -> AccountView:
             return AccountView(kind=AccountKind(kind), affiliate_id=None if owner_id == row.merchant_id else owner_id)
 
@@ -60,6 +64,7 @@ class PostingView(View):
             credit=account(row.credit_kind, row.credit_owner_id),
             amount=MoneyView(amount_minor=row.amount_minor, currency=row.currency),
             day=row.day,
+            meant_for=None if made_on == row.day else made_on,
             created_at=row.created_at,
         )
 
@@ -164,7 +169,8 @@ def list_postings(
             """,  # noqa: S608 - conditions are our own constants; values are parameters
             {**parameters, "affiliate_id": affiliate_id},
         )
-    return page(rows, paging, key=lambda row: (row.id,), view=PostingView.of)
+    time_zone = caller.merchant.time_zone
+    return page(rows, paging, key=lambda row: (row.id,), view=lambda row: PostingView.of(row, time_zone))
 
 
 @router.get("/v1/ledger/postings/{posting_id}")
@@ -184,7 +190,7 @@ def get_posting(posting_id: PostingId, caller: Reader, session: ReadSession) -> 
         asked,
     )
     return PostingDetailView(
-        posting=PostingView.of(rows[0]),
+        posting=PostingView.of(rows[0], caller.merchant.time_zone),
         entries=[
             PostingEntryView(
                 commission_id=entry.commission_id,

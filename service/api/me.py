@@ -25,6 +25,7 @@ from service.api.commissions import (
 from service.api.deps import AffiliateCaller, AffiliateKey, ReadSession, Services
 from service.api.language import AskedLanguage
 from service.api.paging import Page, Paging, newest_first, page
+from service.api.payout_methods import PayoutMethodChangeView, waiting_changes
 from service.api.programs import find_program, in_force
 from service.api.terms import TermsDocument
 from service.api.views import (
@@ -146,6 +147,8 @@ class MeView(View):
     """The merchant's: days are counted in it."""
     programs: list[MyProgramView]
     """Those taken part in now."""
+    payout_method_changes: list[PayoutMethodChangeView]
+    """Changes of where your money goes that do not count yet. Stop what is none of yours."""
 
 
 class NextSettlementView(View):
@@ -455,6 +458,7 @@ def get_me(caller: AffiliateCaller, session: ReadSession) -> MeView:
             )
             for row in programs
         ],
+        payout_method_changes=waiting_changes(session, caller),
     )
 
 

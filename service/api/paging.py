@@ -5,7 +5,7 @@ import binascii
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -67,6 +67,10 @@ class PageQuery:
     def after_text(self) -> str | None:
         """The text key of the last row seen. Raises InvalidCursor."""
         return self._read(1, lambda parts: parts[0])
+
+    def after_day_and_texts(self) -> tuple[date, str, str] | None:
+        """Day and two text keys of the last row seen, of lists kept in the order of days. Raises InvalidCursor."""
+        return self._read(3, lambda parts: (date.fromisoformat(parts[0]), parts[1], parts[2]))
 
     def _read(self, size: int, reader: Callable[[tuple[str, ...]], Row]) -> Row | None:
         if not self.after:

@@ -1,6 +1,6 @@
 """Payout runs: made by one person, approved by another, executed by the worker."""
 
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlmodel import Session, col, select
 
-from service.api.affiliates import RailName
 from service.api.deps import FinanceChecker, FinanceMaker, Reader, ReadSession, Services, WriteSession
 from service.api.filters import Created, ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
@@ -18,6 +17,8 @@ from service.api.payouts import PayoutView, merchant_time_of, views_of
 from service.api.problems import taken
 from service.api.views import AffiliateId, Body, Currency, Day, ExternalId, KeyId, Moment, MoneyView, RunId, View
 from service.domain.payout import Excluded, ItemState, RunState
+from service.domain.payout_control import FundingState, WaitsFor
+from service.domain.rails import RailName
 from service.infra.clock import utc_now
 from service.infra.db import fetch
 from service.infra.ids import decode, encode
@@ -60,6 +61,27 @@ class RunTotalsView(View):
     """Payouts that gave their money back."""
 
 
+class FundingView(View):
+    """Whether a rail has what a run still has to send."""
+
+    state: FundingState
+    needed: MoneyView
+    available: MoneyView | None
+    checked_at: Moment
+
+    @classmethod
+    def of(cls, run: PayoutRunRow) -> Self | None:
+        if run.funding is None:
+            return None
+        available = run.funding["available_minor"]
+        return cls(
+            state=FundingState(run.funding["state"]),
+            needed=MoneyView(amount_minor=run.funding["needed_minor"], currency=run.currency),
+            available=None if available is None else MoneyView(amount_minor=available, currency=run.currency),
+            checked_at=datetime.fromisoformat(run.funding["checked_at"]),
+        )
+
+
 class PayoutRunView(View):
     """Payouts approved together."""
 
@@ -85,6 +107,10 @@ class PayoutRunView(View):
     stopped_at: Moment | None
     """Since when nothing is sent; execute the run again when the cause is gone."""
     stop_code: str | None
+    waits_for: WaitsFor | None
+    """Why nothing is handed over now, though nothing is wrong with the run: it goes on by itself."""
+    funding: FundingView | None
+    """What the rail had when it was last asked; null before."""
 
     @classmethod
     def of(cls, run: PayoutRunRow, totals: RunTotalsView) -> Self:
@@ -260,6 +286,8 @@ def _fields(run: PayoutRunRow, totals: RunTotalsView) -> dict[str, Any]:
         "closed_at": run.closed_at,
         "stopped_at": run.stopped_at,
         "stop_code": run.stop_code,
+        "waits_for": None if run.waits_for is None else WaitsFor(run.waits_for),
+        "funding": FundingView.of(run),
     }
 
 

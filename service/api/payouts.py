@@ -28,12 +28,14 @@ from service.api.views import (
 )
 from service.domain.ledger import MerchantTime
 from service.domain.payout import FactKind, ItemState, Outcome
+from service.domain.withholding.model import Caution
 from service.infra.clock import utc_now
 from service.infra.ids import encode
 from service.payouts.find import Known, PayoutMissing, known_of, state_of
 from service.payouts.release import release
 from service.payouts.retry import confirm_resend, retry
 from service.payouts.statement import LINES_MAX, Movement, movements
+from service.payouts.withhold import decided
 from service.tables.payouts import PayoutAttemptRow, PayoutItemRow, PayoutRunRow, ProviderFactRow
 
 router = APIRouter(tags=["payouts"])
@@ -63,6 +65,10 @@ class PayoutView(View):
     came_back: MoneyView
     """Of the net amount, what the provider reversed or returned; it is carried to the next payout."""
     tax_rule: str
+    tax_borne: MoneyView
+    """Tax at your cost, beside the split above: grossed up, or only warned of."""
+    tax_cautions: list[Caution]
+    """What a person should look at about its tax; GET …/tax explains it."""
     frozen_code: str | None
     """Set when nothing will be sent until a person has looked."""
     retry_requested: bool
@@ -92,6 +98,8 @@ class PayoutView(View):
             remainder=money(item.remainder_minor),
             came_back=money(known.came_back_minor(item.net_minor)),
             tax_rule=item.tax_rule,
+            tax_borne=money(item.tax_borne_minor),
+            tax_cautions=list(decided(item).cautions),
             frozen_code=item.frozen_code,
             retry_requested=item.retry_by is not None,
             created_at=item.created_at,

@@ -146,7 +146,15 @@ def problem_response(asked: HTTPConnection | Scope, error: ServiceError) -> Resp
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     return _response(
-        asked, status=status_of(type(error)), code=error.code, title=error.title, detail=error.detail, headers=headers
+        asked,
+        status=status_of(type(error)),
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        errors=[
+            {"pointer": _pointer(fault.place), "code": fault.code, "detail": fault.detail} for fault in error.faults
+        ],
+        headers=headers,
     )
 
 
@@ -313,10 +321,13 @@ def _as_sent(steps: Sequence[str | int], sent: Any) -> list[str | int]:
     return kept
 
 
+def _pointer(steps: Sequence[str | int], root: str = "#") -> str:
+    return root + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
 def _part(part: Mapping[str, Any]) -> dict[str, str]:
     """Say where and why, never what was sent: it may be a secret in the wrong field."""
     place, *steps = part["loc"]
-    path = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
     match part["type"]:
         # Two messages of the library quote the sender.
         case "union_tag_invalid":
@@ -329,7 +340,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, str]:
             detail = 'Write it as text, such as "8"'
         case _:
             detail = part["msg"].removeprefix("Value error, ")
-    pointer = f"#{path}" if place == "body" else f"{place}{path}"
+    pointer = _pointer(steps, "#" if place == "body" else place)
     return {"pointer": pointer, "code": part["type"].replace("_", "-"), "detail": detail}
 
 

@@ -1,21 +1,27 @@
-"""Reports: what there are, and each as CSV streamed from the database."""
+"""Reports: what there are, and each as CSV, as a workbook or as Parquet, streamed from the database."""
 
 import contextlib
 from collections.abc import Generator, Iterator
-from datetime import date
 from itertools import chain
-from typing import Annotated, Self
-from uuid import UUID
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 
-from service.api.deps import Reader, ReadSession
+from service.api.deps import Caller, Reader, ReadSession
 from service.api.views import Currency, Day, RunId, Text, View
-from service.reports.define import REPORTS, Column, Filter, Kind, Report, find
-from service.reports.stream import stream_csv
+from service.reports.define import Column, Filter, Filters, Format, Kind, Report
+from service.reports.registry import REPORTS, find
+from service.reports.stream import Asked, installed, stream
 
 router = APIRouter(tags=["reports"])
+
+MEDIA_TYPES = {
+    Format.CSV: "text/csv; charset=utf-8; header=present",
+    Format.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    Format.PARQUET: "application/vnd.apache.parquet",
+}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
 class ReportColumnView(View):
@@ -24,10 +30,25 @@ class ReportColumnView(View):
     description: str
     cells: list[str]
     """The header cells it fills: two for money, minor units and the decimal amount."""
+    units: list[str]
+    """In what each of these is counted."""
 
     @classmethod
     def of(cls, column: Column) -> Self:
-        return cls(name=column.name, kind=column.kind, description=column.description, cells=list(column.cells))
+        return cls(
+            name=column.name,
+            kind=column.kind,
+            description=column.description,
+            cells=list(column.cells),
+            units=list(column.units),
+        )
+
+
+class ReportFileView(View):
+    """A report in one format."""
+
+    format: Format
+    url: str
 
 
 class ReportView(View):
@@ -37,6 +58,8 @@ class ReportView(View):
     filters: list[Filter]
     columns: list[ReportColumnView]
     csv_url: str
+    files: list[ReportFileView]
+    """In the formats that this service can write."""
 
     @classmethod
     def of(cls, report: Report) -> Self:
@@ -46,12 +69,17 @@ class ReportView(View):
             description=report.description,
             filters=[each for each in Filter if each in report.filters],
             columns=[ReportColumnView.of(column) for column in report.columns],
-            csv_url=f"/v1/reports/{report.name}.csv",
+            csv_url=_url(report, Format.CSV),
+            files=[ReportFileView(format=form, url=_url(report, form)) for form in installed()],
         )
 
 
 class ReportList(View):
     data: list[ReportView]
+
+
+def _url(report: Report, form: Format) -> str:
+    return f"/v1/reports/{report.name}.{form.value}"
 
 
 def _ending(session: ReadSession) -> Iterator[contextlib.ExitStack]:
@@ -64,53 +92,86 @@ def _ending(session: ReadSession) -> Iterator[contextlib.ExitStack]:
 Ending = Annotated[contextlib.ExitStack, Depends(_ending)]
 
 
+async def _filters(
+    day_from: Annotated[Day | None, Query(alias="from", description="First day, in the merchant's time zone.")] = None,
+    day_to: Annotated[Day | None, Query(alias="to", description="Last day, included.")] = None,
+    currency: Annotated[Currency | None, Query(description="Only rows in this currency.")] = None,
+    run_id: Annotated[RunId | None, Query(description="Only what this payout run paid.")] = None,
+) -> Filters:
+    asked = {Filter.FROM: day_from, Filter.TO: day_to, Filter.CURRENCY: currency, Filter.RUN_ID: run_id}
+    return {each: value for each, value in asked.items() if value is not None}
+
+
+Narrowed = Annotated[Filters, Depends(_filters)]
+ReportName = Annotated[Text, Path(examples=["payouts"])]
+
+
 @router.get("/v1/reports")
 def list_reports(caller: Reader) -> ReportList:
-    """List the reports with their columns, units and filters."""
+    """List the reports with their columns, units and filters, and the formats they come in."""
     del caller
     return ReportList(data=[ReportView.of(report) for report in REPORTS.values()])
+
+
+def _answers(form: Format, content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {MEDIA_TYPES[form].partition(";")[0]: content}}}
 
 
 @router.get(
     "/v1/reports/{name}.csv",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses=_answers(Format.CSV, {"schema": {"type": "string"}}),
 )
 def get_report_csv(
-    *,
-    name: Annotated[Text, Path(examples=["payouts"])],
-    caller: Reader,
-    session: ReadSession,
-    ending: Ending,
-    day_from: Annotated[Day | None, Query(alias="from", description="First day, in the merchant's time zone.")] = None,
-    day_to: Annotated[Day | None, Query(alias="to", description="Last day, included.")] = None,
-    currency: Annotated[Currency | None, Query(description="Only rows in this currency.")] = None,
-    run_id: Annotated[RunId | None, Query(description="Only what this payout run paid.")] = None,
+    name: ReportName, caller: Reader, session: ReadSession, ending: Ending, filters: Narrowed
 ) -> StreamingResponse:
     """Return a report as CSV in UTF-8: a header row, amounts in minor units and as decimals, ids as in the API.
 
     Text cells that a spreadsheet would run as a formula begin with a quote.
     """
-    report = find(name)
-    asked: dict[Filter, date | str | UUID | None] = {
-        Filter.FROM: day_from,
-        Filter.TO: day_to,
-        Filter.CURRENCY: currency,
-        Filter.RUN_ID: run_id,
-    }
-    blocks: Generator[bytes] = stream_csv(
-        session,
-        report,
-        merchant_id=caller.merchant_id,
-        time_zone=caller.merchant.time_zone,
-        filters={each: value for each, value in asked.items() if value is not None},
-    )
+    return _streamed(find(name), Format.CSV, caller, session, ending, filters)
+
+
+@router.get("/v1/reports/{name}.xlsx", response_class=StreamingResponse, responses=_answers(Format.XLSX, _BYTES))
+def get_report_xlsx(
+    name: ReportName, caller: Reader, session: ReadSession, ending: Ending, filters: Narrowed
+) -> StreamingResponse:
+    """Return a report as a workbook: amounts and days are numbers and dates, text is never a formula.
+
+    After 1,048,575 rows another sheet begins. Nothing is sent before the last row is written: let a report job make a long one.
+    """
+    return _streamed(find(name), Format.XLSX, caller, session, ending, filters)
+
+
+@router.get("/v1/reports/{name}.parquet", response_class=StreamingResponse, responses=_answers(Format.PARQUET, _BYTES))
+def get_report_parquet(
+    name: ReportName, caller: Reader, session: ReadSession, ending: Ending, filters: Narrowed
+) -> StreamingResponse:
+    """Return a report as Parquet: minor units as 64-bit integers, amounts as decimals, each column with its unit and meaning.
+
+    422 `report-format-not-installed` where the service runs without the library for it.
+    """
+    return _streamed(find(name), Format.PARQUET, caller, session, ending, filters)
+
+
+def _streamed(
+    report: Report,
+    form: Format,
+    caller: Caller,
+    session: ReadSession,
+    ending: contextlib.ExitStack,
+    filters: Filters,
+) -> StreamingResponse:
+    asked = Asked(caller.merchant_id, caller.merchant.time_zone, caller.now, filters)
+    blocks: Generator[bytes] = stream(session, report, form, asked)
     ending.callback(blocks.close)
+    # An empty block would end the answer.
+    told = filter(None, blocks)
     # The first block before the answer begins, so that what goes wrong with the query is still told as a problem.
-    first = next(blocks)
-    file_name = f"{report.name}-{caller.now:%Y-%m-%d}.csv"
+    first = next(told)
+    file_name = f"{report.name}-{caller.now:%Y-%m-%d}.{form.value}"
     return StreamingResponse(
-        chain([first], blocks),
-        media_type="text/csv; charset=utf-8; header=present",
+        chain([first], told),
+        media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'attachment; filename="{file_name}"', "Cache-Control": "no-store"},
     )

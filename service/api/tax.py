@@ -10,8 +10,9 @@ from sqlalchemy import Row
 from sqlmodel import col, select
 
 from service.api.affiliates import Country
-from service.api.deps import Admin, FinanceMaker, Reader, ReadSession, WriteSession
+from service.api.deps import Admin, AffiliateCaller, FinanceMaker, Reader, ReadSession, WriteSession
 from service.api.filters import ExternalIdFilter
+from service.api.language import AskedLanguage
 from service.api.merchants import ExternalIdTaken
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.payouts import merchant_time_of
@@ -28,6 +29,7 @@ from service.api.views import (
     Moment,
     MoneyBody,
     MoneyView,
+    PayoutId,
     TaxRegimeId,
     TaxRemittanceId,
     Text,
@@ -36,10 +38,13 @@ from service.api.views import (
 from service.domain.errors import Conflict, Invalid, Missing
 from service.domain.withholding.model import Decision, Duty, Key, Mode, Refused, Regime
 from service.domain.withholding.tables import TABLES, RuleTable
+from service.domain.wording.languages import Language
 from service.infra.db import fetch
-from service.infra.ids import new_id
+from service.infra.ids import encode, new_id
+from service.payouts.find import PayoutMissing
 from service.payouts.remit import Asked, remit
-from service.payouts.withhold import taxed
+from service.payouts.withhold import decided, taxed
+from service.tables.payouts import PayoutItemRow
 from service.tables.taxes import TaxRegimeRow, TaxRemittanceRow
 
 router = APIRouter(tags=["tax"])
@@ -266,7 +271,9 @@ def list_tax_regimes(
 
 
 @router.post("/v1/tax-previews")
-def preview_tax(asked: TaxPreviewCreate, caller: FinanceMaker, session: WriteSession) -> DecisionView:
+def preview_tax(
+    asked: TaxPreviewCreate, caller: FinanceMaker, session: WriteSession, language: AskedLanguage
+) -> DecisionView:
     """Show what would be withheld from a payout, figure by figure. Nothing is kept."""
     pay_on = asked.pay_on or merchant_time_of(caller).day
     payee = taxed(session, caller.merchant_id, [asked.affiliate_id], pay_on=pay_on).get(asked.affiliate_id)
@@ -276,11 +283,37 @@ def preview_tax(asked: TaxPreviewCreate, caller: FinanceMaker, session: WriteSes
         raise Invalid("A payout's gross amount is 0 or more.")
     match payee.decide(asked.gross.amount_minor, asked.gross.currency):
         case Decision() as decision:
-            return DecisionView.of(decision, asked.gross.currency)
+            return DecisionView.of(
+                decision, paid_minor=asked.gross.amount_minor, currency=asked.gross.currency, language=language
+            )
         case Refused(reason=reason, detail=detail):
             raise TaxUndecided(f"{detail} ({reason})")
         case None:
             raise TaxUndecided("Nobody has chosen what is withheld: PUT the affiliate's tax-profile.")
+
+
+@router.get("/v1/payouts/{payout_id}/tax")
+def get_payout_tax(payout_id: PayoutId, caller: Reader, session: ReadSession, language: AskedLanguage) -> DecisionView:
+    """Explain what was withheld from a payout, figure by figure and in words."""
+    item = session.get(PayoutItemRow, (caller.merchant_id, payout_id))
+    if item is None:
+        raise PayoutMissing(f"No payout {encode('pay', payout_id)} here.")
+    return tax_of(item, language)
+
+
+@router.get("/v1/me/payouts/{payout_id}/tax")
+def get_my_payout_tax(
+    payout_id: PayoutId, caller: AffiliateCaller, session: ReadSession, language: AskedLanguage
+) -> DecisionView:
+    """Explain what was withheld from one of your payouts, figure by figure and in words."""
+    item = session.get(PayoutItemRow, (caller.merchant_id, payout_id))
+    if item is None or item.payee_id != caller.affiliate_id:
+        raise PayoutMissing(f"There is no payout {encode('pay', payout_id)} of yours.")
+    return tax_of(item, language)
+
+
+def tax_of(item: PayoutItemRow, language: Language) -> DecisionView:
+    return DecisionView.of(decided(item), paid_minor=item.gross_minor, currency=item.currency, language=language)
 
 
 @router.get("/v1/tax-due")

@@ -34,6 +34,9 @@ from service.domain.money import AMOUNT_MAX_MINOR
 from service.domain.withholding.details import check_details
 from service.domain.withholding.model import Caution, Decision, Duty, PayeeKind
 from service.domain.withholding.tables import RuleName
+from service.domain.wording.figures import Speech
+from service.domain.wording.languages import Language
+from service.domain.wording.withholding import told
 from service.infra.ids import new_id
 from service.infra.security import Security
 from service.payouts.withhold import lock_bases, raise_bases
@@ -135,9 +138,13 @@ class DecisionView(View):
     """At your cost: where it is grossed up, or only warned of."""
     parts: list[TaxPartView]
     cautions: list[Caution]
+    words: list[str]
+    """The same, sentence by sentence."""
 
     @classmethod
-    def of(cls, decision: Decision, currency: str) -> Self:
+    def of(cls, decision: Decision, *, paid_minor: int, currency: str, language: Language) -> Self:
+        """paid_minor: settled commission that the payout pays."""
+
         def money(amount_minor: int) -> MoneyView:
             return MoneyView(amount_minor=amount_minor, currency=currency)
 
@@ -158,6 +165,7 @@ class DecisionView(View):
                 for part in decision.parts
             ],
             cautions=list(decision.cautions),
+            words=told(decision, paid_minor=paid_minor, currency=currency, speech=Speech(language)),
         )
 
 
@@ -333,6 +341,6 @@ def _person(
     """The person as it is kept, and the end of the tax code."""
     if asked is None:
         return (None, None) if before is None else (before.person, before.tax_code_hint)
-    told = {name: value for name, value in asked.model_dump(mode="json").items() if value is not None}
-    sealed = security.encrypt(json.dumps(told, ensure_ascii=False).encode(), purpose=PERSON)
+    known = {name: value for name, value in asked.model_dump(mode="json").items() if value is not None}
+    sealed = security.encrypt(json.dumps(known, ensure_ascii=False).encode(), purpose=PERSON)
     return sealed, None if asked.tax_code is None else f"…{asked.tax_code[-3:]}"

@@ -121,6 +121,18 @@ WebhookDeliveryId = Annotated[
 SimulationId = Annotated[
     UUID, BeforeValidator(_parser("sim")), PlainSerializer(_printer("sim")), WithJsonSchema(_schema("sim"))
 ]
+BookCloseId = Annotated[
+    UUID, BeforeValidator(_parser("bcl")), PlainSerializer(_printer("bcl")), WithJsonSchema(_schema("bcl"))
+]
+ReconciliationId = Annotated[
+    UUID, BeforeValidator(_parser("rec")), PlainSerializer(_printer("rec")), WithJsonSchema(_schema("rec"))
+]
+DifferenceId = Annotated[
+    UUID, BeforeValidator(_parser("rdf")), PlainSerializer(_printer("rdf")), WithJsonSchema(_schema("rdf"))
+]
+ReportJobId = Annotated[
+    UUID, BeforeValidator(_parser("job")), PlainSerializer(_printer("job")), WithJsonSchema(_schema("job"))
+]
 ClaimId = Annotated[
     UUID, BeforeValidator(_parser("clm")), PlainSerializer(_printer("clm")), WithJsonSchema(_schema("clm"))
 ]
@@ -147,6 +159,15 @@ StatementRunId = Annotated[
 ]
 SelfBillingAgreementId = Annotated[
     UUID, BeforeValidator(_parser("sba")), PlainSerializer(_printer("sba")), WithJsonSchema(_schema("sba"))
+]
+PayoutLimitId = Annotated[
+    UUID, BeforeValidator(_parser("lim")), PlainSerializer(_printer("lim")), WithJsonSchema(_schema("lim"))
+]
+PayoutFeeId = Annotated[
+    UUID, BeforeValidator(_parser("fee")), PlainSerializer(_printer("fee")), WithJsonSchema(_schema("fee"))
+]
+PayoutGateId = Annotated[
+    UUID, BeforeValidator(_parser("gat")), PlainSerializer(_printer("gat")), WithJsonSchema(_schema("gat"))
 ]
 AuditId = Annotated[
     UUID, BeforeValidator(_parser("aud")), PlainSerializer(_printer("aud")), WithJsonSchema(_schema("aud"))

@@ -16,6 +16,7 @@ from service.api.views import (
     Moment,
     OrderId,
     PayoutId,
+    PayoutMethodId,
     ProgramId,
     RunId,
     SourceId,
@@ -27,6 +28,7 @@ from service.domain.budget import AtLimit
 from service.domain.claim import ClaimKind, ClaimOutcome
 from service.domain.correction import CorrectionKind
 from service.domain.delivery import DisabledReason
+from service.domain.destination import AccountType
 from service.domain.events import EventType
 
 Json = dict[str, Any]
@@ -214,6 +216,47 @@ class AffiliateEnrollmentData(View):
     valid_from: Moment
 
 
+class PayoutMethodData(View):
+    """Accounts and addresses are masked: enough to recognise them, not to use them."""
+
+    payout_method_id: PayoutMethodId
+    affiliate_id: AffiliateId
+    rail: str
+    kind: AccountType
+    """What kind of account it is."""
+    destination_hint: str
+    previous_hint: str | None
+    """The account before, or that is active again; null where there is none."""
+    usable_from: Moment | None
+    """When it is paid to; null: at once, or never where it was cancelled."""
+    by_affiliate: bool
+    """Whether the affiliate's own key did it."""
+    email_hint: str | None
+    """The affiliate's e-mail address in your books."""
+
+
+class PayoutMethodSharedData(View):
+    payout_method_id: PayoutMethodId
+    affiliate_id: AffiliateId
+    rail: str
+    destination_hint: str
+    shared_with: int
+    """How many other affiliates have this account."""
+
+
+class StripeAccountData(View):
+    affiliate_id: AffiliateId
+    account_id: str
+    """At Stripe."""
+
+
+class StripeAccountPayoutFailedData(StripeAccountData):
+    amount_minor: int
+    currency: str
+    reason_code: str
+    """Stripe's word."""
+
+
 class ProgramVersionPublishedData(View):
     program_id: ProgramId
     number: int
@@ -310,6 +353,13 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.AFFILIATE_SUSPENDED: AffiliateDecidedData,
     EventType.AFFILIATE_ENROLLED: AffiliateEnrollmentData,
     EventType.AFFILIATE_UNENROLLED: AffiliateEnrollmentData,
+    EventType.PAYOUT_METHOD_ADDED: PayoutMethodData,
+    EventType.PAYOUT_METHOD_CHANGED: PayoutMethodData,
+    EventType.PAYOUT_METHOD_CANCELLED: PayoutMethodData,
+    EventType.PAYOUT_METHOD_SHARED: PayoutMethodSharedData,
+    EventType.STRIPE_ACCOUNT_READY: StripeAccountData,
+    EventType.STRIPE_ACCOUNT_NOT_READY: StripeAccountData,
+    EventType.STRIPE_ACCOUNT_PAYOUT_FAILED: StripeAccountPayoutFailedData,
     EventType.PROGRAM_VERSION_PUBLISHED: ProgramVersionPublishedData,
     EventType.BUDGET_NEAR: BudgetData,
     EventType.BUDGET_REACHED: BudgetReachedData,

@@ -7,6 +7,10 @@ from typing import Self
 
 from service.domain.errors import InvariantBroken
 
+MASK = "•••"
+_SHOWN = 4
+_PHONE_SHOWN = 3
+
 
 class AccountType(StrEnum):
     """What kind of account a rail pays to."""
@@ -32,8 +36,8 @@ class Destination:
     """An account somebody is paid on. All fields are texts, empty where the type has none.
 
     account: what the account is known by: IBAN and account number without spaces, address or id of a wallet, id at a
-    provider. holder: name of its owner as the bank knows it. bank_code: BIC, BIN or national code. country, town,
-    street, postcode: of the holder; country is ISO 3166-1 alpha-2.
+    provider. holder: name of its owner as the bank knows it. bank_code: BIC, BIN or national code. bank_country: where
+    the bank is, of a BANK account. country, town, street, postcode: of the holder. Countries are ISO 3166-1 alpha-2.
     """
 
     type: AccountType
@@ -42,6 +46,7 @@ class Destination:
     bank_code: str = ""
     bank_name: str = ""
     branch: str = ""
+    bank_country: str = ""
     country: str = ""
     town: str = ""
     street: str = ""
@@ -74,4 +79,32 @@ class Destination:
         """What its fingerprint is made of: equal for two ways to write one account, whoever is named as its owner."""
         if self.type is AccountType.PROVIDER:
             return self.account
-        return "\0".join((self.type, self.bank_code if self.type is AccountType.BANK else "", self.account))
+        return f"{self.type}\0{self._numbered_by}\0{self.account}"
+
+    @property
+    def _numbered_by(self) -> str:
+        """The bank within which an account number is unique; empty where the number alone tells the account."""
+        # In China the number of a card or account names its bank; a clearing code beside it is told or not.
+        if self.type is not AccountType.BANK or self.bank_country == "CN":
+            return ""
+        return self.bank_code or self.bank_name.casefold()
+
+    @property
+    def hint(self) -> str:
+        """The account for people who may not see it: its last characters; of an e-mail address its first and the domain."""
+        name, at, domain = self.account.rpartition("@")
+        if at and self.type is not AccountType.PROVIDER:
+            return f"{name[:1] if len(name) > 1 else ''}{MASK}@{domain}"
+        most = _PHONE_SHOWN if self.account.startswith("+") else _SHOWN
+        shown = min(most, len(self.account) // 3)
+        return MASK + self.account[len(self.account) - shown :]
+
+    @property
+    def holder_hint(self) -> str:
+        """The owner's name for people who may not see it: how each word begins."""
+        return " ".join(f"{word[0]}{MASK}" for word in self.holder.split())
+
+
+def email_hint(address: str) -> str:
+    """An e-mail address for people who may not see it, as of a wallet."""
+    return Destination(type=AccountType.PAYPAL, account=address).hint

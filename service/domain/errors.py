@@ -1,5 +1,16 @@
 """What can go wrong, one class per cause; the kind tells the caller what to do. Only `api/problems.py` knows HTTP."""
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a request. place: steps to it in the body. detail: never holds what was sent."""
+
+    place: tuple[str | int, ...]
+    code: str
+    detail: str
+
 
 class ServiceError(Exception):
     """An expected failure.
@@ -10,6 +21,8 @@ class ServiceError(Exception):
 
     code = "service-error"
     title = "The service could not do this"
+    faults: tuple[Fault, ...] = ()
+    """What is wrong in which places, of an error that is about several."""
 
     @property
     def detail(self) -> str:

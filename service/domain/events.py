@@ -75,6 +75,32 @@ class EventType(StrEnum):
     AFFILIATE_ENROLLED = "affiliate.enrolled", "An affiliate joins a programme, from valid_from on."
     AFFILIATE_UNENROLLED = "affiliate.unenrolled", "An affiliate leaves a programme, from valid_from on."
 
+    PAYOUT_METHOD_ADDED = (
+        "payout_method.added",
+        "An affiliate has an account on a rail where it had none. Paid to from usable_from on.",
+    )
+    PAYOUT_METHOD_CHANGED = (
+        "payout_method.changed",
+        "An affiliate's account on a rail takes the place of another. Tell the affiliate by its old address.",
+    )
+    PAYOUT_METHOD_CANCELLED = (
+        "payout_method.cancelled",
+        "A change of an affiliate's account was taken back before it counted; the account before is active again.",
+    )
+    PAYOUT_METHOD_SHARED = (
+        "payout_method.shared",
+        "An affiliate's account is that of others too. Unless that is allowed, none of them is paid until confirmed.",
+    )
+    STRIPE_ACCOUNT_READY = "stripe_account.ready", "An affiliate's account at Stripe can be paid."
+    STRIPE_ACCOUNT_NOT_READY = (
+        "stripe_account.not_ready",
+        "An affiliate's account at Stripe cannot be paid any more; its requirements say why.",
+    )
+    STRIPE_ACCOUNT_PAYOUT_FAILED = (
+        "stripe_account.payout_failed",
+        "A payout from an affiliate's account at Stripe to its own bank failed. No new ones are made until one succeeds.",
+    )
+
     PROGRAM_VERSION_PUBLISHED = (
         "program.version_published",
         "A programme has new terms, from valid_from on; what is other than before is told.",

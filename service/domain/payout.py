@@ -198,8 +198,14 @@ class Excluded(StrEnum):
     """The rule asks for something the payee's tax profile does not say."""
     LIVE_ITEM = "live_item"
     """Another run holds this payee's money in this currency."""
+    OVER_LIMIT = "over_limit"
+    """More than one payout may be; an admin sets that limit."""
     AFFILIATE_SUSPENDED = "affiliate_suspended"
     AFFILIATE_NOT_APPROVED = "affiliate_not_approved"
+    METHOD_COOLING = "method_cooling"
+    """The payout method is new and waits, so that its owner can still stop a change that is none of his."""
+    SHARED_ACCOUNT = "shared_account"
+    """Others are paid to the same account, and nobody has confirmed that this is right."""
     METHOD_CHANGED = "method_changed"
     """The payout method is not the one that was approved."""
     TAX_RULE_CHANGED = "tax_rule_changed"
@@ -208,6 +214,8 @@ class Excluded(StrEnum):
     """By the same rule another amount would be withheld than was approved."""
     CONTENT_CHANGED = "content_changed"
     """The item is not, to the last field, what was approved."""
+    ACCOUNT_NOT_READY = "account_not_ready"
+    """The provider says that the payee's account there cannot take transfers, or that its last bank payout failed."""
 
 
 class Released(StrEnum):
@@ -222,8 +230,9 @@ class Payee:
     """What decides whether somebody is paid on a rail, as it is now.
 
     payable_minor: may be below zero. carried_minor: deductions done, zero or more. fingerprint: of the active payout
-    method on the rail. has_live_elsewhere: in another currency, by a rule that sums. tax_rule: what was chosen for it. tax_refusal: why its tax cannot be decided. deducted_minor:
-    tax and fees that would be taken.
+    method on the rail. method_waits: it may not be paid to yet. account_shared: others are paid to it, unconfirmed.
+    has_live_elsewhere: in another currency, by a rule that sums. tax_rule: what was chosen for it. tax_refusal: why its
+    tax cannot be decided. deducted_minor: tax and fees that would be taken.
     """
 
     id: UUID
@@ -237,10 +246,19 @@ class Payee:
     has_live_elsewhere: bool = False
     tax_refusal: Refusal | None = None
     deducted_minor: int = 0
+    method_waits: bool = False
+    account_shared: bool = False
+    account_ready: bool = True
+    """Whether nothing is known that keeps the account from taking money; a rail that tells nothing leaves it so."""
 
 
-def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Excluded | None:
-    """The first reason not to pay somebody now, or None. step_minor: smallest amount the rail pays."""
+def why_excluded(
+    payee: Payee, *, minimum_minor: int, step_minor: int, limit_minor: int | None = None
+) -> Excluded | None:
+    """The first reason not to pay somebody now, or None.
+
+    step_minor: smallest amount the rail pays. limit_minor: the largest payout there may be.
+    """
     total_minor = payee.payable_minor + payee.carried_minor
     if payee.has_live_item:
         return Excluded.LIVE_ITEM
@@ -252,8 +270,16 @@ def why_excluded(payee: Payee, *, minimum_minor: int, step_minor: int) -> Exclud
         return Excluded.BELOW_MINIMUM
     if total_minor - payee.deducted_minor < step_minor:
         return Excluded.BELOW_RAIL_STEP
+    if limit_minor is not None and total_minor - payee.deducted_minor > limit_minor:
+        return Excluded.OVER_LIMIT
     if payee.payout_method_id is None:
         return Excluded.NO_PAYOUT_METHOD
+    if payee.method_waits:
+        return Excluded.METHOD_COOLING
+    if payee.account_shared:
+        return Excluded.SHARED_ACCOUNT
+    if not payee.account_ready:
+        return Excluded.ACCOUNT_NOT_READY
     return no_tax(payee)
 
 
@@ -280,6 +306,11 @@ def why_dropped(
         return Excluded.IN_DEBT
     if payee.fingerprint != fingerprint:
         return Excluded.METHOD_CHANGED
+    # Changed and changed back: the account is as approved, and the change back may be as little its owner's.
+    if payee.method_waits:
+        return Excluded.METHOD_COOLING
+    if not payee.account_ready:
+        return Excluded.ACCOUNT_NOT_READY
     if tax_now is None:
         return no_tax(payee)
     if (tax.rule, [part.key for part in tax.parts]) != (tax_now.rule, [part.key for part in tax_now.parts]):

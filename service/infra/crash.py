@@ -86,6 +86,17 @@ class CrashPoint(StrEnum):
     RECONCILE_BEFORE_COMMIT = "reconcile-before-commit"
     """What came back is stored and booked, nothing committed."""
 
+    ACCOUNT_CLAIMED = "account-claimed"
+    """It is committed that an account is asked for at Stripe; not a byte has left."""
+    ACCOUNT_MADE = "account-made"
+    """Stripe has made an account; what it said is not recorded."""
+    PROVIDER_EVENT_BEFORE_COMMIT = "provider-event-before-commit"
+    """An event of a provider is kept, nothing committed."""
+    PROVIDER_EVENTS_READ = "provider-events-read"
+    """What events are about was asked for; nothing of it is applied."""
+    PROVIDER_EVENTS_BEFORE_COMMIT = "provider-events-before-commit"
+    """Events of one merchant are applied, nothing committed."""
+
     WEBHOOK_FANNED_OUT = "webhook-fanned-out"
     """Events left the queue and became deliveries, nothing committed."""
     WEBHOOK_CLAIMED = "webhook-claimed"

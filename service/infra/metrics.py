@@ -58,6 +58,14 @@ _payout_attempts = Counter(
     "koc_payout_attempts", "Verdicts recorded on attempts to send a payout.", ["rail", "outcome"]
 )
 _payout_run_stops = Counter("koc_payout_run_stops", "Payout runs that stopped and wait for a person.", ["rail"])
+_transfers_unexplained = Counter(
+    "koc_transfers_unexplained",
+    "Transfers told by a provider that no attempt of ours explains, each time they are told.",
+    ["rail"],
+)
+_provider_events = Counter(
+    "koc_provider_events", "Events of providers that were told or listed, by what became of them.", ["result"]
+)
 _postings_chained = Counter("koc_postings_chained", "Postings the worker has covered with blocks of the chain.")
 _webhook_tries = Counter("koc_webhook_tries", "Tries to deliver an event to a merchant's endpoint.", ["result"])
 _webhook_endpoints_disabled = Counter(
@@ -100,6 +108,16 @@ def payout_attempted(rail: str, *, outcome: str, number: int) -> None:
 def payout_run_stopped(rail: str) -> None:
     """Count a run that sends nothing more until a person has looked."""
     _payout_run_stops.labels(rail).inc()
+
+
+def transfers_unexplained(rail: str, *, number: int) -> None:
+    """Count transfers that no attempt explains; people have to look."""
+    _transfers_unexplained.labels(rail).inc(number)
+
+
+def provider_events(result: str, *, number: int) -> None:
+    """Count events of providers. result: kept, known, foreign or nothing when they come; applied or parked later."""
+    _provider_events.labels(result).inc(number)
 
 
 def postings_chained(number: int) -> None:

@@ -5,6 +5,7 @@ import binascii
 import contextlib
 import logging
 import os
+import re
 import secrets
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -17,6 +18,8 @@ from service.infra import logs
 
 BATCHERS = 3
 """Units of work that run beside the admitted requests: of orders, of clicks, and the reading of links into memory."""
+
+_SIGNING_SECRET = re.compile(r"whsec_[!-~]{10,}")
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +63,16 @@ def _networks(text: str) -> str:
     return text
 
 
+def _signing_secrets(text: str) -> str:
+    if not all(_SIGNING_SECRET.fullmatch(each.strip()) for each in text.split(",")):
+        raise ValueError("must be signing secrets as Stripe shows them, whsec_…, with commas between them")
+    return text
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
 def _read_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
 
@@ -89,6 +102,11 @@ class Settings(BaseSettings):
     """Key of the platform's Stripe account. Unset: the rail stripe_connect cannot be chosen."""
     stripe_api_base: HttpUrl = "https://api.stripe.com"
     """Where Stripe's API is; a test double has another address."""
+    stripe_webhook_secret: Annotated[str, AfterValidator(_signing_secrets)] | None = Field(default=None, repr=False)
+    """Signing secrets of Stripe's endpoints for /providers/stripe/events, with commas between them: one for each
+    endpoint, two of one while it is rolled. Unset: the address takes nothing."""
+    stripe_financial_account: Annotated[str, Field(pattern="^fa_[A-Za-z0-9_]{4,100}$")] | None = None
+    """The FinancialAccount that Global Payouts leave from. Unset: the rail stripe_global_payouts cannot be chosen."""
     db_pool_size: Annotated[int, Field(ge=BATCHERS + 2, le=200)] = 16
     """Connections each process may hold."""
     db_admission: Annotated[int, Field(ge=1)] = 12
@@ -127,9 +145,14 @@ class Settings(BaseSettings):
         """Networks that webhooks may go to though they are not public."""
         return _read_networks(self.webhook_allow_networks)
 
+    @property
+    def stripe_webhook_secrets(self) -> tuple[str, ...]:
+        """The signing secrets one by one."""
+        return _split(self.stripe_webhook_secret or "")
+
     def secrets(self) -> list[str]:
         """Return the texts that must not be told to anybody."""
-        given = [self.secret_key, self.stripe_secret_key or ""]
+        given = [self.secret_key, self.stripe_secret_key or "", *self.stripe_webhook_secrets]
         return [each for each in given if each] + logs.secrets_of(self.database_url)
 
     def environment(self) -> dict[str, str]:

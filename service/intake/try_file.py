@@ -3,7 +3,7 @@
 import tempfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -201,7 +201,7 @@ def _keep(
             {"merchant_id": known.merchant_id, "id": known.id, "names": names},
         )
     }
-    merged = [_merged([*stored.get(name, ()), *heard.facts[name]]) for name in names]
+    merged = [joined([*stored.get(name, ()), *heard.facts[name]]) for name in names]
     snapshots = [OrderFacts.of(facts).snapshot for facts in merged]
     execute(
         session,
@@ -230,7 +230,8 @@ def _customer(snapshot: OrderSnapshot | None) -> str | None:
     return None if snapshot is None else customer_key(snapshot.customer)
 
 
-def _merged(facts: Sequence[Fact]) -> list[Fact]:
+def joined(facts: Iterable[Fact]) -> list[Fact]:
+    """Of each fact the version that counts."""
     kept: dict[tuple[str, str], Fact] = {}
     for fact in facts:
         known = kept.get((fact.kind, fact.key))

@@ -6,6 +6,7 @@ from sqlmodel import Session
 
 from service.domain.ledger import MAY_BE_NEGATIVE, MERCHANT_ACCOUNTS, NEVER_POSITIVE
 from service.infra.db import execute, let_statements_take
+from service.ledger import close
 from service.ledger.audit_payouts import PAYOUT_CHECKS
 from service.ledger.findings import Check, Finding, FindingCode, run_checks
 from service.ledger.verify import verify
@@ -30,7 +31,12 @@ def check(session: Session, merchant_id: UUID | None) -> list[Finding]:
         "may_be_negative": sorted(MAY_BE_NEGATIVE),
         "never_positive": sorted(NEVER_POSITIVE),
     }
-    return run_checks(session, (*CHECKS, *PAYOUT_CHECKS), merchant_id, accounts) + verify(session, merchant_id)
+    return (
+        run_checks(session, (*CHECKS, *PAYOUT_CHECKS), merchant_id, accounts)
+        + verify(session, merchant_id)
+        + run_checks(session, close.CHECKS, merchant_id, close.PARAMETERS)
+        + close.verify_closes(session, merchant_id)
+    )
 
 
 _BALANCE = """
@@ -95,6 +101,20 @@ FROM (
 ) AS booked
 LEFT JOIN day_slot USING (merchant_id, day, slot)
 WHERE day_slot.merchant_id IS NULL
+"""
+
+_POSTING_DAY = """
+SELECT posting.merchant_id, posting.id, posting.event AS detail,
+       concat(made.day, CASE WHEN sealed.day IS NULL THEN '' ELSE ' or later, since it is sealed' END) AS expected,
+       CAST(posting.day AS text) AS found
+FROM posting
+JOIN merchant ON merchant.id = posting.merchant_id
+CROSS JOIN LATERAL (SELECT CAST(posting.created_at AT TIME ZONE merchant.time_zone AS date) AS day) AS made
+LEFT JOIN day_slot AS sealed
+  ON sealed.merchant_id = posting.merchant_id AND sealed.day = made.day AND sealed.slot = posting.slot
+ AND sealed.sealed_at IS NOT NULL
+WHERE (CAST(:merchant_id AS uuid) IS NULL OR posting.merchant_id = :merchant_id)
+  AND posting.day <> made.day AND (posting.day < made.day OR sealed.day IS NULL)
 """
 
 _POSTING_ACCOUNT = """
@@ -337,6 +357,7 @@ CHECKS: tuple[Check, ...] = (
     Check(FindingCode.BALANCE_NEGATIVE, "aff", _BALANCE_NEGATIVE),
     Check(FindingCode.DAY_SUM, "mer", _DAY_SUM),
     Check(FindingCode.DAY_SLOT, "mer", _DAY_SLOT),
+    Check(FindingCode.POSTING_DAY, "pst", _POSTING_DAY),
     Check(FindingCode.POSTING_ACCOUNT, "pst", _POSTING_ACCOUNT),
     Check(FindingCode.POSTING_ENTRIES, "pst", _POSTING_ENTRIES),
     Check(FindingCode.ENTRY_POSTING, "com", _ENTRY_POSTING),

@@ -17,6 +17,7 @@ from service.infra.db import execute
 from service.ledger.post import post
 from service.outbox.emit import Event, emit
 from service.payouts import book, tell
+from service.payouts.control import check_approval, check_run, fee_on
 from service.payouts.find import demand, live_items, lock_run
 from service.payouts.release import store_released
 from service.payouts.wake import wake
@@ -52,19 +53,20 @@ def submit(
     items, released = _decide(session, run, live_items(session, run), step_minor=step_minor, when=when)
     if not items:
         raise EmptyRun(f"Payout run {ids.encode('run', run_id)} has no items; cancel it.")
+    check_run(session, run, items)
     hashes = hashes_of(run, items)
     execute(
         session,
         """
         UPDATE payout_item
         SET content_hash = made.content_hash, tax_rule = made.tax_rule, tax_minor = made.tax_minor,
-            tax_borne_minor = made.tax_borne_minor, net_minor = made.net_minor, remainder_minor = made.remainder_minor,
+            tax_borne_minor = made.tax_borne_minor, fee_minor = made.fee_minor, net_minor = made.net_minor, remainder_minor = made.remainder_minor,
             tax_accumulates = made.tax_accumulates, tax_decision = CAST(made.tax_decision AS jsonb)
         FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS text[]), CAST(:tax_rules AS text[]),
                     CAST(:taxes AS bigint[]), CAST(:borne AS bigint[]), CAST(:nets AS bigint[]),
-                    CAST(:remainders AS bigint[]), CAST(:accumulate AS boolean[]), CAST(:decisions AS text[]))
-             AS made (id, content_hash, tax_rule, tax_minor, tax_borne_minor, net_minor, remainder_minor,
-                      tax_accumulates, tax_decision)
+                    CAST(:fees AS bigint[]), CAST(:remainders AS bigint[]), CAST(:accumulate AS boolean[]), CAST(:decisions AS text[]))
+             AS made (id, content_hash, tax_rule, tax_minor, tax_borne_minor, net_minor, fee_minor,
+                      remainder_minor, tax_accumulates, tax_decision)
         WHERE payout_item.merchant_id = :merchant_id AND payout_item.id = made.id
         """,
         {
@@ -75,6 +77,7 @@ def submit(
             "taxes": [item.tax_minor for item in items],
             "borne": [item.tax_borne_minor for item in items],
             "nets": [item.net_minor for item in items],
+            "fees": [item.fee_minor for item in items],
             "remainders": [item.remainder_minor for item in items],
             "accumulate": [item.tax_accumulates for item in items],
             "decisions": [None if item.tax_decision is None else json.dumps(item.tax_decision) for item in items],
@@ -94,6 +97,7 @@ def _decide(
 ) -> tuple[list[PayoutItemRow], list[Event]]:
     """Split items anew by what is withheld on the run's pay day. Returns those that stay, and what to tell of the others."""
     taxes = taxed(session, run.merchant_id, [item.payee_id for item in items], pay_on=run.pay_on, hold=True)
+    fee_minor = fee_on(session, run.merchant_id, rail=run.rail, currency=run.currency, on=run.pay_on)
     stay: list[PayoutItemRow] = []
     dropped: dict[UUID, Excluded] = {}
     for item in items:
@@ -101,7 +105,7 @@ def _decide(
         session.expunge(item)
         tax = taxes[item.payee_id].decide(item.gross_minor, item.currency)
         match tax:
-            case Decision() if split(item, tax, step_minor=step_minor):
+            case Decision() if split(item, tax, step_minor=step_minor, fee_minor=fee_minor):
                 stay.append(item)
             case Decision():
                 dropped[item.id] = Excluded.BELOW_RAIL_STEP
@@ -134,6 +138,8 @@ def approve(session: Session, *, merchant_id: UUID, run_id: UUID, approver: UUID
     hashes = hashes_of(run, items)
     if any(item.content_hash != hashes[item.id] for item in items):
         raise RunChanged("An item differs from what was submitted. Cancel the run and make a new one.")
+    check_run(session, run, items)
+    check_approval(session, run, items, approver=approver)
     run.status = RunState.APPROVED
     run.approved_by, run.approved_at = approver, when.now
     session.add(run)

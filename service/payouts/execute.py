@@ -11,12 +11,14 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.domain.payout import Answer, AnswerKind, Outcome, RunState, may_send, outcome_of, proves_absence
+from service.domain.payout_control import WaitsFor
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import fetch, run_unit
 from service.infra.security import Security
 from service.outbox.emit import emit
 from service.payouts import tell
 from service.payouts.find import lock_run, merchant_time
+from service.payouts.fund import fund
 from service.payouts.plan import plan
 from service.payouts.providers.model import Listing, Rail
 from service.payouts.record import Verdict, record, stop_rail
@@ -27,6 +29,8 @@ from service.tables.payouts import PayoutRunRow
 PLAN_AT_ONCE = 500
 LOOK_AGAIN = timedelta(hours=1)
 """How often a run that waits for people is looked at all the same."""
+ASK_AGAIN = timedelta(minutes=5)
+"""How soon a rail that did not say what it has is asked again."""
 RECONCILE_AFTER = timedelta(hours=1)
 
 
@@ -54,6 +58,7 @@ def advance(sender: Sender, *, merchant_id: UUID, run_id: UUID, until: datetime)
     """Do all that is due of a run. until: begin nothing new after that, by our clock."""
     recorded = 0
     run_unit(sender.engine, partial(expire, merchant_id=merchant_id, run_id=run_id, now=sender.clock()))
+    fund(sender.engine, sender.rail, merchant_id=merchant_id, run_id=run_id, now=sender.clock())
     while sender.clock() < until:
         planned = run_unit(
             sender.engine,
@@ -166,7 +171,11 @@ def _found(attempt: Leased, listing: Listing, now: datetime) -> Verdict:
     made, strange = listing.made_by(attempt.number), listing.is_strange_for(attempt.number)
     stop_code = "unexpected_transfer" if strange else None
     if made is not None:
-        return Verdict(attempt, Outcome.ACCEPTED, made.as_answer(), stop_code=stop_code)
+        told = made.as_answer()
+        # What the provider has under this key and says never left is refused for good, however often it was sent.
+        refused = Outcome.UNKNOWN if strange else Outcome.REFUSED
+        outcome = refused if told.kind is AnswerKind.REFUSED else Outcome.ACCEPTED
+        return Verdict(attempt, outcome, told, stop_code=stop_code)
     answer = Answer(AnswerKind.UNKNOWN, code="unexpected_transfer" if strange else "not_found")
     if strange or attempt.first_sent_at is None:
         return Verdict(attempt, Outcome.UNKNOWN, answer, listed_empty=attempt.listed_empty, stop_code=stop_code)
@@ -216,6 +225,10 @@ def _close(session: Session, *, merchant_id: UUID, run_id: UUID, now: datetime) 
         again: datetime = now + LOOK_AGAIN
         if run.stopped_at is not None:
             return again
+        if run.waits_for == WaitsFor.FUNDS_UNKNOWN:
+            return now + ASK_AGAIN
+        if run.waits_for is not None:
+            return again if waiting.next_at is None else min(waiting.next_at, again)
         if waiting.unplanned and when.day >= run.pay_on:
             return now
         return again if waiting.next_at is None else min(waiting.next_at, again)

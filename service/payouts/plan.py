@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.ledger import AccountKind, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Payee, RunState, why_dropped
+from service.domain.payout_control import fitting
 from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -18,7 +19,9 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book
+from service.payouts.accounts import not_ready
 from service.payouts.approve import hashes_of
+from service.payouts.control import closed, room_on
 from service.payouts.find import lock_run, merchant_time
 from service.payouts.providers.model import DESTINATION, Rail, Sending
 from service.payouts.release import store_released
@@ -57,7 +60,9 @@ def plan(
     if run.status != RunState.EXECUTING or run.stopped_at is not None or when.day < run.pay_on:
         return Planned(0, 0)
     numbers = _to_plan(session, run, limit)
-    if not numbers:
+    run.waits_for = closed(session, run)
+    session.add(run)
+    if not numbers or run.waits_for is not None:
         return Planned(0, 0)
     items = session.exec(
         select(PayoutItemRow)
@@ -77,7 +82,7 @@ def plan(
         currency=run.currency,
     )
     payable = {each.owner_id: kept[each].amount_minor for each in kept if each.kind is AccountKind.PAYABLE}
-    payees = _payees(session, run, [item.payee_id for item in items], payable)
+    payees = _payees(session, run, [item.payee_id for item in items], payable, when)
     hashes = hashes_of(run, items)
     dropped: dict[UUID, Excluded] = {}
     for item in items:
@@ -93,7 +98,11 @@ def plan(
         )
         if reason is not None:
             dropped[item.id] = reason
-    sent = [item for item in items if item.id not in dropped]
+    room = room_on(session, run, when)
+    fit = fitting(((item.id, item.net_minor) for item in items if item.id not in dropped), room)
+    sent = [item for item in items if item.id in fit]
+    if len(sent) + len(dropped) < len(items):
+        run.waits_for = room.binds
     given_back = [item for item in items if item.id in dropped]
     postings: list[Posting] = [posting for item in given_back for posting in book.released(item)]
     for item in sent:
@@ -139,21 +148,27 @@ def _to_plan(session: Session, run: PayoutRunRow, limit: int) -> Mapping[UUID, i
 
 
 def _payees(
-    session: Session, run: PayoutRunRow, payee_ids: Sequence[UUID], payable: Mapping[UUID, int]
+    session: Session,
+    run: PayoutRunRow,
+    payee_ids: Sequence[UUID],
+    payable: Mapping[UUID, int],
+    when: MerchantTime,
 ) -> Mapping[UUID, _Payee]:
     rows = fetch(
         session,
         """
         SELECT affiliate.id, affiliate.status, affiliate.tax_rule, payout_method.id AS payout_method_id,
-               payout_method.fingerprint, payout_method.destination
+               payout_method.fingerprint, payout_method.destination,
+               coalesce(payout_method.usable_from > :now, false) AS method_waits
         FROM affiliate
         LEFT JOIN payout_method ON payout_method.merchant_id = :merchant_id
              AND payout_method.affiliate_id = affiliate.id AND payout_method.rail = :rail
              AND payout_method.replaced_at IS NULL
         WHERE affiliate.merchant_id = :merchant_id AND affiliate.id = ANY(CAST(:payee_ids AS uuid[]))
         """,
-        {"merchant_id": run.merchant_id, "rail": run.rail, "payee_ids": list(payee_ids)},
+        {"merchant_id": run.merchant_id, "rail": run.rail, "now": when.now, "payee_ids": list(payee_ids)},
     )
+    unready = not_ready(session, rail=run.rail, merchant_id=run.merchant_id, payee_ids=payee_ids)
     return {
         row.id: _Payee(
             Payee(
@@ -164,6 +179,8 @@ def _payees(
                 fingerprint=row.fingerprint,
                 payable_minor=payable.get(row.id, 0),
                 carried_minor=0,
+                method_waits=row.method_waits,
+                account_ready=row.id not in unready,
             ),
             row.destination or b"",
         )

@@ -21,7 +21,7 @@ from service.ledger.post import post
 from service.outbox.emit import Event, emit
 from service.payouts import book, tell
 from service.payouts.find import known_of, merchant_time
-from service.payouts.providers.model import Rail
+from service.payouts.providers.model import Rail, Transfer
 from service.tables.payouts import PayoutItemRow
 
 CLOCKS_APART = timedelta(hours=48)
@@ -50,6 +50,23 @@ class Told:
     version: str
     amount_minor: int
     payload: dict[str, Any]
+
+
+def told_of(transfer: Transfer) -> list[Told]:
+    """Return the facts that a transfer, as its provider has it now, tells beyond that it was accepted."""
+    payload = {"number": transfer.number}
+
+    def fact(kind: FactKind, amount_minor: int, version: str) -> Told:
+        return Told(transfer.item_id, transfer.reference, kind, version, amount_minor, payload)
+
+    facts = []
+    if transfer.booked:
+        facts.append(fact(FactKind.PAID, transfer.amount_minor, "booked"))
+    if transfer.reversed_minor:
+        facts.append(fact(FactKind.REVERSED, transfer.reversed_minor, str(transfer.reversed_minor)))
+    if transfer.returned_minor:
+        facts.append(fact(FactKind.RETURNED, transfer.returned_minor, str(transfer.returned_minor)))
+    return facts
 
 
 def reconcile(
@@ -179,20 +196,9 @@ def compare(engine: Engine, rail: Rail, *, merchant_id: UUID, run_id: UUID, sinc
     unexplained = tuple(
         transfer.reference
         for transfer in listing.transfers
-        if transfer.reference not in known and transfer.reversed_minor < transfer.amount_minor
+        if transfer.reference not in known and transfer.out_minor > 0
     )
-    told = [
-        Told(
-            item_id=transfer.item_id,
-            object_id=transfer.reference,
-            kind=FactKind.REVERSED,
-            version=str(transfer.reversed_minor),
-            amount_minor=transfer.reversed_minor,
-            payload={"number": transfer.number},
-        )
-        for transfer in listing.transfers
-        if transfer.reversed_minor and transfer.reference in known
-    ]
+    told = [each for transfer in listing.transfers if transfer.reference in known for each in told_of(transfer)]
 
     def store(session: Session) -> int:
         _, when = merchant_time(session, merchant_id, now=now)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlmodel import Session
 
+from service.domain.destination import Destination
 from service.domain.ledger import MerchantTime, Posting
 from service.domain.payout import Answer, AnswerKind, FactKind, Outcome, next_look
 from service.infra import ids, metrics
@@ -20,6 +21,7 @@ from service.infra.security import Security
 from service.ledger.post import post
 from service.outbox.emit import Event, emit
 from service.payouts import book, tell
+from service.payouts.account import fingerprint
 from service.payouts.find import items_of, lock_run
 from service.payouts.send import Leased
 from service.payouts.withhold import add_accepted, hold_bases_of
@@ -101,8 +103,8 @@ def record(
 
 def differs(security: Security, item: PayoutItemRow, answer: Answer, *, rail: str) -> bool:
     """Whether a rail sent something else than was asked for."""
-    fingerprint = security.fingerprint(item.merchant_id, rail, answer.destination)
-    return (answer.amount_minor, answer.currency, fingerprint) != (item.net_minor, item.currency, item.fingerprint)
+    paid_to = fingerprint(security, item.merchant_id, rail, Destination.of_text(answer.destination))
+    return (answer.amount_minor, answer.currency, paid_to) != (item.net_minor, item.currency, item.fingerprint)
 
 
 def stop(session: Session, run: PayoutRunRow, code: str, *, when: MerchantTime) -> list[Event]:

@@ -12,6 +12,7 @@ from sqlmodel import Session
 from service.domain.errors import Conflict, Invalid, InvariantBroken
 from service.domain.ledger import AccountKind, MerchantTime
 from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, why_excluded
+from service.domain.payout_control import LimitKind
 from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -20,9 +21,12 @@ from service.ledger.balance import lock
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book, tell
+from service.payouts.accounts import not_ready
+from service.payouts.control import fee_on, limits_of
 from service.payouts.minimums import promised_minimums
 from service.payouts.providers.model import Rail, RailNotAvailable
 from service.payouts.withhold import Taxed, split, taxed
+from service.tables.control import EVERYBODY
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 PAY_ON_DAYS_AHEAD_MAX = 60
@@ -63,15 +67,17 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
         raise PayOnOutOfRange(
             f"pay_on must be from {when.day} (today, by the merchant's calendar) to {PAY_ON_DAYS_AHEAD_MAX} days later."
         )
-    owed = _owed(session, asked, rail.name)
+    owed = _owed(session, asked, rail.name, when)
     promised = promised_minimums(session, asked.merchant_id, [payee.id for payee in owed], at=when.now)
     minimums = {payee.id: lowest_minimum(promised[payee.id], asked.currency) for payee in owed}
+    fee_minor = fee_on(session, asked.merchant_id, rail=rail.name, currency=asked.currency, on=asked.pay_on)
+    limit_minor = limits_of(session, asked.merchant_id, asked.currency)[LimitKind.PAYOUT].get(EVERYBODY)
     excluded: dict[UUID, tuple[Payee, Excluded]] = {}
     chosen: list[Payee] = []
     taxes = taxed(session, asked.merchant_id, [payee.id for payee in owed], pay_on=asked.pay_on)
     for read in owed:
-        payee, _ = _after_tax(read, taxes[read.id], asked.currency)
-        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
+        payee, _ = _after_tax(read, taxes[read.id], asked.currency, fee_minor=fee_minor)
+        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor, limit_minor=limit_minor)
         if reason is None:
             chosen.append(payee)
         else:
@@ -113,13 +119,14 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
             ),
             taxes[read.id],
             asked.currency,
+            fee_minor=fee_minor,
         )
-        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor)
+        reason = why_excluded(payee, minimum_minor=minimums[payee.id], step_minor=step_minor, limit_minor=limit_minor)
         if reason is not None or tax is None:
             excluded[payee.id] = (payee, reason or Excluded.NO_TAX_RULE)
             continue
         item.gross_minor, item.carried_minor = payee.payable_minor, payee.carried_minor
-        if not split(item, tax, step_minor=step_minor):
+        if not split(item, tax, step_minor=step_minor, fee_minor=fee_minor):
             raise InvariantBroken(f"the rail cannot pay {read.id} what was found enough")
         item.from_version = before[payee.id].reserve_version
         item.to_version = payable.version if payable else 0
@@ -153,15 +160,15 @@ def reserve(session: Session, asked: Asked, *, rail: Rail, when: MerchantTime) -
     return run
 
 
-def _after_tax(payee: Payee, tax: Taxed, currency: str) -> tuple[Payee, Decision | None]:
-    """A payee with what tax would take, and the decision; None where nothing can be decided."""
+def _after_tax(payee: Payee, tax: Taxed, currency: str, *, fee_minor: int) -> tuple[Payee, Decision | None]:
+    """A payee with what tax and fee would take, and the decision; None where nothing can be decided."""
     decision = tax.decide(max(0, payee.payable_minor), currency)
     match decision:
         case Decision():
             accumulates = decision.accumulates and payee.has_live_elsewhere
             taken = replace(
                 payee,
-                deducted_minor=decision.withheld_minor,
+                deducted_minor=decision.withheld_minor + (fee_minor if payee.payable_minor > 0 else 0),
                 has_live_item=payee.has_live_item or accumulates,
                 tax_refusal=None,
             )
@@ -172,7 +179,7 @@ def _after_tax(payee: Payee, tax: Taxed, currency: str) -> tuple[Payee, Decision
             return payee, None
 
 
-def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
+def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list[Payee]:
     """Everybody with a balance that is not 0 in the currency, as read without a lock."""
     rows = fetch(
         session,
@@ -188,7 +195,13 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             GROUP BY owner_id
         )
         SELECT affiliate.id, affiliate.status, affiliate.tax_rule, payout_method.id AS payout_method_id,
-               payout_method.fingerprint, CAST(coalesce(owed.payable_minor, 0) AS bigint) AS payable_minor,
+               payout_method.fingerprint, coalesce(payout_method.usable_from > :now, false) AS method_waits,
+               payout_method.sharing_confirmed_at IS NULL AND EXISTS (
+                   SELECT FROM payout_method AS other
+                   WHERE other.merchant_id = :merchant_id AND other.fingerprint = payout_method.fingerprint
+                     AND other.affiliate_id <> affiliate.id AND other.replaced_at IS NULL
+               ) AND (SELECT shared_accounts = 'hold' FROM merchant WHERE id = :merchant_id) AS account_shared,
+               CAST(coalesce(owed.payable_minor, 0) AS bigint) AS payable_minor,
                CAST(coalesce(owed.carried_minor, 0) AS bigint) AS carried_minor, item.id IS NOT NULL AS has_live_item,
                EXISTS (SELECT FROM payout_item AS other
                        WHERE other.merchant_id = :merchant_id AND other.payee_id = affiliate.id AND other.live
@@ -206,10 +219,12 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             "merchant_id": asked.merchant_id,
             "currency": asked.currency,
             "rail": rail,
+            "now": when.now,
             "everybody": not asked.payee_ids,
             "payee_ids": list(asked.payee_ids),
         },
     )
+    unready = not_ready(session, rail=rail, merchant_id=asked.merchant_id, payee_ids=[row.id for row in rows])
     return [
         Payee(
             id=row.id,
@@ -221,6 +236,9 @@ def _owed(session: Session, asked: Asked, rail: str) -> list[Payee]:
             carried_minor=row.carried_minor,
             has_live_item=row.has_live_item,
             has_live_elsewhere=row.has_live_elsewhere,
+            method_waits=row.method_waits,
+            account_shared=row.account_shared,
+            account_ready=row.id not in unready,
         )
         for row in rows
     ]

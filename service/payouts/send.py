@@ -11,6 +11,7 @@ from service.domain.payout import Answer, AnswerKind, may_send
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch
 from service.infra.security import Security
+from service.payouts.control import SENDS_NOW
 from service.payouts.plan import REQUEST
 from service.payouts.providers.model import Rail
 
@@ -68,6 +69,7 @@ def lease_planned(
             JOIN payout_run AS run ON run.merchant_id = item.merchant_id AND run.id = item.run_id
             WHERE attempt.merchant_id = :merchant_id AND run.id = :run_id AND run.status = 'executing'
               AND run.stopped_at IS NULL AND attempt.outcome = 'planned' AND item.frozen_code IS NULL
+              AND {SENDS_NOW}
             ORDER BY attempt.id LIMIT :limit)
         RETURNING {_COLUMNS}
         """,  # noqa: S608 - the columns are ours
@@ -134,6 +136,7 @@ def lease_again(
         WHERE attempt.merchant_id = :merchant_id AND attempt.id = held.id AND attempt.fence = held.fence
           AND attempt.outcome = 'unknown'
           AND item.merchant_id = attempt.merchant_id AND item.id = attempt.item_id AND item.frozen_code IS NULL
+          AND {SENDS_NOW}
         RETURNING {_COLUMNS}
         """,  # noqa: S608 - the columns are ours
         {
@@ -200,6 +203,6 @@ def ask(rail: Rail, attempt: Leased, clock: Callable[[], datetime]) -> Answer:
     if listing.trouble is not None:
         return listing.trouble
     made = listing.made_by(attempt.number)
-    if made is not None:
+    if made is not None and not made.failed_code:
         return made.as_answer()
     return Answer(AnswerKind.UNKNOWN, code="another_transfer") if listing.is_strange_for(attempt.number) else answer

@@ -33,11 +33,13 @@ from service.tables.payouts import PayoutItemRow
 from service.tables.taxes import TaxEntryKind
 
 
-def split(item: PayoutItemRow, decision: Decision, *, step_minor: int) -> bool:
+def split(item: PayoutItemRow, decision: Decision, *, step_minor: int, fee_minor: int) -> bool:
     """Write on an item what is withheld, what goes out, and what is carried. Returns whether the rail can pay that.
 
-    step_minor: the smallest amount the rail pays.
+    step_minor: the smallest amount the rail pays. fee_minor: of a payout that pays anything settled; what is only
+    carried has borne its own.
     """
+    item.fee_minor = fee_minor if item.gross_minor else 0
     item.tax_rule = decision.rule
     item.tax_minor, item.tax_borne_minor = decision.withheld_minor, decision.borne_minor
     item.tax_accumulates = decision.accumulates

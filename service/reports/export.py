@@ -33,6 +33,11 @@ NOT_EXPORTED: dict[str, str] = {
     "simulation_period": "sums of a simulation that is under way",
     "simulation_part": "a file that is only tried, gone when its simulation ends; whoever sent it has it",
     "simulation_order": "read from a file that is only tried, gone when its simulation ends",
+    "reconciliation_part": "a file laid beside our books, gone when its reconciliation ends; whoever sent it has it",
+    "reconciliation_order": "read from a file laid beside our books, gone when its reconciliation ends",
+    "reconciliation_line": "read from a file laid beside our books, gone when its reconciliation ends",
+    "report_job": "files made of the rest, kept for a week",
+    "report_chunk": "files made of the rest, kept for a week",
 }
 """Tables with a merchant's rows that stay behind, and why."""
 

@@ -4,9 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from service.domain.destination import AccountType
 from service.tables.columns import (
     Json,
     belongs_to,
@@ -28,6 +29,18 @@ from service.tables.columns import (
 _PACE = "(rate_per_s IS NULL) = (burst IS NULL) AND (rate_per_s IS NULL OR (rate_per_s > 0 AND burst > 0))"
 
 
+METHOD_WAIT_H = 72
+"""Hours before a changed payout method is paid to, unless a merchant chose another time."""
+
+
+class SharedAccounts(StrEnum):
+    """What becomes of payees that are paid to one and the same account."""
+
+    HOLD = "hold"
+    """Each is left out of runs until a person has confirmed its method."""
+    ALLOW = "allow"
+
+
 class MerchantRow(SQLModel, table=True):
     """A shop. A reference table: read everywhere, written rarely."""
 
@@ -35,6 +48,8 @@ class MerchantRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("external_id"),
         CheckConstraint("is_test OR clock_offset_s = 0", name="live_clock"),
+        CheckConstraint("method_wait_h >= 0", name="method_wait_h"),
+        one_of("shared_accounts", SharedAccounts),
     )
 
     id: UUID = key()
@@ -49,6 +64,16 @@ class MerchantRow(SQLModel, table=True):
     first_order_at: datetime | None = moment_or_none()
     """When the first order or event of one was recorded. Until then first dated inputs may reach back."""
     created_at: datetime = moment()
+    method_wait_h: int = Field(
+        default=METHOD_WAIT_H,
+        sa_type=BigInteger,
+        nullable=False,
+        sa_column_kwargs={"server_default": text(str(METHOD_WAIT_H))},
+    )
+    """Hours before a changed payout method is paid to."""
+    shared_accounts: str = Field(
+        default=SharedAccounts.HOLD, sa_type=Text, nullable=False, sa_column_kwargs={"server_default": text("'hold'")}
+    )
 
 
 class Scope(StrEnum):
@@ -342,6 +367,13 @@ class PayoutMethodRow(SQLModel, table=True):
             unique=True,
             postgresql_where=text("replaced_at IS NULL"),
         ),
+        Index("payout_method_affiliate_ix", "merchant_id", "affiliate_id", "id"),
+        # Who else is paid to an account.
+        Index("payout_method_account_ix", "merchant_id", "fingerprint", postgresql_where=text("replaced_at IS NULL")),
+        belongs_to("payout_method", "replaces"),
+        one_of("account_type", AccountType),
+        CheckConstraint("cancelled_at IS NULL OR replaced_at IS NOT NULL", name="cancelled"),
+        CheckConstraint("(sharing_confirmed_at IS NULL) = (sharing_reason IS NULL)", name="sharing_confirmed"),
     )
 
     merchant_id: UUID = key()
@@ -349,10 +381,32 @@ class PayoutMethodRow(SQLModel, table=True):
     affiliate_id: UUID = ref()
     rail: str = words()
     destination: bytes = blob()
-    """The account at the rail, encrypted."""
+    """The account at the rail with its holder, encrypted."""
     destination_hint: str = words()
     """The last characters, for people."""
     fingerprint: str = words()
-    """Keyed hash of rail and account: equal accounts are recognised without being read."""
+    """Keyed hash of the account: equal accounts are recognised without being read."""
     created_at: datetime = moment()
     replaced_at: datetime | None = moment_or_none()
+    """Since when it is not paid to: another took its place, or it was cancelled."""
+    account_type: str = Field(
+        default=AccountType.PROVIDER,
+        sa_type=Text,
+        nullable=False,
+        sa_column_kwargs={"server_default": text("'provider'")},
+    )
+    usable_from: datetime | None = moment_or_none()
+    """Before then it is not paid to; None: never a wait, as of the first of a payee."""
+    replaces: UUID | None = ref(nullable=True)
+    """The method whose place it took; it is active again where this one is cancelled."""
+    created_by: UUID | None = ref(nullable=True)
+    """The key; None of methods made before it was noted."""
+    by_affiliate: bool = Field(
+        default=False, sa_type=Boolean, nullable=False, sa_column_kwargs={"server_default": text("false")}
+    )
+    """Whether the key was the affiliate's own."""
+    cancelled_at: datetime | None = moment_or_none()
+    sharing_confirmed_at: datetime | None = moment_or_none()
+    """Since when a person vouches for its being the account of others too."""
+    sharing_confirmed_by: UUID | None = ref(nullable=True)
+    sharing_reason: str | None = words_or_none()

@@ -63,6 +63,10 @@ class PayoutRunRow(SQLModel, table=True):
     """Nothing is sent from then on, until a person executes the run again."""
     stop_code: str | None = words_or_none()
     """Why: the rail refused our credentials, or answered something that must not be."""
+    waits_for: str | None = words_or_none()
+    """Why nothing is handed over now, though nothing is wrong with the run."""
+    funding: Json | None = document_or_none()
+    """What the rail had when it was last asked: state, needed_minor, available_minor, checked_at."""
 
 
 class PayoutItemRow(SQLModel, table=True):
@@ -205,6 +209,8 @@ class ProviderFactRow(SQLModel, table=True):
         belongs_to("payout_item", "item_id"),
         one_of("kind", FactKind),
         Index("provider_fact_item_ix", "merchant_id", "item_id"),
+        # A day of all merchants, beside the provider's own.
+        Index("provider_fact_told_ix", "rail", "told_at"),
     )
 
     merchant_id: UUID = key()

@@ -302,6 +302,7 @@ def test_decisions_are_told(shop: Shop, engine: Engine) -> None:
         ("affiliate.applied", None),
         ("affiliate.approved", None),
         ("affiliate.enrolled", None),
+        ("payout_method.added", None),
         ("affiliate.suspended", "fraud"),
     ]
 

@@ -48,7 +48,7 @@ def test_a_quiet_service_says_zero_to_all_that_has_no_currency(client: TestClien
 
     assert found.pop(gauges.READ.name) == 1
     assert set(found.values()) == {0}
-    assert len(found) == 2 + 2 + 2 + 3 + 3 + 3 + 2 + 1 + 2
+    assert len(found) == 2 + 2 + 2 + 3 + 3 + 3 + 2 + 1 + 2 + 1 + 2 + 1 + 1
 
 
 def test_what_waits_or_is_parked_is_counted_with_its_age(client: TestClient, live: Shop, engine: Engine) -> None:
@@ -160,3 +160,38 @@ def test_with_the_database_away_the_rest_is_still_told() -> None:
     assert "koc_database_gauges_read 0.0" in answer.text
     assert "koc_http_requests_total" in answer.text
     assert "koc_jobs_overdue" not in answer.text
+
+
+def test_the_oldest_day_that_is_not_closed_is_told(client: TestClient, live: Shop, engine: Engine) -> None:
+    live.a_coupon(live.an_affiliate(paid_to=None), "LAN")
+    live.an_order(coupon_codes=["LAN"])
+    live.an_order(coupon_codes=["LAN"])
+    with unit_of_work(engine) as session:
+        execute(session, "UPDATE day_slot SET day = day - 9")
+    before = numbers(client)["koc_books_oldest_open_days"]
+    until = (live.now() - timedelta(days=9)).date().isoformat()
+    assert live.post("/v1/book-closes", {"until": until}, by="finance-checker").status_code == 201
+
+    assert (before, numbers(client)["koc_books_oldest_open_days"]) == (9, 0)
+
+
+def test_differences_that_nobody_has_explained_are_counted(client: TestClient, live: Shop, engine: Engine) -> None:
+    asked = {"begins_on": "2026-11-01", "until": "2026-11-30", "bank": {"format": "csv"}}
+    made = live.post("/v1/reconciliations", asked, by="finance-maker").json()
+    row = {"merchant_id": ids.decode("mer", live.id), "of": ids.decode("rec", made["id"])}
+    with unit_of_work(engine) as session:
+        for explained_by in (None, None, "bank_fee"):
+            execute(
+                session,
+                """
+                INSERT INTO reconciliation_difference (merchant_id, id, reconciliation_id, about, kind, external_id,
+                                                       currency, rows, explained_by, explained_ref, note)
+                VALUES (:merchant_id, :id, :of, 'payout', 'missing', '', 'USD', '[]', :explained_by, '', '')
+                """,
+                row | {"id": ids.new_id(), "explained_by": explained_by},
+            )
+
+    found = numbers(client)
+
+    assert found['koc_reconciliation_differences_unexplained{about="payout"}'] == 2
+    assert found['koc_reconciliation_differences_unexplained{about="order"}'] == 0

@@ -248,6 +248,7 @@ def test_a_refused_payout_is_retried_by_a_person_once_the_account_is_right(shop:
     dropped = shop.get(f"/v1/payouts/{payout['id']}").json()
     assert (dropped["status"], dropped["release_reason"]) == ("released", "method_changed")
     assert shop.get(f"/v1/payout-runs/{run['id']}").json()["status"] == "closed"
+    shop.advance(hours=72)
     assert an_executed_run(shop, client)["states"][0]["status"] == "sent"
 
 

@@ -3,10 +3,12 @@
 import csv
 import io
 import re
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
@@ -15,6 +17,7 @@ from service.infra.db import run_unit
 from service.infra.ids import decode
 from service.ledger.chain import chain
 from tests.support.shop import Shop
+from tests.support.workbooks import sheets_of
 
 Json = dict[str, Any]
 
@@ -482,10 +485,13 @@ def test_events_tell_what_happened(shop: Shop, told: Json) -> None:
 def test_reports_say_what_their_columns_mean(shop: Shop) -> None:
     reports = {report["name"]: report for report in shop.get("/v1/reports", by="read").json()["data"]}
 
-    assert list(reports) == ["commissions", "payouts", "balances", "funders"]
+    assert list(reports)[:4] == ["commissions", "payouts", "balances", "funders"]
+    assert {"trial-balance", "journal", "liability-ageing"} <= set(reports)
     target = next(column for column in reports["commissions"]["columns"] if column["name"] == "target")
     assert target["kind"] == "money"
     assert target["cells"] == ["target_minor", "target"]
+    assert target["units"] == ["minor units", "amount"]
+    assert [file["format"] for file in reports["payouts"]["files"]] == ["csv", "xlsx", "parquet"]
     assert reports["balances"]["filters"] == ["currency"]
 
 
@@ -503,6 +509,22 @@ def test_a_report_is_csv_with_the_api_s_ids(shop: Shop, told: Json) -> None:
         name: str(each["target"]["amount_minor"]) for name, each in commissions.items()
     }
     assert {row["placed_at"][:19] for row in rows} == {each["placed_at"][:19] for each in commissions.values()}
+
+
+def test_a_report_comes_in_every_format_it_is_listed_with(shop: Shop, told: Json) -> None:
+    [report] = [each for each in shop.get("/v1/reports").json()["data"] if each["name"] == "commissions"]
+
+    files = {file["format"]: shop.get(file["url"], by="read") for file in report["files"]}
+
+    rows = list(csv.DictReader(io.StringIO(files["csv"].text, newline="")))
+    [sheet] = sheets_of(files["xlsx"].content)
+    table = parquet.read_table(io.BytesIO(files["parquet"].content))
+    ids = [row["commission_id"] for row in rows]
+    assert [row["commission_id"].value for row in sheet.records()] == table["commission_id"].to_pylist() == ids != []
+    assert files["xlsx"].headers["content-type"].endswith("spreadsheetml.sheet")
+    assert files["parquet"].headers["content-type"] == "application/vnd.apache.parquet"
+    for form, answer in files.items():
+        assert re.search(rf'"commissions-\d{{4}}-\d\d-\d\d\.{form}"', answer.headers["content-disposition"])
 
 
 def test_a_report_is_narrowed_by_days_and_run(shop: Shop, told: Json) -> None:
@@ -536,6 +558,15 @@ def test_a_report_that_cannot_be_is_refused(shop: Shop, name: str, query: Json, 
     answer = shop.get(f"/v1/reports/{name}.csv", **query)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_format_that_is_not_installed_is_refused_by_name(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    answer = shop.get("/v1/reports/payouts.parquet")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "report-format-not-installed")
+    assert "parquet" not in {file["format"] for file in shop.get("/v1/reports").json()["data"][0]["files"]}
 
 
 def test_another_merchant_sees_nothing_of_it(client: TestClient, shop: Shop, engine: Engine, told: Json) -> None:

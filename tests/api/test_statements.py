@@ -131,6 +131,24 @@ def test_many_are_the_workers(shop: Shop, lan: str, monkeypatch: pytest.MonkeyPa
         assert fetch(session, "SELECT FROM job WHERE kind = 'statements'") == []
 
 
+def test_a_statement_of_closed_books_is_final_and_a_late_return_stands_in_the_next(shop: Shop, lan: str) -> None:
+    today = shop.now().date().isoformat()
+    shop.advance(days=1)
+    assert shop.post("/v1/book-closes", {"until": today}, by="finance-checker").status_code == 201
+    asked = {"begins_on": today, "ends_on": today}
+    shop.post("/v1/statements", asked, by="finance-maker")
+    first = only(shop)
+
+    shop.deliver(shop.refund({"id": "1001", "currency": "USD"}, "75.00", "r-2"))
+    again = shop.post("/v1/statements", asked, by="finance-maker").json()
+    tomorrow = issued(shop)
+
+    assert (again["issued"], again["kept"], tomorrow["issued"]) == (0, 1, 1)
+    second, kept = shop.get("/v1/statements", by="read").json()["data"]
+    assert (first["provisional"], kept) == (False, first)
+    assert (second["affiliate_id"], second["opening"], second["closing"]["amount_minor"]) == (lan, first["closing"], 0)
+
+
 # What the KOC sees and says.
 
 

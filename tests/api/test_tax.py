@@ -51,6 +51,7 @@ def test_a_preview_shows_every_figure(shop: Shop, lan: str) -> None:
     [part] = shown["parts"]
     assert (part["duty"], part["base"], part["tax"]) == ("income_tax", vnd(12_345_678), vnd(1_234_568))
     assert part["steps"]["rate"] == "10"
+    assert "1,234,568 VND" in " ".join(shown["words"])
 
 
 def test_without_a_declaration_nothing_can_be_decided(shop: Shop, lan: str) -> None:
@@ -157,6 +158,10 @@ def test_a_payout_is_withheld_from_passed_on_and_put_right(shop: Shop, client: T
 
     [payout] = shop.get("/v1/payouts", run_id=run["id"]).json()["data"]
     assert (payout["tax"], payout["net"], payout["tax_rule"]) == (vnd(1_000_000), vnd(9_000_000), "vn_2026_07")
+    explained = shop.get(f"/v1/payouts/{payout['id']}/tax", language="zh").json()
+    assert (explained["withheld"], explained["rule"]) == (vnd(1_000_000), "vn_2026_07")
+    assert explained["words"][0].startswith("越南")
+    assert shop.get(f"/v1/me/payouts/{payout['id']}/tax", by=lan).json()["parts"] == explained["parts"]
     [due] = shop.get("/v1/tax-due").json()["data"]
     assert (due["payees"], due["base"], due["due"]) == (1, vnd(10_000_000), vnd(1_000_000))
     correction = {

@@ -71,6 +71,9 @@ def test_no_operation_gives_or_takes_what_is_anothers(client: TestClient, engine
         "stm",
         "srn",
         "sba",
+        "bcl",
+        "rec",
+        "rdf",
     } <= set(b_seen)
     assert {"aff", "lnk", "cpn", "rof", "ord", "com", "pay", "clm", "stm"} <= {
         kind for kind, known in bens_alone.items() if known

@@ -20,6 +20,10 @@ from service.domain.withholding.tables import RuleName
 from tests.domain.withheld import (
     IN_CHINA,
     IN_VIETNAM,
+    LABOUR,
+    PLATFORM,
+    US,
+    VN,
     WITH_TIN,
     WITHOUT_TIN,
     decided,
@@ -27,11 +31,6 @@ from tests.domain.withheld import (
     somebody,
     taxes,
 )
-
-VN, LABOUR, PLATFORM, US = (
-    Declared(regime=regime) for regime in (Regime.VN, Regime.CN_LABOUR, Regime.CN_PLATFORM, Regime.US_NEC)
-)
-
 
 # China, ordinary payer.
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.accounting import USUAL
 from service.domain.commission import Move, Place, Places, difference, settle_move
 from service.domain.errors import InvariantBroken
 from service.domain.ledger import (
@@ -150,3 +151,8 @@ def test_accounts_sort_by_merchant_owner_kind_and_currency() -> None:
     ]
 
     assert sorted(accounts) == [accounts[3], accounts[2], accounts[1], accounts[0]]
+
+
+def test_accounting_has_a_name_for_every_account() -> None:
+    assert USUAL.keys() == {kind.value for kind in AccountKind}
+    assert len({name.code for name in USUAL.values()}) == len(USUAL)

@@ -342,6 +342,12 @@ WELL = Payee(ANN, "approved", "off", UUID(int=9), "f1", payable_minor=5_000, car
         pytest.param(replace(WELL, deducted_minor=4_901), Excluded.BELOW_RAIL_STEP, id="tax leaves less than a step"),
         pytest.param(replace(WELL, deducted_minor=4_900), None, id="tax leaves one step"),
         pytest.param(replace(WELL, has_live_elsewhere=True), None, id="a run in another currency is no obstacle"),
+        pytest.param(replace(WELL, method_waits=True), Excluded.METHOD_COOLING, id="a changed account waits"),
+        pytest.param(replace(WELL, account_shared=True), Excluded.SHARED_ACCOUNT, id="an account of several"),
+        pytest.param(replace(WELL, account_ready=False), Excluded.ACCOUNT_NOT_READY, id="account cannot take it"),
+        pytest.param(
+            replace(WELL, account_ready=False, payout_method_id=None), Excluded.NO_PAYOUT_METHOD, id="no account at all"
+        ),
     ],
 )
 def test_who_is_left_out_of_a_run(payee: Payee, why: Excluded | None) -> None:
@@ -371,7 +377,15 @@ def test_without_a_minimum_the_rail_decides(payable: int, step: int, why: Exclud
         pytest.param(replace(WELL, payable_minor=0), "h1", None, id="payable is empty, for the item holds it"),
         pytest.param(replace(WELL, fingerprint="f2"), "h1", Excluded.METHOD_CHANGED, id="another account since"),
         pytest.param(replace(WELL, fingerprint=None), "h1", Excluded.METHOD_CHANGED, id="no account any more"),
+        pytest.param(replace(WELL, method_waits=True), "h1", Excluded.METHOD_COOLING, id="changed and changed back"),
+        pytest.param(replace(WELL, account_shared=True), "h1", None, id="somebody else came to the account"),
         pytest.param(replace(WELL, has_live_item=True), "h1", None, id="its own item is no obstacle"),
+        pytest.param(
+            replace(WELL, account_ready=False), "h1", Excluded.ACCOUNT_NOT_READY, id="account cannot take it any more"
+        ),
+        pytest.param(
+            replace(WELL, account_ready=False, fingerprint="f2"), "h1", Excluded.METHOD_CHANGED, id="another account"
+        ),
     ],
 )
 def test_what_drops_an_approved_item_before_it_is_sent(payee: Payee, content: str, why: Excluded | None) -> None:

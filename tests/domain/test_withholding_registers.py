@@ -80,6 +80,7 @@ def test_what_is_null_is_unknown() -> None:
         ("VN", PERSON, {"resident": "true"}, "resident"),
         ("VN", PERSON, {"commitment_08_until": "2026"}, "commitment_08_until"),
         ("VN", PERSON, {"commitment_08_until": True}, "commitment_08_until"),
+        ("VN", PERSON, {"commitment_08_until": 2026.0}, "commitment_08_until"),
         ("VN", PERSON, {"commitment_08_until": 1999}, "commitment_08_until"),
         ("VN", PERSON, {"commitment_08_until": 2101}, "commitment_08_until"),
         ("VN", PERSON, {"supplies": "advice"}, "supplies"),

@@ -27,11 +27,22 @@ from service.domain.wording import withholding
 from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Language
 from tests.domain.strategies import examples
-from tests.domain.test_withholding import AMOUNTS, Case, cases
-from tests.domain.withheld import CURRENCIES, IN_CHINA, IN_VIETNAM, WITHOUT_TIN, answered, decided, in_turn
+from tests.domain.withheld import (
+    AMOUNTS,
+    CURRENCIES,
+    IN_CHINA,
+    IN_VIETNAM,
+    LABOUR,
+    PLATFORM,
+    WITHOUT_TIN,
+    Case,
+    answered,
+    cases,
+    decided,
+    in_turn,
+)
 
 EN, VI, ZH = (Speech(language) for language in Language)
-LABOUR, PLATFORM = Declared(regime=Regime.CN_LABOUR), Declared(regime=Regime.CN_PLATFORM)
 
 
 def read(decision: Decision, speech: Speech, *, paid: int, currency: str) -> list[str]:

@@ -1,10 +1,13 @@
-"""Payees, and payouts decided one after the other: each is accepted before the next is decided."""
+"""Declarations, payees and what was paid before, by name or at random; payouts that are decided one after the other."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
+from hypothesis import strategies as st
+
 from service.domain.withholding.decide import decide, keys_wanted
+from service.domain.withholding.details import Form, Supplies, TinStatus
 from service.domain.withholding.model import (
     Decision,
     Declared,
@@ -33,7 +36,10 @@ def somebody(
     return Profile(kind=kind, country=country, has_tax_code=has_tax_code, details=details)
 
 
+VN, SELLERS, LABOUR, PLATFORM, US, EU = (Declared(regime=regime) for regime in Regime)
+WITH_VAT = Declared(regime=Regime.CN_LABOUR, vat=True)
 IN_VIETNAM = somebody("VN", resident=True)
+HOUSEHOLD = somebody("VN", kind=PayeeKind.HOUSEHOLD, has_tax_code=True)
 IN_CHINA = somebody("CN", resident=True)
 WITH_TIN = somebody("US", has_tax_code=True, form="w9")
 WITHOUT_TIN = somebody("US", form="w9", tin_status="missing")
@@ -104,3 +110,59 @@ def in_turn(
 
 def taxes(decisions: Iterable[Decision]) -> list[int]:
     return [each.withheld_minor for each in decisions]
+
+
+AMOUNTS = st.one_of(
+    st.integers(0, 3_000),
+    st.integers(0, 10**9),
+    *(
+        st.integers(edge - 3, edge + 3)
+        for edge in (80_000, 100_000, 200_000, 400_000, 2_000_000, 2_500_000, 5_000_000, 6_250_000)
+    ),
+)
+DAYS = st.sampled_from([date(2026, 1, 5), date(2026, 6, 30), date(2026, 7, 1), date(2026, 7, 1), date(2026, 11, 20)])
+DETAILS = st.fixed_dictionaries(
+    {},
+    optional={
+        "resident": st.sampled_from([True, True, True, False]),
+        "requests_withholding": st.booleans(),
+        "commitment_08_until": st.sampled_from([2025, 2026]),
+        "supplies": st.sampled_from(Supplies),
+        "form": st.sampled_from(Form),
+        "tin_status": st.sampled_from(TinStatus),
+        "works_in_us": st.booleans(),
+        "return_required_last_year": st.booleans(),
+        "backup_withheld_last_year": st.booleans(),
+    },
+)
+HOMES = {
+    Regime.VN: "VN",
+    Regime.VN_PLATFORM: "VN",
+    Regime.CN_LABOUR: "CN",
+    Regime.CN_PLATFORM: "CN",
+    Regime.US_NEC: "US",
+    Regime.EU_NONE: "DE",
+}
+
+
+Case = tuple[Declared, Profile, date, dict[Key, Sum]]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A declaration, a payee, a pay day, and what came of up to four payouts before it."""
+    regime = draw(st.sampled_from(Regime))
+    declared = Declared(regime=regime, vat=draw(st.booleans()))
+    profile = Profile(
+        kind=draw(st.sampled_from([PayeeKind.INDIVIDUAL, PayeeKind.INDIVIDUAL, PayeeKind.HOUSEHOLD])),
+        country=draw(st.sampled_from([HOMES[regime], HOMES[regime], "VN"])),
+        has_tax_code=draw(st.booleans()),
+        details=draw(DETAILS),
+    )
+    history: dict[Key, Sum] = {}
+    days = sorted(draw(st.lists(DAYS, min_size=1, max_size=5)))
+    for day in days[:-1]:
+        answer = answered(draw(AMOUNTS), day, declared, profile, history=history)
+        if isinstance(answer, Decision):
+            history = added(history, answer)
+    return declared, profile, days[-1], history

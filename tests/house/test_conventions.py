@@ -20,6 +20,7 @@ from tests.support.house import ROOT
 LISTS_IN_ONE = {
     "list_reports": "as many as there are reports",
     "list_settlement_presets": "as many as there are presets",
+    "list_rails": "as many as there are rails",
     "list_tax_tables": "as many as there are rule tables",
     "list_tax_due": "one for each rule, duty, period and currency that was withheld for, at most a thousand",
     "get_my_calendar": "one for each currency, of so many days as were asked for",

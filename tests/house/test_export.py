@@ -9,7 +9,11 @@ from sqlmodel import SQLModel
 import service.tables
 from service.reports.export import AS_BASE64, AS_HEX, NOT_EXPORTED, OWNED_BY, WITHHELD, exported_tables, is_withheld
 
-OF_NOBODY: dict[str, str] = {}
+OF_NOBODY: dict[str, str] = {
+    "payout_gate": "about the server, closed for all merchants at once",
+    "database_mark": "about the server",
+    "service_job": "work of the service itself, for no merchant",
+}
 """Tables in which no merchant owns a row, and why."""
 
 SOUNDS_SECRET = re.compile(r"secret|password|hash|token|(^|_)key($|_)|destination|cipher|request$|response$")
@@ -25,6 +29,7 @@ HARMLESS = {
     "source.secret_expires_at": "a time",
     "source.previous_secret_expires_at": "a time",
     "webhook_endpoint.previous_secret_until": "a time",
+    "payout_limit.key_id": "which key, not the key",
     "audit.key_id": "which key, not the key",
     "terms_acceptance.key_id": "which key, not the key",
     "terms_acceptance.terms_hash": "of the terms in the line of their version",

@@ -138,6 +138,41 @@ def test_links_of_an_older_release_get_the_label_they_were_made_with(new_databas
     assert kinds == [("koc",)]
 
 
+def test_methods_of_an_older_release_go_on_being_paid_to(new_database: NewDatabase) -> None:
+    revisions = migrate.revisions()
+    with new_database(migrated=False) as url:
+        migrate.upgrade(url, revisions[revisions.index("0020") - 1])
+        with databases.connect(url) as connection:
+            connection.execute(
+                """
+                INSERT INTO merchant (id, name, is_test, time_zone, clock_offset_s, created_at)
+                VALUES (CAST(repeat('1', 32) AS uuid), 'Shop', true, 'UTC', 0, now());
+                INSERT INTO affiliate (merchant_id, id, name, profile, identities, status, created_at, updated_at)
+                SELECT id, id, 'Ann', '{}', '{}', 'approved', now(), now() FROM merchant;
+                INSERT INTO payout_method (merchant_id, id, affiliate_id, rail, destination, destination_hint,
+                                           fingerprint, created_at)
+                SELECT id, gen_random_uuid(), id, rail, 'sealed', '', rail || ' mark', now()
+                FROM merchant, unnest(ARRAY['sandbox', 'stripe_connect']) AS rail
+                """
+            )
+
+        migrate.upgrade(url, "0020")
+
+        with databases.connect(url) as connection:
+            methods = connection.execute(
+                """
+                SELECT rail, account_type, fingerprint, usable_from, by_affiliate, sharing_confirmed_at IS NOT NULL
+                FROM payout_method ORDER BY rail
+                """
+            ).fetchall()
+            chosen = connection.execute("SELECT method_wait_h, shared_accounts FROM merchant").fetchall()
+    assert methods == [
+        ("sandbox", "provider", "sandbox mark", None, False, True),
+        ("stripe_connect", "provider", "stripe_connect mark", None, False, False),
+    ]
+    assert chosen == [(72, "hold")]
+
+
 def test_the_comparison_sees_checks_and_predicates(new_database: NewDatabase) -> None:
     with new_database(migrated=False) as one, new_database(migrated=False) as other:
         for url, limit in ((one, 1), (other, 2)):

@@ -10,7 +10,12 @@ REFERENCE_TABLES = {
     "api_key": "looked up by the hash of a key, before the merchant is known",
     "source": "looked up by the id in a webhook's address, before the merchant is known",
     "source_settings": "read with its source",
+    "rail_switch": "what the operator stops is stopped for all merchants; asked for before anything is sent",
+    "payout_gate": "closes for all merchants at once; asked for before anything is sent",
+    "database_mark": "one row about the server itself",
     "link_code": "looked up by the code of a short link, before the merchant is known",
+    "provider_event": "comes before the merchant is known, and may be about none of them",
+    "service_job": "work for no merchant",
 }
 """Small tables that every node holds whole. All others are spread over nodes by merchant_id."""
 

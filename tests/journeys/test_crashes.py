@@ -29,6 +29,7 @@ from service.payouts.wake import RECONCILE
 from service.reports.recheck import recheck
 from tests.doubles.receiver import Receiver
 from tests.doubles.stripe import StripeDouble
+from tests.journeys.test_crashes_stripe import ACCOUNTS, APPLIED, DOOR
 from tests.support import databases
 from tests.support.running import DIES_S, Mortal, mortal_web, mortal_worker
 from tests.support.shop import SECRET_KEY, Shop, sign
@@ -119,6 +120,7 @@ def table(database_url: str) -> Iterator[Connection]:
 
 def test_every_crash_point_has_its_death_here() -> None:
     tried = [*INTAKE, *SETTLE, *(point for point, _, _ in REQUESTS), *SENDING, *BACK, *WEBHOOKS, *ANSWERS]
+    tried += [*ACCOUNTS, *DOOR, *APPLIED]
 
     assert sorted(tried) == sorted(CrashPoint)
 

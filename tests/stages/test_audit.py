@@ -1,15 +1,18 @@
 """What check-books sees: nothing in books that agree, and each thing that is wrong by its own name."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
+from service.domain.ledger import MerchantTime
 from service.infra.clock import utc_now
 from service.infra.db import read_session
 from service.ledger.audit import check
 from service.ledger.chain import chain
+from service.ledger.close import close
 from service.ledger.findings import Finding, FindingCode
 from tests.support.full_books import Books, full_books
 
@@ -63,6 +66,8 @@ C = FindingCode
 
 CHAINED = "chained"
 """Stands among the statements for the job that chains what was booked."""
+CLOSED = "closed"
+"""Stands among the statements for closing all days so far."""
 
 TAMPERINGS = {
     "a balance was raised": _tampering(
@@ -85,8 +90,19 @@ TAMPERINGS = {
     "a posting was moved to another day": _tampering(
         C.DAY_SUM,
         "UPDATE posting SET day = day + 1 WHERE id = (SELECT id FROM posting LIMIT 1)",
-        besides=(C.DAY_SLOT, C.POSTING_BOOKING),
+        besides=(C.DAY_SLOT, C.POSTING_BOOKING, C.POSTING_DAY),
     ),
+    "a posting was dated to another day": _tampering(
+        C.POSTING_DAY,
+        "UPDATE posting SET created_at = created_at - INTERVAL '2 days' WHERE id = (SELECT id FROM posting LIMIT 1)",
+    ),
+    "a close keeps another sum": _tampering(
+        C.CLOSE_SUM, CLOSED, "UPDATE book_close SET totals = jsonb_set(totals, '{0,closing_minor}', '1')"
+    ),
+    "a closed day was opened again": _tampering(
+        C.CLOSE_OPEN, CLOSED, "UPDATE day_slot SET sealed_at = NULL WHERE slot = 7"
+    ),
+    "a close has another digest": _tampering(C.CLOSE_DIGEST, CLOSED, "UPDATE book_close SET digest = 'x'"),
     "a booking row is gone": _tampering(C.DAY_SLOT, "DELETE FROM day_slot", besides=(C.POSTING_BOOKING,)),
     "a booking has no posting": _tampering(C.POSTING_BOOKING, "UPDATE day_slot SET touched = touched + 1"),
     "a posting is of a booking that never was": _tampering(
@@ -377,6 +393,10 @@ def _findings_after(engine: Engine, *statements: str, merchant: Books | None = N
             if statement == CHAINED:
                 for merchant_id in session.scalars(text("SELECT DISTINCT merchant_id FROM posting")).all():
                     chain(session, merchant_id, now=utc_now())
+            elif statement == CLOSED:
+                when = MerchantTime(utc_now() + timedelta(days=2), "UTC")
+                for merchant_id in session.scalars(text("SELECT DISTINCT merchant_id FROM posting")).all():
+                    close(session, merchant_id, until=when.day - timedelta(days=1), when=when, by=merchant_id)
             else:
                 session.execute(text(statement))
         return check(session, merchant.merchant_id if merchant else None)

@@ -428,6 +428,11 @@ def test_two_runners_at_once_send_each_item_once(engine: Engine) -> None:
     [
         pytest.param(lambda desk, ann: desk.earn(ann, -1), "in_debt", id="fell into debt"),
         pytest.param(lambda desk, ann: desk.method(ann, "sandbox_new"), "method_changed", id="another account"),
+        pytest.param(
+            lambda desk, ann: desk.method(ann, "sandbox_ok", usable_from=desk.now + timedelta(hours=72)),
+            "method_cooling",
+            id="an account changed and changed back",
+        ),
         pytest.param(lambda desk, ann: desk.change(ann, status="suspended"), "affiliate_suspended", id="suspended"),
         pytest.param(lambda desk, ann: desk.change(ann, tax_rule="none_company"), "tax_rule_changed", id="tax rule"),
     ],

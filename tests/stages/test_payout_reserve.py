@@ -279,3 +279,57 @@ def _count_statements(desk: Desk) -> int:
         event.remove(desk.engine, "before_cursor_execute", note)
     desk.do(cancel, run_id=run.id, when=desk.when, now=desk.now)
     return len(seen)
+
+
+def test_a_method_that_waits_is_left_out_until_its_time_has_come(desk: Desk) -> None:
+    ann, bob = desk.payee(100), desk.payee(100)
+    desk.method(ann, "sandbox_new", usable_from=desk.now + timedelta(hours=72))
+
+    desk.later(hours=71, minutes=59)
+    before = desk.reserve()
+    desk.later(minutes=1)
+    desk.reserve(ann)
+
+    assert [(each["affiliate_id"], each["reason_code"]) for each in before.excluded] == [
+        (encode("aff", ann), "method_cooling")
+    ]
+    assert (len(desk.items(ann)), len(desk.items(bob))) == (1, 1)
+
+
+def test_payees_with_one_account_are_held_until_each_is_confirmed(desk: Desk) -> None:
+    desk.choose(shared_accounts="hold")
+    ann, bob, minh = (desk.payee(100, destination=name) for name in ("sandbox_one", "sandbox_one", "sandbox_other"))
+
+    first = desk.reserve()
+    desk.method(bob, "sandbox_one", sharing_confirmed_at=desk.now, sharing_reason="agency")
+    second = desk.reserve()
+    desk.method(bob, "sandbox_own")
+    desk.reserve()
+
+    held = [[(each["affiliate_id"], each["reason_code"]) for each in run.excluded] for run in (first, second)]
+    assert held[0] == [(encode("aff", each), "shared_account") for each in sorted((ann, bob))]
+    # Confirmed is the one; the other is looked at too. Once nobody else has it, it is an account like any other.
+    assert (encode("aff", ann), "shared_account") in held[1]
+    assert [len(desk.items(each)) for each in (ann, bob, minh)] == [1, 1, 1]
+
+
+def test_a_merchant_may_allow_accounts_of_several(desk: Desk) -> None:
+    desk.choose(shared_accounts="hold")
+    payees = [desk.payee(100, destination="sandbox_one") for _ in range(2)]
+    with pytest.raises(NothingToPay, match="2 shared_account"):
+        desk.reserve()
+    desk.choose(shared_accounts="allow")
+
+    desk.reserve()
+
+    assert [len(desk.items(each)) for each in payees] == [1, 1]
+
+
+def test_an_account_that_was_given_up_is_shared_with_nobody(desk: Desk) -> None:
+    desk.choose(shared_accounts="hold")
+    ann, bob = desk.payee(100, destination="sandbox_one"), desk.payee(100, destination="sandbox_one")
+    desk.method(bob, "sandbox_two")
+
+    desk.reserve()
+
+    assert (len(desk.items(ann)), len(desk.items(bob))) == (1, 1)

@@ -13,7 +13,8 @@ from service.domain.money import EXPONENTS
 from service.domain.payout import AnswerKind, ItemState
 from service.infra.ids import encode, new_id
 from service.payouts.providers.model import Sending
-from service.payouts.providers.stripe_connect import StripeConnectRail, iso_amount, step_minor, stripe_amount
+from service.payouts.providers.stripe_amounts import iso_amount, step_minor, stripe_amount
+from service.payouts.providers.stripe_connect import StripeConnectRail
 from service.payouts.reconcile import compare
 from tests.doubles.stripe import StripeDouble
 from tests.support.payouts import Desk

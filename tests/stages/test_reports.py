@@ -12,9 +12,12 @@ from sqlalchemy import Engine, text
 from service.domain.money import EXPONENTS
 from service.infra.db import read_session, unit_of_work
 from service.infra.ids import encode, new_id
-from service.reports.define import REPORTS, Filter, Kind, Report, UnknownReport, find
-from service.reports.stream import BLOCK_BYTES, FilterUnknown, stream_csv
+from service.reports.define import Filter, FilterUnknown, Format, Kind, Report
+from service.reports.registry import REPORTS, UnknownReport, find
+from service.reports.render_csv import BLOCK_BYTES
+from service.reports.stream import Asked, stream
 from tests.support.full_books import Books, full_books
+from tests.support.reconciled import Matched, bank_file
 
 Row = dict[str, str]
 
@@ -26,14 +29,9 @@ def header(report: Report) -> list[str]:
 
 def _rows(books: Books, name: str, **filters: date | str | UUID) -> list[Row]:
     with read_session(books.engine) as session:
-        blocks = stream_csv(
-            session,
-            find(name),
-            merchant_id=books.merchant_id,
-            time_zone=books.time_zone,
-            filters={Filter(key.rstrip("_")): value for key, value in filters.items()},
-        )
-        content = b"".join(blocks).decode()
+        narrowed = {Filter(key.rstrip("_")): value for key, value in filters.items()}
+        asked = Asked(books.merchant_id, books.time_zone, books.now, narrowed)
+        content = b"".join(stream(session, find(name), Format.CSV, asked)).decode()
     return list(csv.DictReader(io.StringIO(content, newline="")))
 
 
@@ -41,9 +39,17 @@ def _by_number(rows: list[Row]) -> dict[str, Row]:
     return {row["order_external_id"]: row for row in rows}
 
 
+def lay_a_file_beside(books: Books) -> None:
+    """Let a reconciliation find something."""
+    day = date(2026, 11, 20)
+    bank = bank_file({"amount": "1.00", "reference": "=nobody's"})
+    Matched.of(books.engine, books.merchant_id, begins_on=day, until=day, bank=bank).run()
+
+
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_report_has_the_columns_its_definition_names(engine: Engine, name: str) -> None:
     books = full_books(engine)
+    lay_a_file_beside(books)
 
     rows = _rows(books, name)
 
@@ -249,11 +255,9 @@ def test_a_long_report_comes_in_blocks_and_can_be_left(engine: Engine) -> None:
         )
 
     with read_session(engine) as session:
-        stream = stream_csv(
-            session, find("balances"), merchant_id=books.merchant_id, time_zone=books.time_zone, filters={}
-        )
-        first = next(stream)
-        stream.close()
+        blocks = stream(session, find("balances"), Format.CSV, Asked(books.merchant_id, books.time_zone, books.now, {}))
+        first = next(blocks)
+        blocks.close()
         session.rollback()
         again = session.execute(text("SELECT 1")).scalar_one()
 

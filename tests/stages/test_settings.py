@@ -53,6 +53,9 @@ def test_with_a_database_of_its_own_a_missing_secret_is_an_error_that_names_it(m
         pytest.param("DATABASE_URL", "mysql://koc@db/koc", id="another database"),
         pytest.param("KOC_PUBLIC_URL", "koc.example", id="no scheme"),
         pytest.param("KOC_DB_ADMISSION", "16", id="nothing left for the batchers"),
+        pytest.param("KOC_STRIPE_WEBHOOK_SECRET", "sk_test_abcdefghijkl", id="a key is no signing secret"),
+        pytest.param("KOC_STRIPE_WEBHOOK_SECRET", "whsec_abcdefghijklmnop,", id="one secret and a comma too many"),
+        pytest.param("KOC_STRIPE_FINANCIAL_ACCOUNT", "acct_1", id="not a financial account"),
     ],
 )
 def test_a_senseless_value_is_named_but_not_repeated(
@@ -88,6 +91,8 @@ def test_another_process_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch
         database_url="postgresql://koc@db/koc",
         port=9000,
         stripe_secret_key="sk_test_1",
+        stripe_webhook_secret="whsec_of_one_endpoint,whsec_of_another_one",
+        stripe_financial_account="fa_test_1",
         data_dir=Path("/x"),
     )
 
@@ -98,8 +103,15 @@ def test_another_process_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch
 
 
 def test_secrets_stay_out_of_the_printed_settings() -> None:
-    settings = Settings(secret_key=KEY, database_url="postgresql://koc:hush@db/koc", stripe_secret_key="sk_live_1")
+    settings = Settings(
+        secret_key=KEY,
+        database_url="postgresql://koc:hush@db/koc",
+        stripe_secret_key="sk_live_1",
+        stripe_webhook_secret="whsec_of_one_endpoint, whsec_of_another_one",
+    )
 
     printed = repr(settings) + str(settings)
 
-    assert all(secret not in printed for secret in (KEY, "hush", "sk_live_1"))
+    assert settings.stripe_webhook_secrets == ("whsec_of_one_endpoint", "whsec_of_another_one")
+    assert all(secret not in printed for secret in (KEY, "hush", "sk_live_1", *settings.stripe_webhook_secrets))
+    assert {"sk_live_1", *settings.stripe_webhook_secrets} <= set(settings.secrets())

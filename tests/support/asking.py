@@ -24,6 +24,20 @@ BODIES: dict[str, Json] = {
     "create_api_key": {"name": "Reports", "scopes": ["affiliate"], "affiliate_id": "<aff>"},
     "move_test_clock": {"advance_s": 0},
     "create_webhook_endpoint": {"url": "https://hooks.example/koc"},
+    "create_payout_method": {"rail": "sandbox", "destination": "sandbox_ok"},
+    "create_my_payout_method": {"rail": "sandbox", "destination": "sandbox_ok"},
+    "close_books": {"until": "2026-01-31"},
+    "create_reconciliation": {
+        "begins_on": "2026-11-01",
+        "until": "2026-11-30",
+        "orders": {
+            "source_id": "<src>",
+            "mapping": {
+                "order": {"id": "id", "updated_at": "at", "placed_at": "at", "currency": {"value": "USD"}},
+                "line": {"net": "net"},
+            },
+        },
+    },
     "decide_claim": {"outcome": "reject", "reason_code": "no_evidence"},
     "issue_statements": {"month": "2026-01"},
     "record_self_billing_agreement": {"agreed_on": "2026-01-31"},
@@ -118,10 +132,15 @@ class _Builder:
         self._words = words
 
     def filled(self, body: Json) -> Json:
-        return {
-            name: self._fill(Slot("body", name, value[1:-1])) if isinstance(value, str) and value[0] == "<" else value
-            for name, value in body.items()
-        }
+        filled: Json = {}
+        for name, value in body.items():
+            if isinstance(value, dict):
+                filled[name] = self.filled(value)
+            elif isinstance(value, str) and value[0] == "<":
+                filled[name] = self._fill(Slot("body", name, value[1:-1]))
+            else:
+                filled[name] = value
+        return filled
 
     def holds_id(self, schema: Json) -> bool:
         schema = self._plain(schema)

@@ -414,7 +414,7 @@ class Machine(RuleBasedStateMachine):
         self.ticks += 1
         account = f"sandbox_{manner}_{name}_{self.ticks}"
         self.ask(lambda: self.world.pay_to(name, account), must=True)
-        self.oracle.accounts[name] = account
+        self.oracle.pay_to(name, account, self.world.now)
 
     @rule(link=st.sampled_from([*LINKS, LATER["link"]]))
     def click(self, link: str) -> None:

@@ -31,6 +31,11 @@ class Standing(NamedTuple):
     settles_at: datetime | None
 
 
+METHOD_WAIT_H = 71
+"""How long a changed account waits here: time passes by hours, days and more, so no history ends the wait to the second,
+when a world whose clock runs on may be a moment before or behind it."""
+
+
 @dataclass
 class Item:
     """One payee in one payout run. shares: how much of which commission it took out of payable."""
@@ -51,6 +56,8 @@ class Item:
 class Oracle(Told):
     status: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, str] = field(default_factory=dict)
+    waits: dict[str, datetime] = field(default_factory=dict)
+    """Until when an account that took another's place is not paid to."""
     inbox: dict[tuple[str, bytes], bool] = field(default_factory=dict)
     """Deliveries, and whether they were understood."""
     settled: dict[Key, int] = field(default_factory=dict)
@@ -186,7 +193,7 @@ class Oracle(Told):
         for (payee, each), kinds in self.balances().items():
             gross, carried = kinds.get("payable", 0), kinds.get("taxed_carry", 0)
             busy = kinds.keys() & {"reserved", "in_transit"}
-            able = self.status[payee] == "approved" and payee in self.accounts and not busy
+            able = self.status[payee] == "approved" and self._has_account(payee, now) and not busy
             promised = terms["payout_minimums"] if terms and self.member_since(payee, now) else []
             if each == currency and able and gross >= 0 and gross + carried >= max(step, of(promised, currency, 1)):
                 found[payee] = (gross, carried)
@@ -200,8 +207,17 @@ class Oracle(Told):
             net = (gross + carried) // step * step
             self.items.append(Item(run, payee, currency, self.accounts[payee], gross, carried, net, shares))
 
+    def pay_to(self, payee: str, account: str, now: datetime) -> None:
+        """A payee's first account counts at once, all others after a wait."""
+        if payee in self.accounts:
+            self.waits[payee] = now + timedelta(hours=METHOD_WAIT_H)
+        self.accounts[payee] = account
+
+    def _has_account(self, payee: str, now: datetime) -> bool:
+        return payee in self.accounts and self.waits.get(payee, now) <= now
+
     def is_as_approved(self, item: Item) -> bool:
-        """Whether an item may still be handed to a rail."""
+        """Whether an item may still be handed to a rail. No account is ever given twice."""
         payable = self.balances().get((item.payee, item.currency), {}).get("payable", 0)
         return payable >= 0 and self.status[item.payee] == "approved" and self.accounts[item.payee] == item.account
 

@@ -54,6 +54,8 @@ class FakeRail:
     at_once: int = 16
     keeps_transfers: bool = True
     step: int = 1
+    has: int | Answer | None = None
+    """What it says that it can pay."""
     does: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     by_key: dict[str, Transfer] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
@@ -68,6 +70,9 @@ class FakeRail:
 
     def step_minor(self, currency: str) -> int | None:
         return None if currency == "XAF" else self.step
+
+    def available_minor(self, currency: str) -> int | Answer | None:
+        return self.has
 
     def build_request(self, sending: Sending) -> bytes:
         return json.dumps(
@@ -200,7 +205,15 @@ class Desk:
         }
         with unit_of_work(engine) as session:
             session.add(
-                MerchantRow(id=desk.merchant_id, name="Shop", is_test=True, time_zone="UTC", created_at=desk.now)
+                MerchantRow(
+                    id=desk.merchant_id,
+                    name="Shop",
+                    is_test=True,
+                    time_zone="UTC",
+                    created_at=desk.now,
+                    # Most payees here have the one account that the double knows to pay.
+                    shared_accounts="allow",
+                )
             )
             session.flush()
             session.add(
@@ -235,7 +248,7 @@ class Desk:
         status: str = "approved",
         tax_rule: str | None = "off",
     ) -> UUID:
-        """An enrolled affiliate with balances; each gets an account of its own that begins with `destination`."""
+        """An enrolled affiliate with balances, paid to `destination`."""
         payee_id = new_id()
         with unit_of_work(self.engine) as session:
             session.add(
@@ -267,8 +280,8 @@ class Desk:
         self.earn(payee_id, carried, kind=AccountKind.TAXED_CARRY)
         return payee_id
 
-    def method(self, payee_id: UUID, destination: str) -> None:
-        """Make this the payee's account at the rail, instead of the one before."""
+    def method(self, payee_id: UUID, destination: str, **parts: Any) -> None:
+        """Make this the payee's account at the rail, instead of the one before. parts: columns of the method."""
         with unit_of_work(self.engine) as session:
             for row in session.exec(
                 select(PayoutMethodRow).where(
@@ -287,6 +300,7 @@ class Desk:
                     destination_hint=destination[-4:],
                     fingerprint=self.security.fingerprint(self.merchant_id, self.rail.name, destination),
                     created_at=self.now,
+                    **parts,
                 )
             )
 
@@ -336,6 +350,13 @@ class Desk:
                 )
             )
 
+    def choose(self, **values: Any) -> None:
+        """Change columns of the merchant."""
+        with unit_of_work(self.engine) as session:
+            row = session.get_one(MerchantRow, self.merchant_id)
+            for name, value in values.items():
+                setattr(row, name, value)
+
     def account(self, payee_id: UUID, kind: AccountKind) -> Account:
         return Account(self.merchant_id, payee_id, kind, self.currency)
 
@@ -362,7 +383,12 @@ class Desk:
     def submit(self, run: PayoutRunRow, *, by: UUID = MAKER) -> PayoutRunRow:
         with unit_of_work(self.engine) as session:
             return submit(
-                session, merchant_id=self.merchant_id, run_id=run.id, step_minor=self.rail.step, by=by, when=self.when
+                session,
+                merchant_id=self.merchant_id,
+                run_id=run.id,
+                step_minor=self.rail.step_minor(self.currency) or 1,
+                by=by,
+                when=self.when,
             )
 
     def approve(self, run: PayoutRunRow, *, by: UUID = CHECKER) -> PayoutRunRow:

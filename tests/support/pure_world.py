@@ -70,7 +70,7 @@ from service.domain.written import rate_of
 from service.intake.adapters.generic import translate
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
 from service.payouts.providers.model import Listing, Sending
-from tests.support.oracle import Standing
+from tests.support.oracle import METHOD_WAIT_H, Standing
 from tests.support.oracle_due import Key
 from tests.support.payouts import Crash
 from tests.support.world import Json, Rail, Seen, SeenItem, hash_of, with_ids
@@ -170,6 +170,7 @@ class PureWorld:
     inputs: DatedInputs = field(default_factory=lambda: DatedInputs(time_zone=PureWorld.time_zone))
     status: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, str] = field(default_factory=dict)
+    waits: dict[str, datetime] = field(default_factory=dict)
     clicks: dict[str, tuple[UUID, datetime]] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=lambda: defaultdict(Order))
     periods: dict[tuple[UUID, str, PeriodKey], Commission] = field(default_factory=lambda: defaultdict(Commission))
@@ -271,6 +272,8 @@ class PureWorld:
         return ref
 
     def pay_to(self, name: str, account: str) -> bool:
+        if name in self.accounts:
+            self.waits[name] = self.now + timedelta(hours=METHOD_WAIT_H)
         self.accounts[name] = account
         return True
 
@@ -565,6 +568,7 @@ class PureWorld:
             payable_minor=self.balances[self._account(name, AccountKind.PAYABLE, currency)][0],
             carried_minor=carried,
             has_live_item=any(item.live for item in self._items(name, currency)),
+            method_waits=self.waits.get(name, self.now) > self.now,
         )
 
     def reserve(self, run: str, currency: str, only: Sequence[str], by: str) -> bool:

@@ -24,7 +24,7 @@ from service.reports.recheck import recheck
 from service.tracking.find import ClickSigner
 from service.worker import Worker, run_pass
 from tests.support import statements
-from tests.support.oracle import Standing
+from tests.support.oracle import METHOD_WAIT_H, Standing
 from tests.support.oracle_due import Key
 from tests.support.payouts import Crash
 from tests.support.shop import SHOP_URL, Shop
@@ -60,6 +60,7 @@ class ServedWorld:
             self._shop._keys[person] = self._made(self._shop.post("/v1/api-keys", asked))["key"]
         for role in ("read", "finance-maker"):
             self._shop.key_of(role)
+        self._ok(self._shop.put("/v1/payout-settings", {"method_wait_h": METHOD_WAIT_H, "shared_accounts": "hold"}))
         _ = self._shop.source
         self.now = (self._shop.now() + timedelta(hours=1)).replace(minute=30, second=0, microsecond=0)
         self._ok(self._shop.post("/v1/test-clock", {"to": _written(self.now)}))

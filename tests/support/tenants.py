@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,10 @@ from starlette.testclient import TestClient
 
 from service.infra import ids
 from service.infra.db import fetch, read_session
+from service.infra.security import Security
+from service.intake.reconcile_file import read_files
+from service.reports import reconcile
+from service.reports.jobs import make
 from service.reports.simulate import advance
 from tests.support.asking import ANY_ID, Operation, Slot
 from tests.support.shop import Shop
@@ -108,9 +113,24 @@ class Tenant:
         _made(shop.post("/v1/payout-runs", asked, by="finance-maker"))
         for role in ("read", "finance-checker", *self.affiliates):
             shop.key_of(role)
+        for days in (3, 2):
+            until = (shop.now() - timedelta(days=days)).date().isoformat()
+            _made(shop.post("/v1/book-closes", {"until": until}, by="finance-checker"))
+        laid = {"begins_on": "2026-11-01", "until": "2026-11-30", "bank": {"format": "csv"}}
+        reconciliation = _made(shop.post("/v1/reconciliations", laid, by="finance-maker"))
+        bank = "date,reference,amount,currency\n" + "".join(
+            f"2026-11-20,{self.text(f'payment-{number}')},1.00,USD\n" for number in (1, 2)
+        )
+        path = f"/v1/reconciliations/{reconciliation['id']}/files/bank"
+        _made(client.post(path, content=bank, headers=shop.key_of("finance-maker")))
+        of = ids.decode("mer", shop.id), ids.decode("rec", reconciliation["id"])
+        read_files(shop.engine, Security(bytes(32)), *of, lambda: True)
+        reconcile.advance(shop.engine, *of, lambda: True)
         draft = {"terms": {"rules": [{"kind": "percent", "rate": "5", "name": self.text("draft")}]}}
         simulation = _made(shop.post(f"/v1/programs/{program['id']}/simulate", draft))
         advance(shop.engine, ids.decode("mer", shop.id), ids.decode("sim", simulation["id"]), lambda _done, _of: True)
+        made = _made(shop.post("/v1/report-jobs", {"name": "commissions", "format": "csv"}))
+        make(shop.engine, ids.decode("mer", shop.id), ids.decode("job", made["id"]), lambda _session: True)
         for affiliate_id in self.affiliates:
             accepted = {"version": 1, "language": "en"}
             _made(shop.post(f"/v1/me/programs/{program['id']}/accept", accepted, by=affiliate_id))

@@ -154,7 +154,10 @@ def _within(parts: tuple[Part, ...], gross_minor: int) -> tuple[Part, ...]:
     for part in parts:
         tax = min(part.tax_minor, left)
         left -= tax
-        if tax < part.tax_minor:
-            part = replace(part, tax_minor=tax, steps={**part.steps, "beyond": part.tax_minor - tax, "tax": tax})  # noqa: PLW2901 # the same part, cut
-        kept.append(part)
+        kept.append(part if tax == part.tax_minor else _cut(part, tax))
     return tuple(kept)
+
+
+def _cut(part: Part, tax_minor: int) -> Part:
+    beyond = part.tax_minor - tax_minor
+    return replace(part, tax_minor=tax_minor, steps={**part.steps, "tax": tax_minor, "beyond": beyond})

@@ -147,7 +147,7 @@ def _check(detail: Detail, value: object) -> None:
             if not isinstance(value, bool):
                 raise InvalidTaxDetail(f"{detail.name} has to be true or false.")
         case Kind.YEAR:
-            if not isinstance(value, int) or isinstance(value, bool) or value not in YEARS:
+            if not isinstance(value, int) or value not in YEARS:
                 raise InvalidTaxDetail(f"{detail.name} has to be a year from {YEARS[0]} to {YEARS[-1]}.")
         case Kind.CHOICE:
             if not isinstance(value, str) or value not in detail.choices:

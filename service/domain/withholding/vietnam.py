@@ -64,7 +64,7 @@ def payer(table: RuleTable, payment: Payment, profile: Profile, history: Mapping
         return (flat_part(table, Duty.INCOME_TAX, month, taken, why, gross, **told),)
 
     def cautions(gross: int) -> tuple[Caution, ...]:
-        is_split = not requested and untaxed > 0 and gross < threshold <= untaxed + gross
+        is_split = not requested and gross < threshold <= untaxed + gross
         return (Caution.SPLIT_PAYOUTS,) if is_split else ()
 
     return Applied(rule=table.name, parts=parts, cautions=cautions)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from service.infra.settings import Settings
-from service.payouts.providers.model import DESTINATION, Listing, Rail, RailNotAvailable, Sending, Transfer
+from service.payouts.providers.model import DESTINATION, Listing, Rail, RailNotAvailable, Sending, ToldRail, Transfer
 from service.payouts.providers.sandbox import SandboxRail
+from service.payouts.providers.stripe_api import StripeApi
 from service.payouts.providers.stripe_connect import StripeConnectRail
+from service.payouts.providers.stripe_global import StripeGlobalPayoutsRail
 
 __all__ = [
     "DESTINATION",
@@ -14,23 +16,41 @@ __all__ = [
     "RailNotAvailable",
     "Rails",
     "Sending",
+    "StripeApi",
+    "ToldRail",
     "Transfer",
+    "api_of",
     "make_rails",
     "rail_for",
+    "told_rails",
 ]
 
 Rails = Mapping[str, Rail]
 
 
 def make_rails(settings: Settings) -> Rails:
-    """Return the rails the settings allow: the sandbox always, Stripe Connect when its key is set."""
+    """Return the rails the settings allow: the sandbox always, Stripe's when its key is set."""
     rails: dict[str, Rail] = {}
     sandbox = SandboxRail()
     rails[sandbox.name] = sandbox
     if settings.stripe_secret_key is not None:
         stripe = StripeConnectRail(settings.stripe_secret_key, api_base=settings.stripe_api_base)
         rails[stripe.name] = stripe
+        if settings.stripe_financial_account is not None:
+            payouts = StripeGlobalPayoutsRail(stripe.api, settings.stripe_financial_account)
+            rails[payouts.name] = payouts
     return rails
+
+
+def told_rails(rails: Rails) -> Mapping[str, ToldRail]:
+    """Return those rails whose provider can be asked about everything it did."""
+    return {name: rail for name, rail in rails.items() if isinstance(rail, StripeConnectRail | StripeGlobalPayoutsRail)}
+
+
+def api_of(rails: Rails) -> StripeApi | None:
+    """Return the platform's account at Stripe, None where it is not set up."""
+    rail = rails.get(StripeConnectRail.name)
+    return rail.api if isinstance(rail, StripeConnectRail) else None
 
 
 def rail_for(rails: Rails, name: str, *, is_test: bool) -> Rail:

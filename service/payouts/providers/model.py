@@ -34,7 +34,9 @@ class Sending:
 class Transfer:
     """A transfer as a provider lists it. number: of the attempt that made it, 0 where it does not say.
 
-    reversed_minor: all that came back so far. Amounts in ISO minor units.
+    reversed_minor: all that people took back so far. returned_minor: what came back by itself, or never left.
+    booked: whether it is said to have arrived. failed_code: why it never left, empty unless that is so.
+    merchant_id, run_id: as it says itself, None where it does not. Amounts in ISO minor units.
     """
 
     item_id: UUID
@@ -44,9 +46,21 @@ class Transfer:
     reversed_minor: int
     currency: str
     destination: str
+    returned_minor: int = 0
+    booked: bool = False
+    failed_code: str = ""
+    merchant_id: UUID | None = None
+    run_id: UUID | None = None
+
+    @property
+    def out_minor(self) -> int:
+        """What is out and has not come back."""
+        return self.amount_minor - self.reversed_minor - self.returned_minor
 
     def as_answer(self) -> Answer:
         """Return what the provider would have answered to the sending."""
+        if self.failed_code:
+            return Answer(AnswerKind.REFUSED, code=self.failed_code)
         return Answer(
             AnswerKind.ACCEPTED,
             reference=self.reference,
@@ -72,12 +86,33 @@ class Listing:
 
         What was taken back whole does not count: that is how people mend it.
         """
-        out = [each for each in self.transfers if each.reversed_minor < each.amount_minor]
+        out = [each for each in self.transfers if each.out_minor > 0]
         return len(out) > 1 or any(each.number != number for each in out)
+
+    def of_run(self, run_id: UUID) -> "Listing":
+        """Return what of it was made for one run."""
+        return Listing(tuple(each for each in self.transfers if each.run_id == run_id), self.trouble)
 
     def is_empty_for(self, number: int) -> bool:
         """Whether it is complete and shows that the attempt made nothing, nor any other that still stands."""
         return self.trouble is None and self.made_by(number) is None and not self.is_strange_for(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A change of the provider's own balance. amount_minor: ISO minor units that left, below zero where they came back."""
+
+    transfer: Transfer
+    amount_minor: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Movements:
+    """All changes of a span. trouble: why they are not complete."""
+
+    movements: tuple[Movement, ...] = ()
+    trouble: Answer | None = None
 
 
 class Rail(Protocol):
@@ -101,6 +136,9 @@ class Rail(Protocol):
     def step_minor(self, currency: str) -> int | None:
         """Return the smallest amount it pays, in ISO minor units; None when it does not pay this currency."""
 
+    def available_minor(self, currency: str) -> int | Answer | None:
+        """Return what it can pay now, in ISO minor units; None where it keeps no balance, an answer where it did not say."""
+
     def build_request(self, sending: Sending) -> bytes:
         """Return the exact parameters of a sending; they are stored and never built again."""
 
@@ -115,3 +153,16 @@ class Rail(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+
+
+class ToldRail(Rail, Protocol):
+    """A rail whose provider can be asked about everything it did, whoever asked for it."""
+
+    def made_between(self, since: datetime, until: datetime) -> Listing:
+        """Return all transfers made between two moments of the provider's clock, also those that are not ours."""
+
+    def read(self, reference: str) -> Transfer | Answer:
+        """Return one transfer as it is now, or why that cannot be told."""
+
+    def movements(self, since: datetime, until: datetime) -> Movements:
+        """Return what changed the provider's balance from a moment up to another, as far as transfers did."""

@@ -15,6 +15,8 @@ UNKNOWN_ONCE = "sandbox_unknown_once"
 """Destinations that begin so are paid, but the answer to the sending gets lost; a look-up finds the transfer."""
 ACCEPT = "sandbox_"
 """All other destinations that begin so are paid at once, `sandbox_ok` for one; the rest do not exist."""
+STAND_INS = frozenset({"sandbox_ok", REFUSE, UNKNOWN_ONCE})
+"""Bare words that stand for nobody's account, so that any number of payees may have them."""
 
 
 class SandboxRail:
@@ -29,6 +31,9 @@ class SandboxRail:
 
     def step_minor(self, currency: str) -> int | None:
         return 1 if currency in EXPONENTS else None
+
+    def available_minor(self, currency: str) -> int | Answer | None:  # noqa: ARG002 - it has all there is
+        return None
 
     def build_request(self, sending: Sending) -> bytes:
         request = {

@@ -1,0 +1,148 @@
+"""Explain what a provider did by our attempts: book what came back, look up what is open, stop where nothing explains it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlmodel import Session
+
+from service.domain.ledger import MerchantTime
+from service.domain.payout import MAY_HAVE_PAID, Outcome, RunState
+from service.domain.provider import EventState
+from service.infra import ids, metrics
+from service.infra.db import execute, fetch
+from service.outbox.emit import emit
+from service.payouts.find import lock_run
+from service.payouts.providers.model import Transfer
+from service.payouts.reconcile import reconcile, told_of
+from service.payouts.record import stop
+from service.payouts.wake import wake
+
+NO_SUCH_PAYOUT, UNEXPECTED_TRANSFER = "no_such_payout", "unexpected_transfer"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Explained:
+    """What became of transfers, by their reference. changed: how many facts were new."""
+
+    matched: set[str] = field(default_factory=set)
+    open: set[str] = field(default_factory=set)
+    """Of attempts whose outcome is not known yet; their look-up was asked for."""
+    unexplained: dict[str, str] = field(default_factory=dict)
+    """With the reason."""
+    changed: int = 0
+
+    def state_of(self, reference: str) -> tuple[EventState, str | None]:
+        """What that means for an event about a transfer."""
+        if reference in self.open:
+            return EventState.WAITING, None
+        reason = self.unexplained.get(reference)
+        return (EventState.APPLIED, None) if reason is None else (EventState.PARKED, reason)
+
+
+def explain(
+    session: Session,
+    transfers: Sequence[Transfer],
+    *,
+    merchant_id: UUID,
+    rail: str,
+    when: MerchantTime,
+    now: datetime,
+) -> Explained:
+    """Take what a provider tells of transfers of one merchant, in any order and any number of times. now: by our clock.
+
+    A transfer is only ever accepted by its attempt's own answer or look-up; one that is open is looked up now. What no
+    attempt explains, and what has not come back, stops its run: money is out that nobody here asked for.
+    """
+    explained = Explained()
+    attempts = _attempts(session, merchant_id, transfers)
+    known: list[Transfer] = []
+    stray: list[Transfer] = []
+    for transfer in transfers:
+        theirs = attempts.get(transfer.item_id, [])
+        accepted = any(each.outcome == Outcome.ACCEPTED and each.reference == transfer.reference for each in theirs)
+        if accepted:
+            known.append(transfer)
+            explained.matched.add(transfer.reference)
+        elif any(each.outcome in MAY_HAVE_PAID and each.outcome != Outcome.ACCEPTED for each in theirs):
+            explained.open.add(transfer.reference)
+        elif transfer.out_minor > 0:
+            stray.append(transfer)
+            explained.unexplained[transfer.reference] = UNEXPECTED_TRANSFER if theirs else NO_SUCH_PAYOUT
+    # Runs before items, as everybody locks them.
+    _stop(session, stray, attempts, merchant_id=merchant_id, rail=rail, when=when)
+    told = [each for transfer in known for each in told_of(transfer)]
+    explained.changed = reconcile(session, told, merchant_id=merchant_id, rail=rail, when=when, now=now)
+    _look_up(session, [each for each in transfers if each.reference in explained.open], attempts, merchant_id, now)
+    return explained
+
+
+def _attempts(session: Session, merchant_id: UUID, transfers: Sequence[Transfer]) -> Mapping[UUID, Sequence[Row[Any]]]:
+    """Maps payout to its attempts; one without any has a row that says so, one that is not known has none."""
+    rows = fetch(
+        session,
+        """
+        SELECT item.id, item.run_id, attempt.outcome, attempt.reference
+        FROM payout_item AS item
+        LEFT JOIN payout_attempt AS attempt ON attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
+        WHERE item.merchant_id = :merchant_id AND item.id = ANY(CAST(:item_ids AS uuid[]))
+        ORDER BY item.id, attempt.number
+        """,
+        {"merchant_id": merchant_id, "item_ids": sorted({each.item_id for each in transfers})},
+    )
+    found: dict[UUID, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.id, []).append(row)
+    return found
+
+
+def _stop(
+    session: Session,
+    stray: Sequence[Transfer],
+    attempts: Mapping[UUID, Sequence[Row[Any]]],
+    *,
+    merchant_id: UUID,
+    rail: str,
+    when: MerchantTime,
+) -> None:
+    for transfer in stray:
+        _log.error(
+            "Transfer %s of payout %s at %s is explained by no attempt of ours",
+            transfer.reference,
+            ids.encode("pay", transfer.item_id),
+            rail,
+        )
+    metrics.transfers_unexplained(rail, number=len(stray))
+    for run_id in sorted({attempts[each.item_id][0].run_id for each in stray if each.item_id in attempts}):
+        run = lock_run(session, merchant_id, run_id)
+        if run.status == RunState.EXECUTING:
+            emit(session, stop(session, run, UNEXPECTED_TRANSFER, when=when))
+
+
+def _look_up(
+    session: Session,
+    transfers: Sequence[Transfer],
+    attempts: Mapping[UUID, Sequence[Row[Any]]],
+    merchant_id: UUID,
+    now: datetime,
+) -> None:
+    """Let the worker look up open attempts of these now, and not when their next turn would be."""
+    if not transfers:
+        return
+    execute(
+        session,
+        """
+        UPDATE payout_attempt SET next_at = :now
+        WHERE merchant_id = :merchant_id AND item_id = ANY(CAST(:item_ids AS uuid[])) AND outcome = 'unknown'
+          AND next_at > :now
+        """,
+        {"merchant_id": merchant_id, "now": now, "item_ids": sorted({each.item_id for each in transfers})},
+    )
+    for run_id in sorted({attempts[each.item_id][0].run_id for each in transfers}):
+        wake(session, merchant_id=merchant_id, run_id=run_id, at=now)
