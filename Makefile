@@ -63,7 +63,7 @@ $(SDK)/.installed: $(STAMP) requirements/sdk.txt
 	$(SDK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sdk.txt
 	@touch $@
 
-bench: $(STAMP) ## measure: WHAT=orders, redirect, postings, payouts, overload, simulate or reports, N= how many
+bench: $(STAMP) ## measure: WHAT=orders, redirect, postings, payouts, overload, simulate, reports or statements, N= how many
 	$(BIN)/python -m bench $(WHAT) $(if $(N),--n $(N))
 
 prove: $(STAMP) ## try to break a promise: WHAT=books, sdk, confluence, machine, chaos, faults, fuzz, simulate, payout-model, payout-races or crash-matrix, N= and SEED=

@@ -1,9 +1,9 @@
-"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload, postings, payouts, simulate or reports. Exits with 1 when it falls short."""
+"""`python -m bench WHAT [--n N] [--floor RATIO]`: measure orders, redirect, overload, postings, payouts, simulate, reports or statements. Exits with 1 when it falls short."""
 
 import argparse
 import sys
 
-from bench import orders, overload, payouts, postings, redirect, reports, show, simulate
+from bench import orders, overload, payouts, postings, redirect, reports, show, simulate, statements
 from bench.client import Stalled
 from bench.serve import NotServing
 from bench.shop import Refused
@@ -16,6 +16,7 @@ BENCHES = {
     "postings": postings.bench,
     "payouts": payouts.bench,
     "simulate": simulate.bench,
+    "statements": statements.bench,
     "reports": reports.bench,
 }
 
@@ -27,12 +28,12 @@ def main() -> int:
     parser.add_argument(
         "--n",
         type=int,
-        help="requests in each round; of overload, its seconds; of postings, payouts, simulate and reports, how many (make bench N=…)",
+        help="requests in each round; of overload, its seconds; of postings, payouts, simulate, reports and statements, how many (make bench N=…)",
     )
     parser.add_argument(
         "--floor",
         type=float,
-        help="the smallest ratio that counts as good; of postings, simulate and reports, the largest",
+        help="the smallest ratio that counts as good; of postings, simulate, reports and statements, the largest",
     )
     given = parser.parse_args()
     show.end_in_order()

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -196,6 +197,7 @@ def _show(stage: Stage, stripe: StripeDouble) -> bool:
     _print_kocs(stage)
     _print_payouts(stage)
     _explain(stage, story)
+    _state(stage)
     books = _check_books(stage)
     for sentence in world.wrong:
         show.say(f"Not as it should be: {sentence}")
@@ -309,6 +311,35 @@ def _explain(stage: Stage, story: Sale) -> None:
         [(each["at"][:19].replace("T", " "), each["kind"], each["text"]) for each in timeline],
         left=3,
     )
+
+
+_OWED = ("pending", "held", "payable", "reserved", "in_transit", "carried", "advance")
+
+
+def _state(stage: Stage) -> None:
+    """Issue every KOC's statement of all these days, hold it against its balance, and print one."""
+    today = stage.world.now.date()
+    stage.world.move(days=2)
+    asked = {"begins_on": (today - timedelta(days=2 * DAYS)).isoformat(), "ends_on": today.isoformat()}
+    run = stage.maker.post("/v1/statements", asked)
+    statements = {each["affiliate_id"]: each for each in stage.reader.all("/v1/statements", run_id=run["id"])}
+    balances = {each["affiliate_id"]: each for each in stage.reader.all("/v1/balances", currency=CURRENCY)}
+    wrong = [
+        each["number"]
+        for affiliate_id, each in statements.items()
+        if each["closing"]["amount_minor"] != sum(balances[affiliate_id][place]["amount_minor"] for place in _OWED)
+    ]
+    stage.world.expect(
+        not wrong and len(statements) == len(balances), f"Statements {wrong} do not end with the balances."
+    )
+    first = stage.shop.kocs[0]
+    statement = stage.reader.get(f"/v1/statements/{statements[first.id]['id']}")
+    show.table(
+        f"Statement {statement['number']} of {first.name} ({CURRENCY})",
+        ("step", "amount"),
+        [(step["step"], show.decimal(step["amount_minor"])) for step in statement["document"]["waterfall"]],
+    )
+    show.say(f"To print: /v1/statements/{statement['id']}.html?language=vi, for {first.name} /v1/me/statements/….html")
 
 
 def _money(amount: JsonObject) -> str:

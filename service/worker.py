@@ -1,4 +1,4 @@
-"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates, reconciles.
+"""The worker: settles, chains, delivers, tells of claims, executes payout runs, compares them with their rail, simulates, reconciles, issues statements.
 
 One job at a time, and beside it, on a thread of its own, one report that takes minutes; any number of workers may run on one database. A job is claimed by a conditional UPDATE and held by a lease; what it does
 is safe to repeat, so a worker that dies costs time and nothing else.
@@ -52,8 +52,8 @@ from service.payouts.providers.stripe_events import StripeEvents
 from service.payouts.reconcile import compare
 from service.payouts.service_jobs import give_back_service
 from service.payouts.wake import EXECUTE, RECONCILE
+from service.reports import issue, reconcile, simulate
 from service.reports import jobs as report_jobs
-from service.reports import reconcile, simulate
 from service.reports.jobs import REPORT
 
 SETTLE = "settle"
@@ -68,7 +68,8 @@ DELIVER_LAST_S = 5
 SIMULATE_TURN, SIMULATE_PAUSE = timedelta(seconds=5), timedelta(seconds=1)
 """Short, and with a pause in which everything else that is due comes first: nobody's money waits for a simulation."""
 SIMULATE_TRIES = 6
-"""So often a turn of a simulation may end in an error, one after the other, before it counts as failed."""
+"""So often a turn of a simulation, or of issuing statements, may end in an error, one after the other, before it counts as failed."""
+STATEMENTS_TURN = timedelta(seconds=5)
 REPORT_TRIES = 5
 """So often the writing of a report may end in an error, or with its worker, before it counts as failed."""
 REPORT_ENDS_S = 10
@@ -423,6 +424,8 @@ def _do(worker: Worker, job: Job) -> datetime | None:
         return _reconcile(worker, job, UUID(job.subject), now)
     if job.kind == SIMULATE:
         return _simulate(worker, job, UUID(job.subject), now)
+    if job.kind == issue.STATEMENTS:
+        return _issue(worker, job, UUID(job.subject), now)
     if job.kind == MATCH_FILES:
         return _match_files(worker, job, UUID(job.subject), now)
     if job.kind == REPORT:
@@ -519,6 +522,24 @@ def _simulate(worker: Worker, job: Job, simulation_id: UUID, now: datetime) -> d
         worker.engine, job.merchant_id, simulation_id, lambda _done, _of: go_on(), clock=worker.clock
     )
     return worker.clock() + SIMULATE_PAUSE if has_more else None
+
+
+def _issue(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | None:
+    if job.tries > SIMULATE_TRIES:
+        failure = (
+            "It failed again and again; the log of the service says why. What was issued stays: ask again for the rest."
+        )
+        give_up = partial(issue.fail, merchant_id=job.merchant_id, run_id=run_id, detail=failure, now=now)
+        run_unit(worker.engine, give_up)
+        return None
+    has_more = issue.advance(
+        worker.engine,
+        worker.security,
+        merchant_id=job.merchant_id,
+        run_id=run_id,
+        go_on=lambda: worker.clock() < now + STATEMENTS_TURN,
+    )
+    return worker.clock() if has_more else None
 
 
 def _match_files(worker: Worker, job: Job, reconciliation_id: UUID, now: datetime) -> datetime | None:

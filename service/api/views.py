@@ -151,6 +151,15 @@ TaxRemittanceId = Annotated[
 CorrectionId = Annotated[
     UUID, BeforeValidator(_parser("cor")), PlainSerializer(_printer("cor")), WithJsonSchema(_schema("cor"))
 ]
+StatementId = Annotated[
+    UUID, BeforeValidator(_parser("stm")), PlainSerializer(_printer("stm")), WithJsonSchema(_schema("stm"))
+]
+StatementRunId = Annotated[
+    UUID, BeforeValidator(_parser("srn")), PlainSerializer(_printer("srn")), WithJsonSchema(_schema("srn"))
+]
+SelfBillingAgreementId = Annotated[
+    UUID, BeforeValidator(_parser("sba")), PlainSerializer(_printer("sba")), WithJsonSchema(_schema("sba"))
+]
 PayoutLimitId = Annotated[
     UUID, BeforeValidator(_parser("lim")), PlainSerializer(_printer("lim")), WithJsonSchema(_schema("lim"))
 ]

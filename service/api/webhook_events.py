@@ -20,6 +20,7 @@ from service.api.views import (
     ProgramId,
     RunId,
     SourceId,
+    StatementId,
     View,
     WebhookEndpointId,
 )
@@ -173,6 +174,29 @@ class CorrectionData(View):
     reason: str
 
 
+class StatementData(View):
+    statement_id: StatementId
+    number: str
+    affiliate_id: AffiliateId
+    currency: str
+    begins_on: Day
+    ends_on: Day
+
+
+class StatementIssuedData(StatementData):
+    closing_minor: int
+    """What is owed to the affiliate after its last day."""
+    provisional: bool
+    """Its days were not sealed yet."""
+    self_billed: bool
+    answer_by: Day
+    """Last day to object."""
+    digest: str
+    """Whoever keeps it can tell later that the statement is still the same."""
+    replaces_id: StatementId | None
+    """The provisional one whose place it takes: something was booked on its days since."""
+
+
 class AffiliateAppliedData(View):
     affiliate_id: AffiliateId
     external_id: str | None
@@ -320,6 +344,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.CORRECTION_ASKED: CorrectionData,
     EventType.CORRECTION_BOOKED: CorrectionData,
     EventType.CORRECTION_WITHDRAWN: CorrectionData,
+    EventType.STATEMENT_ISSUED: StatementIssuedData,
+    EventType.STATEMENT_ACCEPTED: StatementData,
+    EventType.STATEMENT_OBJECTED: StatementData,
     EventType.AFFILIATE_APPLIED: AffiliateAppliedData,
     EventType.AFFILIATE_APPROVED: AffiliateDecidedData,
     EventType.AFFILIATE_REJECTED: AffiliateDecidedData,

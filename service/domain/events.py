@@ -64,6 +64,10 @@ class EventType(StrEnum):
     CORRECTION_BOOKED = "correction.booked", "Money was put right: a withholding undone, a debt set off or given up."
     CORRECTION_WITHDRAWN = "correction.withdrawn", "A correction was taken back or turned down."
 
+    STATEMENT_ISSUED = "statement.issued", "An affiliate's statement of some days was issued; it never changes again."
+    STATEMENT_ACCEPTED = "statement.accepted", "An affiliate accepted a statement."
+    STATEMENT_OBJECTED = "statement.objected", "An affiliate objected to a statement: somebody has to look."
+
     AFFILIATE_APPLIED = "affiliate.applied", "An affiliate was registered."
     AFFILIATE_APPROVED = "affiliate.approved", "An affiliate may earn, from valid_from on."
     AFFILIATE_REJECTED = "affiliate.rejected", "An affiliate's application was turned down."

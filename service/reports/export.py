@@ -55,6 +55,7 @@ WITHHELD: dict[str, str] = {
     "api_key.hash": "whoever has it can look for the key",
     "payout_method.destination": "the account at the rail; destination_hint shows its end",
     "tax_profile.person": "name, tax code and address of a payee; the registers for filing show them",
+    "statement.supplier": "name and address of a payee; the statement itself shows them to whoever may read it",
     "payout_attempt.request": "what was sent to the rail, which names the account",
     "payer_account.account": "the account that pays; hint shows its end",
     "payout_file.content": "the file, which names accounts; sha256 is its digest",
@@ -65,7 +66,14 @@ WITHHELD: dict[str, str] = {
 AS_BASE64 = frozenset({"inbox.body"})
 """Bytes written in base64: what a shop sent, to the byte."""
 AS_HEX = frozenset(
-    {"inbox.body_hash", "fact.body_hash", "chain_block.previous_digest", "chain_block.digest", "chain_head.digest"}
+    {
+        "inbox.body_hash",
+        "fact.body_hash",
+        "chain_block.previous_digest",
+        "chain_block.digest",
+        "chain_head.digest",
+        "statement.digest",
+    }
 )
 """Digests, written as hexadecimal digits."""
 

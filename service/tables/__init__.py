@@ -18,6 +18,7 @@ from service.tables import (
     reports,
     scopes,
     simulations,
+    statements,
     taxes,
     webhooks,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "reports",
     "scopes",
     "simulations",
+    "statements",
     "taxes",
     "webhooks",
 ]

@@ -68,12 +68,15 @@ def test_no_operation_gives_or_takes_what_is_anothers(client: TestClient, engine
         "aud",
         "clm",
         "bud",
+        "stm",
+        "srn",
+        "sba",
         "bcl",
         "rec",
         "rdf",
         "pfl",
     } <= set(b_seen)
-    assert {"aff", "lnk", "cpn", "rof", "ord", "com", "pay", "clm"} <= {
+    assert {"aff", "lnk", "cpn", "rof", "ord", "com", "pay", "clm", "stm"} <= {
         kind for kind, known in bens_alone.items() if known
     }
     finance = a.shop.post(

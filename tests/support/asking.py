@@ -50,6 +50,8 @@ BODIES: dict[str, Json] = {
         },
     },
     "decide_claim": {"outcome": "reject", "reason_code": "no_evidence"},
+    "issue_statements": {"month": "2026-01"},
+    "record_self_billing_agreement": {"agreed_on": "2026-01-31"},
     "replay_webhook_events": {"since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"},
 }
 """Bodies that cannot be made from their schema. "<aff>" is a slot."""

@@ -23,6 +23,7 @@ from service.payouts.reconcile import compare
 from service.reports.recheck import recheck
 from service.tracking.find import ClickSigner
 from service.worker import Worker, run_pass
+from tests.support import statements
 from tests.support.oracle import METHOD_WAIT_H, Standing
 from tests.support.oracle_due import Key
 from tests.support.payouts import Crash
@@ -366,7 +367,15 @@ class ServedWorld:
             opening, gross, closing = (statement[name]["amount_minor"] for name in ("opening", "gross", "closing"))
             if opening + moved != gross + closing:
                 wrong.append(f"the statement of {payee} in {run}: {opening} + {moved} is not {gross} + {closing}")
-        return wrong
+        return wrong + self._statements()
+
+    def _statements(self) -> list[str]:
+        """What is wrong with statements of all that happened, cut into a few pieces."""
+        if not self._rows("SELECT FROM posting WHERE merchant_id = :merchant_id LIMIT 1"):
+            return []
+        first, last = statements.booked_days(self._service.engine, self._merchant_id)
+        cuts = [first + (last - first) * part // 3 for part in (1, 2)]
+        return statements.wrong_with(self._service.engine, self._merchant_id, time_zone=self.time_zone, cuts=cuts)
 
 
 def _written(at: datetime) -> str:

@@ -150,6 +150,15 @@ class Tenant:
         for number in (2, 1):
             told = {"order_number": self.text(f"claimed-{number}"), "note": self.text(f"claim-{number}")}
             _made(shop.post("/v1/me/claims", {"kind": "missing_order", **told}, by=self.affiliates[number - 1]))
+        # Last of all: what was booked today is told once today is over.
+        booked = shop.now().date().isoformat()
+        shop.advance(days=1)
+        for affiliate_id in self.affiliates:
+            # Its key is the first that anybody comes upon, and so the first to be revoked: not the one we go on with.
+            told = {"agreed_on": booked, "reference": self.text("agreement")}
+            _made(shop.post(f"/v1/affiliates/{affiliate_id}/self-billing-agreements", told, by="admin of agreements"))
+        _made(shop.put("/v1/statement-settings", {"legal_name": self.text("legal"), "self_billing": True}))
+        _made(shop.post("/v1/statements", {"begins_on": booked, "ends_on": booked}, by="finance-maker"))
         return self
 
     def _pay_by_file(self) -> None:
