@@ -12,7 +12,7 @@ from service.reports.counted import Counted
 from service.reports.define import Column, Kind, Report
 from service.reports.query import amount, copy_statement, public_id, source
 
-ROWS_IN_A_GROUP = 16_384
+ROWS_IN_A_GROUP = 8_192
 AMOUNT = pa.decimal128(24, 4)
 """Any 64-bit number of minor units of any currency, none of which has more than four decimals."""
 

@@ -400,8 +400,15 @@ WHERE item.merchant_id = :merchant_id AND item.run_id = :earlier_id AND item.rel
 
 
 def _first(session: Session, asked: dict[str, Any]) -> Listed:
-    statement = f"{_ITEMS} SELECT item.* FROM item {_EARLIER} WHERE earlier.payouts = 0"  # noqa: S608 - our own constants
-    return _listed(session, statement, asked | {"earlier_max": 1})
+    statement = f"""
+        {_ITEMS}
+        SELECT * FROM item
+        WHERE NOT EXISTS (SELECT FROM payout_item AS before
+                          WHERE before.merchant_id = item.merchant_id AND before.payee_id = item.payee_id
+                            AND before.currency = item.currency AND before.from_version < item.from_version
+                            AND before.released_at IS NULL)
+        """  # noqa: S608 - put together from our own constants
+    return _listed(session, statement, asked)
 
 
 def _moved(session: Session, asked: dict[str, Any], rail: str) -> Listed:

@@ -114,11 +114,11 @@ def test_a_long_file_comes_piece_by_piece(shop: Shop, monkeypatch: pytest.Monkey
             """
             WITH whole AS (DELETE FROM report_chunk RETURNING merchant_id, report_job_id, body)
             INSERT INTO report_chunk
-            SELECT merchant_id, report_job_id, number + 1, substring(body FROM CAST(1 + number * 100 AS integer) FOR 100)
+            SELECT merchant_id, report_job_id, number + 1000, substring(body FROM CAST(1 + number * 100 AS integer) FOR 100)
             FROM whole, generate_series(0, length(body) / 100) AS number
             """,
         )
-        execute(session, "UPDATE report_chunk SET number = number - 1")
+        execute(session, "UPDATE report_chunk SET number = number - 1000")
 
     assert shop.get(job["file_url"]).content == whole
 

@@ -23,6 +23,7 @@ from service.reports.counted import Counted
 from service.reports.define import Filter, Filters, Format, Kind, Report
 from service.reports.registry import REPORTS, find
 from service.reports.stream import Asked, FormatNotInstalled, installed, stream
+from tests.stages.test_reports import lay_a_file_beside
 from tests.support.full_books import Books, full_books
 from tests.support.workbooks import Cell, properties_of, sheets_of
 
@@ -47,6 +48,11 @@ def rename(engine: Engine, name: str) -> None:
         session.execute(text("UPDATE affiliate SET name = :name WHERE external_id = 'ann'"), {"name": name})
 
 
+def unguarded(cell: str) -> str:
+    """A cell of CSV without the quote that keeps a spreadsheet from computing it."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in set("=+-@") else cell
+
+
 def kinds(report: Report) -> dict[str, Kind]:
     return {name: column.kind for column in report.columns for name in column.cells}
 
@@ -66,6 +72,7 @@ def shown(cell: Cell | None, kind: Kind) -> str:
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_workbook_says_what_csv_says(engine: Engine, name: str) -> None:
     books, of_column = full_books(engine), kinds(find(name))
+    lay_a_file_beside(books)
 
     [sheet] = sheets_of(written(books, name, Format.XLSX))
 
@@ -80,7 +87,7 @@ def test_a_workbook_says_what_csv_says(engine: Engine, name: str) -> None:
                 case Kind.MOMENT:
                     assert abs(_moment(found) - _moment(value)) < timedelta(seconds=2) if value else not found, cell
                 case _:
-                    assert found == value, cell
+                    assert found == unguarded(value), cell
 
 
 def _moment(written: str) -> datetime:
@@ -90,6 +97,7 @@ def _moment(written: str) -> datetime:
 @pytest.mark.parametrize("name", REPORTS)
 def test_parquet_says_what_csv_says(engine: Engine, name: str) -> None:
     books, of_column = full_books(engine), kinds(find(name))
+    lay_a_file_beside(books)
 
     rows = parquet_rows(books, name)
 
@@ -107,7 +115,7 @@ def test_parquet_says_what_csv_says(engine: Engine, name: str) -> None:
                 case Kind.DAY:
                     assert found == (date.fromisoformat(value) if value else None), cell
                 case _:
-                    assert (found or "") == value, cell
+                    assert (found or "") == unguarded(value), cell
 
 
 def test_columns_of_parquet_have_types_units_and_meanings(engine: Engine) -> None:
