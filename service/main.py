@@ -71,6 +71,7 @@ from service.api import (
     sources,
     tax,
     tax_profiles,
+    tax_registers,
     webhook_endpoints,
     words,
 )
@@ -120,6 +121,7 @@ ROUTERS = (
     payouts.router,
     payout_limits.router,
     tax.router,
+    tax_registers.router,
     corrections.router,
     jobs.router,
     reports.router,

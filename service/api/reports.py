@@ -12,7 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from service.api.deps import Reader, ReadSession
 from service.api.views import Currency, Day, RunId, Text, View
-from service.reports.define import REPORTS, Column, Filter, Kind, Report, find
+from service.reports.define import Column, Filter, Kind, Report
+from service.reports.registry import REPORTS, find
 from service.reports.stream import stream_csv
 
 router = APIRouter(tags=["reports"])

@@ -1,15 +1,9 @@
-"""Every report, defined once: its columns with units and meanings, its filters, and the one query behind it."""
+"""What a report is: its columns with units and meanings, its filters, and the one query behind it; and the first of them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.domain.errors import Missing
 from service.reports.places import PAYABLE_MINOR, STANDING, STATUS
-
-
-class UnknownReport(Missing):
-    code = "unknown-report"
-    title = "There is no such report"
 
 
 class Kind(StrEnum):
@@ -74,20 +68,12 @@ class Report:
     order: str
 
 
-def find(name: str) -> Report:
-    """Raises UnknownReport."""
-    try:
-        return REPORTS[name]
-    except KeyError:
-        raise UnknownReport(f"The reports are {', '.join(REPORTS)}.") from None
-
-
-_AFFILIATE = (
+AFFILIATE = (
     Column("affiliate_id", Kind.ID, "Who earns it.", prefix="aff"),
     Column("affiliate_external_id", Kind.TEXT, "The merchant's own id of the affiliate."),
     Column("affiliate_name", Kind.TEXT, "What the affiliate is called."),
 )
-_CURRENCY = Column("currency", Kind.TEXT, "ISO 4217 code of all amounts in the row.")
+CURRENCY = Column("currency", Kind.TEXT, "ISO 4217 code of all amounts in the row.")
 
 COMMISSIONS = Report(
     name="commissions",
@@ -106,10 +92,10 @@ COMMISSIONS = Report(
         ),
         Column("period_begins_on", Kind.DAY, "The first day of that period."),
         Column("placed_at", Kind.MOMENT, "When the order was placed, or the period began."),
-        *_AFFILIATE,
+        *AFFILIATE,
         Column("program_id", Kind.ID, "The programme that pays it.", prefix="prg"),
         Column("program_version", Kind.COUNT, "The version of its terms that counts."),
-        _CURRENCY,
+        CURRENCY,
         Column("order_net", Kind.MONEY, "Goods of the order after discounts and refunds, without tax and shipping."),
         Column(
             "target", Kind.MONEY, "What the affiliate should have earned from all that is known; equals what is posted."
@@ -169,11 +155,11 @@ PAYOUTS = Report(
         Column("run_external_id", Kind.TEXT, "The merchant's own id of the run."),
         Column("run_status", Kind.TEXT, "Where the run stands."),
         Column("pay_on", Kind.DAY, "The day the money is meant to leave."),
-        *_AFFILIATE,
+        *AFFILIATE,
         Column("rail", Kind.TEXT, "How the money goes out."),
         Column("destination", Kind.TEXT, "The last characters of the account at the rail."),
         Column("state", Kind.TEXT, "What is known of the payout."),
-        _CURRENCY,
+        CURRENCY,
         Column("gross", Kind.MONEY, "Taken from payable."),
         Column("carried", Kind.MONEY, "Taken along from earlier payouts, deductions done."),
         Column("tax", Kind.MONEY, "Withheld."),
@@ -242,9 +228,9 @@ BALANCES = Report(
     description="One row for each affiliate and currency: what was earned, and where all of it is at this moment.",
     filters=frozenset({Filter.CURRENCY}),
     columns=(
-        *_AFFILIATE,
+        *AFFILIATE,
         Column("affiliate_status", Kind.TEXT, "Whether the affiliate may earn."),
-        _CURRENCY,
+        CURRENCY,
         Column("earned", Kind.MONEY, "All that was ever earned, less what was taken back."),
         Column("pending", Kind.MONEY, "Earned, not settled."),
         Column("held", Kind.MONEY, "Earned, frozen."),
@@ -298,7 +284,7 @@ FUNDERS = Report(
             "program_id", Kind.ID, "The programme that pays; empty for bonuses outside of programmes.", prefix="prg"
         ),
         Column("funder", Kind.TEXT, "Who bears it, as the rules name it: merchant, or a brand, or a platform."),
-        _CURRENCY,
+        CURRENCY,
         Column("commissions", Kind.COUNT, "How many commissions it bears a part of."),
         Column("earned", Kind.MONEY, "What that comes to, fees and bonuses included."),
     ),
@@ -321,5 +307,3 @@ FUNDERS = Report(
     """,
     order="program_id, funder, currency",
 )
-
-REPORTS = {report.name: report for report in (COMMISSIONS, PAYOUTS, BALANCES, FUNDERS)}

@@ -8,7 +8,7 @@ from service.domain.money import EXPONENTS
 from service.infra.ids import ALPHABET
 from service.reports.define import Column, Kind, Report
 
-_FORMULA = "^[-=+@\t\r\n＝＋－＠]"
+FORMULA = "^[-=+@\t\r\n＝＋－＠]"
 """How a cell begins that a spreadsheet would run instead of show, wide signs included; a quote before it makes it text.
 NUL, which some skip, cannot be stored. Source: OWASP, CSV Injection; ASVS 5.0, 1.2.10."""
 
@@ -39,7 +39,7 @@ def _cells(column: Column) -> list[sql.Composable]:
             return [sql.SQL("{} AS {}").format(_public_id(column.prefix, source), name)]
         case Kind.TEXT:
             guarded = sql.SQL("CASE WHEN {0} ~ {1} THEN '''' || {0} ELSE {0} END AS {2}")
-            return [guarded.format(source, sql.Literal(_FORMULA), name)]
+            return [guarded.format(source, sql.Literal(FORMULA), name)]
         case Kind.MOMENT:
             written = sql.SQL("to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {}")
             return [written.format(source, name)]

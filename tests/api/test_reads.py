@@ -482,7 +482,7 @@ def test_events_tell_what_happened(shop: Shop, told: Json) -> None:
 def test_reports_say_what_their_columns_mean(shop: Shop) -> None:
     reports = {report["name"]: report for report in shop.get("/v1/reports", by="read").json()["data"]}
 
-    assert list(reports) == ["commissions", "payouts", "balances", "funders"]
+    assert list(reports) == ["commissions", "payouts", "balances", "funders", "tax"]
     target = next(column for column in reports["commissions"]["columns"] if column["name"] == "target")
     assert target["kind"] == "money"
     assert target["cells"] == ["target_minor", "target"]

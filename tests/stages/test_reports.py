@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 from service.domain.money import EXPONENTS
 from service.infra.db import read_session, unit_of_work
 from service.infra.ids import encode, new_id
-from service.reports.define import REPORTS, Filter, Kind, Report, UnknownReport, find
+from service.reports.define import Filter, Kind, Report
+from service.reports.registry import REPORTS, UnknownReport, find
 from service.reports.stream import BLOCK_BYTES, FilterUnknown, stream_csv
 from tests.support.full_books import Books, full_books
 
