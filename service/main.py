@@ -84,6 +84,7 @@ from service.api import (
     stripe_accounts,
     tax,
     tax_profiles,
+    tax_registers,
     webhook_endpoints,
     words,
 )
@@ -139,6 +140,7 @@ ROUTERS = (
     payouts.router,
     payout_limits.router,
     tax.router,
+    tax_registers.router,
     corrections.router,
     statements.router,
     stripe_accounts.router,

@@ -207,12 +207,16 @@ class Keeping:
         raise _Replay(response)
 
     def _keep(self, response: Response) -> None:
-        """Write the answer where it was claimed."""
+        """Write the answer where it was claimed.
+
+        A stream has no body to keep: its key is free again. Only what changes nothing may answer with one, which a test sees to.
+        """
+        step = partial(self._write, response=response) if hasattr(response, "body") else self._forget
         if self._session is not None:
-            self._write(self._session, response)
+            step(self._session)
         else:
             assert self._engine is not None
-            run_unit(self._engine, partial(self._write, response=response))
+            run_unit(self._engine, step)
 
     def _write(self, session: Session, response: Response) -> None:
         assert self._security is not None
@@ -227,7 +231,6 @@ class Keeping:
                 **self._row,
                 "status": response.status_code,
                 "headers": headers,
-                # A stream has no body to keep; no POST answers with one, which a test sees to.
                 "body": self._security.encrypt(bytes(response.body), purpose=_PURPOSE),
             },
         )

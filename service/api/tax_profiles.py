@@ -32,6 +32,7 @@ from service.api.views import (
 from service.domain.errors import Invalid, Missing
 from service.domain.money import AMOUNT_MAX_MINOR
 from service.domain.withholding.details import check_details
+from service.domain.withholding.forms import PERSON
 from service.domain.withholding.model import Caution, Decision, Duty, PayeeKind
 from service.domain.withholding.tables import RuleName
 from service.domain.wording.figures import Speech
@@ -44,9 +45,6 @@ from service.tables.parties import AffiliateRow, TaxRule
 from service.tables.taxes import TaxEntryKind, TaxEntryRow, TaxProfileRow
 
 router = APIRouter(tags=["tax"])
-
-PERSON = "tax-person"
-"""What the part of a tax profile that names a person is encrypted for."""
 
 
 class TaxProfileIncomplete(Invalid):

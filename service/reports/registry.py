@@ -6,6 +6,7 @@ from service.reports.define_balances import BALANCES
 from service.reports.define_books import JOURNAL, LIABILITY_AGEING, RECONCILIATION_DIFFERENCES, TRIAL_BALANCE
 from service.reports.define_commissions import COMMISSIONS, FUNDERS
 from service.reports.define_payouts import PAYOUTS
+from service.reports.define_tax import TAX
 
 
 class UnknownReport(Missing):
@@ -24,6 +25,7 @@ REPORTS = {
         JOURNAL,
         LIABILITY_AGEING,
         RECONCILIATION_DIFFERENCES,
+        TAX,
     )
 }
 

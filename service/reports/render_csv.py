@@ -11,7 +11,7 @@ from service.reports.query import amount, copy_statement, public_id, source
 
 BLOCK_BYTES = 64 * 1024
 
-_FORMULA = "^[-=+@\t\r\n＝＋－＠]"
+FORMULA = "^[-=+@\t\r\n＝＋－＠]"
 """How a cell begins that a spreadsheet would run instead of show, wide signs included; a quote before it makes it text.
 NUL, which some skip, cannot be stored. Source: OWASP, CSV Injection; ASVS 5.0, 1.2.10."""
 
@@ -43,7 +43,7 @@ def _cells(column: Column) -> list[sql.Composed]:
             return [public_id(column)]
         case Kind.TEXT:
             guarded = sql.SQL("CASE WHEN {0} ~ {1} THEN '''' || {0} ELSE {0} END")
-            return [guarded.format(source(column), sql.Literal(_FORMULA))]
+            return [guarded.format(source(column), sql.Literal(FORMULA))]
         case Kind.MOMENT:
             return [
                 sql.SQL("to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").format(source(column))

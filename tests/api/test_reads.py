@@ -486,7 +486,7 @@ def test_reports_say_what_their_columns_mean(shop: Shop) -> None:
     reports = {report["name"]: report for report in shop.get("/v1/reports", by="read").json()["data"]}
 
     assert list(reports)[:4] == ["commissions", "payouts", "balances", "funders"]
-    assert {"trial-balance", "journal", "liability-ageing"} <= set(reports)
+    assert {"trial-balance", "journal", "liability-ageing", "tax"} <= set(reports)
     target = next(column for column in reports["commissions"]["columns"] if column["name"] == "target")
     assert target["kind"] == "money"
     assert target["cells"] == ["target_minor", "target"]

@@ -28,7 +28,7 @@ from service.domain.order import (
     refund_fact,
 )
 from service.domain.payout import item_hash, run_hash
-from service.domain.withholding.model import Decision
+from service.domain.withholding.model import Decision, Duty
 from service.infra.db import execute, fetch, read_session, unit_of_work
 from service.infra.ids import new_id
 from service.intake.record import Received, record
@@ -47,6 +47,7 @@ from service.tables.parties import (
 )
 from service.tables.payouts import PayoutAttemptRow, PayoutItemRow, PayoutRunRow, ProviderFactRow
 from service.tables.programs import CouponOwnerRow, CouponRow, EnrollmentRow, ProgramRow, ProgramVersionRow
+from service.tables.taxes import TaxBaseRow, TaxEntryKind, TaxEntryRow
 
 TERMS = {
     "rules": [{"kind": "percent", "rate": "10", "match": {"skus": [], "categories": []}}],
@@ -192,6 +193,31 @@ class Books:
 
     def settle(self) -> int:
         return settle_due(self.engine, merchant_id=self.merchant_id)
+
+    def taxed_before(self, name: str, base_minor: int) -> None:
+        """Tell what was paid before these books began."""
+        whose: dict[str, Any] = {
+            "merchant_id": self.merchant_id,
+            "payee_id": self.affiliates[name],
+            "rule": "us_nec_2026",
+        }
+        with unit_of_work(self.engine) as session:
+            session.add(TaxBaseRow(**whose, version=1))
+            session.flush()
+            session.add(
+                TaxEntryRow(
+                    **whose,
+                    id=new_id(),
+                    kind=TaxEntryKind.OPENING,
+                    duty=Duty.BACKUP,
+                    period=f"{self.now:%Y}",
+                    currency="USD",
+                    base_minor=base_minor,
+                    tax_minor=0,
+                    booked_on=self.now.date(),
+                    created_at=self.now,
+                )
+            )
 
     def payable(self, name: str, *, currency: str = "USD") -> int:
         with read_session(self.engine) as session:
@@ -504,4 +530,5 @@ def full_books(engine: Engine) -> Books:
     books.refund("unknown", 1_000)
     books.park(InboxState.PARKED, "no_currency")
     books.park(InboxState.IGNORED, "test_order")
+    books.taxed_before("ann", 5_000)
     return books

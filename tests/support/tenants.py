@@ -12,9 +12,10 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from service.api.deps import Service
+from service.domain.correction import CorrectionKind, CorrectionState
 from service.infra import ids
 from service.infra.clock import utc_now
-from service.infra.db import fetch, read_session
+from service.infra.db import fetch, read_session, unit_of_work
 from service.infra.security import Security
 from service.intake.reconcile_file import read_files
 from service.payouts import files
@@ -22,6 +23,7 @@ from service.payouts.providers import FILE_RAILS
 from service.reports import reconcile
 from service.reports.jobs import make
 from service.reports.simulate import advance
+from service.tables.taxes import CorrectionRow
 from tests.support.asking import ANY_ID, Operation, Slot
 from tests.support.payout_files import give_account
 from tests.support.shop import Shop
@@ -124,6 +126,10 @@ class Tenant:
         asked = {"rail": "sandbox", "currency": "USD", "external_id": self.text("run")}
         _made(shop.post("/v1/payout-runs", asked, by="finance-maker"))
         self._pay_by_file()
+        for kind in ("run", "day"):
+            limit = {"kind": kind, "limit": {"amount_minor": 10**12, "currency": "USD"}}
+            _made(shop.post("/v1/payout-limits", limit))
+        self._ask_for_corrections()
         for role in ("read", "finance-checker", *self.affiliates):
             shop.key_of(role)
         for days in (3, 2):
@@ -160,6 +166,25 @@ class Tenant:
         _made(shop.put("/v1/statement-settings", {"legal_name": self.text("legal"), "self_billing": True}))
         _made(shop.post("/v1/statements", {"begins_on": booked, "ends_on": booked}, by="finance-maker"))
         return self
+
+    def _ask_for_corrections(self) -> None:
+        """One that can be booked and one that can be withdrawn; nobody looks here whether there is a debt."""
+        with unit_of_work(self.shop.engine) as session:
+            for number in (1, 2):
+                session.add(
+                    CorrectionRow(
+                        merchant_id=ids.decode("mer", self.shop.id),
+                        id=ids.new_id(),
+                        kind=CorrectionKind.WRITE_OFF,
+                        state=CorrectionState.ASKED,
+                        payee_id=ids.decode("aff", self.affiliates[0]),
+                        currency="USD",
+                        amount_minor=number,
+                        reason=self.text("reason"),
+                        asked_by=ids.new_id(),
+                        created_at=utc_now(),
+                    )
+                )
 
     def _pay_by_file(self) -> None:
         """Have a file of payouts built, which waits."""

@@ -14,6 +14,9 @@ from service.domain.withholding.tables import EU_MEMBERS, US_REPORTING_MINOR
 from service.domain.withholding.united_states import is_foreign
 from service.domain.withholding.vietnam import declares_itself
 
+PERSON: Final = "tax-person"
+"""What the part of a tax profile that names a person is encrypted for."""
+
 
 def needs_1099_nec(profile: Profile, *, year: int, paid_minor: int, backup_minor: int) -> bool | None:
     """Whether a payer in the United States reports a payee on form 1099-NEC, due 31 January; None: the year is not known.
@@ -86,7 +89,7 @@ class Activity(StrEnum):
 
 
 class Dac7Field(StrEnum):
-    """What a platform collects of a seller."""
+    """What a platform collects of a seller, and other payers some of."""
 
     NAME = "name"
     ADDRESS = "address"
@@ -115,6 +118,13 @@ def in_dac7_report(profile: Profile, activity: Activity, *, times: int, paid_min
 
 
 def missing_for_dac7(kind: PayeeKind, known: Collection[Dac7Field]) -> tuple[Dac7Field, ...]:
-    """What is still to be asked of a seller, in order. Only people have a day of birth, and not all of them a VAT id."""
+    """What is still to be asked of a seller, in order."""
+    return missing_of(tuple(Dac7Field), kind, known)
+
+
+def missing_of(
+    asked: Collection[Dac7Field], kind: PayeeKind | None, known: Collection[Dac7Field]
+) -> tuple[Dac7Field, ...]:
+    """Of what a register asks, what is not known of a payee. Only people have a day of birth, and not all of them a VAT id."""
     unasked = {Dac7Field.BORN_ON} if kind is PayeeKind.COMPANY else {Dac7Field.VAT_ID}
-    return tuple(each for each in Dac7Field if each not in known and each not in unasked)
+    return tuple(each for each in asked if each not in known and each not in unasked)

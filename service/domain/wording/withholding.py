@@ -98,6 +98,12 @@ RULES: Final[Mapping[RuleName, Words]] = {
         "商家选择在此不代扣税款，由纳税义务人自行申报。",
     ),
 }
+TO_BE_CONFIRMED: Final = Words(
+    "To be confirmed by a tax professional before it is filed.",
+    "Cần được chuyên gia thuế xác nhận trước khi nộp.",
+    "申报前须经税务专业人员确认。",
+)
+"""What each row of a register for filing ends with."""
 SUPPLIES: Final[Mapping[Supplies, Words]] = {
     Supplies.GOODS: Words("goods", "hàng hóa", "商品"),
     Supplies.SERVICES: Words("services", "dịch vụ", "服务"),
