@@ -43,7 +43,7 @@ from service.ledger.chain import chain
 from service.outbox import deliver
 from service.outbox.deliver import Post
 from service.outbox.poster import Poster
-from service.payouts import files, service_jobs
+from service.payouts import files, gate, service_jobs
 from service.payouts.apply import Provider
 from service.payouts.execute import Sender, advance
 from service.payouts.providers import FILE_RAILS, Rail, Rails, api_of, make_rails, told_rails
@@ -227,7 +227,10 @@ def run_pass(worker: Worker, *, stop: threading.Event | None = None) -> int:
     run_unit(worker.engine, partial(deliver.wake_queued, now=worker.clock()))
     # Also where another worker has the merchant's job now: only we know what came of our own calls.
     deliver.record_arrived(worker.post)
+    # Before anything is sent: a database that was restored does not know what was.
+    run_unit(worker.engine, partial(gate.notice, now=worker.clock()))
     served = _service_turns(worker)
+    _check_gate(worker)
     return served + _turns(worker, stop=stop)
 
 
@@ -241,6 +244,13 @@ def _turns(worker: Worker, *, stop: threading.Event | None) -> int:
             return done
         _turn(worker, jobs[0])
     return JOBS_AT_ONCE_MAX
+
+
+def _check_gate(worker: Worker) -> None:
+    api = api_of(worker.rails)
+    if api is not None:
+        provider = Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
+        gate.check(provider, now=worker.clock())
 
 
 def _service_turns(worker: Worker) -> int:

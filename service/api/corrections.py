@@ -48,7 +48,8 @@ class WithholdingBody(Body):
 
 class CorrectionCreate(Body):
     kind: CorrectionKind
-    """untax: gives a withholding back. recover: sets money a rail gave back against a debt. write_off: gives a debt up."""
+    """untax: gives a withholding back. recover: sets money a rail gave back against a debt. write_off: gives a debt up.
+    paid_outside: books that the affiliate was paid without us."""
     affiliate_id: AffiliateId
     amount: MoneyBody
     """Above 0."""

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from service.domain.ledger import AccountKind
+from service.domain.money import AMOUNT_MAX_MINOR
 
 
 class CorrectionKind(StrEnum):
@@ -12,6 +13,8 @@ class CorrectionKind(StrEnum):
     """Sets money a rail gave back against the payee's debt."""
     WRITE_OFF = "write_off"
     """Gives a payee's debt up."""
+    PAID_OUTSIDE = "paid_outside"
+    """Books that a payee was paid without us, or in a time that a restored database has forgotten."""
 
 
 class CorrectionState(StrEnum):
@@ -24,6 +27,7 @@ MOVES = {
     CorrectionKind.UNTAX: (AccountKind.TAX_WITHHELD, AccountKind.PAYABLE),
     CorrectionKind.RECOVER: (AccountKind.TAXED_CARRY, AccountKind.PAYABLE),
     CorrectionKind.WRITE_OFF: (AccountKind.WRITE_OFF, AccountKind.PAYABLE),
+    CorrectionKind.PAID_OUTSIDE: (AccountKind.PAYABLE, AccountKind.PAID),
 }
 """Debit and credit of each kind; both accounts are the payee's."""
 
@@ -42,3 +46,6 @@ def most_minor(kind: CorrectionKind, *, source_minor: int, payable_minor: int) -
             return min(max(0, source_minor), debt_minor)
         case CorrectionKind.WRITE_OFF:
             return debt_minor
+        case CorrectionKind.PAID_OUTSIDE:
+            # What is gone is gone, also where it was more than is owed: then it is a debt.
+            return AMOUNT_MAX_MINOR

@@ -57,6 +57,9 @@ _clicks_unrecorded = Counter(
 _payout_attempts = Counter(
     "koc_payout_attempts", "Verdicts recorded on attempts to send a payout.", ["rail", "outcome"]
 )
+_payout_gate_closings = Counter(
+    "koc_payout_gate_closings", "Times that nothing was sent by anybody any more.", ["reason"]
+)
 _payout_run_stops = Counter("koc_payout_run_stops", "Payout runs that stopped and wait for a person.", ["rail"])
 _transfers_unexplained = Counter(
     "koc_transfers_unexplained",
@@ -118,6 +121,11 @@ def transfers_unexplained(rail: str, *, number: int) -> None:
 def provider_events(result: str, *, number: int) -> None:
     """Count events of providers. result: kept, known, foreign or nothing when they come; applied or parked later."""
     _provider_events.labels(result).inc(number)
+
+
+def payout_gate_closed(reason: str) -> None:
+    """Count a closing of the gate: nothing is sent by anybody until two persons open it."""
+    _payout_gate_closings.labels(reason).inc()
 
 
 def postings_chained(number: int) -> None:

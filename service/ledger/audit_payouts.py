@@ -33,7 +33,8 @@ WITH moved AS (
     FROM advance
     WHERE CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id
     UNION ALL
-    SELECT merchant_id, payee_id, currency, payable_version, amount_minor
+    SELECT merchant_id, payee_id, currency, payable_version,
+           CASE kind WHEN 'paid_outside' THEN -amount_minor ELSE amount_minor END
     FROM correction
     WHERE state = 'booked' AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
     UNION ALL
@@ -159,8 +160,9 @@ WITH item AS (
     ) AS part (kind, amount_minor)
     UNION ALL
     SELECT merchant_id, payee_id,
-           CASE kind WHEN 'untax' THEN 'tax_withheld' WHEN 'recover' THEN 'taxed_carry' ELSE 'write_off' END,
-           currency, -amount_minor
+           CASE kind WHEN 'untax' THEN 'tax_withheld' WHEN 'recover' THEN 'taxed_carry' WHEN 'write_off' THEN 'write_off'
+                     ELSE 'paid' END,
+           currency, CASE kind WHEN 'paid_outside' THEN amount_minor ELSE -amount_minor END
     FROM correction
     WHERE state = 'booked' AND (CAST(:merchant_id AS uuid) IS NULL OR merchant_id = :merchant_id)
     UNION ALL
@@ -249,8 +251,10 @@ SELECT told.merchant_id, told.payee_id AS id, concat(told.what, ' of ', told.amo
        concat(told.source, ' to ', told.destination, ' ', told.amount_minor) AS expected,
        coalesce(posting.debit_kind || ' to ' || posting.credit_kind || ' ' || posting.amount_minor, 'none') AS found
 FROM (
-    SELECT merchant_id, payee_id, currency, amount_minor, posting_id, kind AS what, 'payable' AS destination,
-           CASE kind WHEN 'untax' THEN 'tax_withheld' WHEN 'recover' THEN 'taxed_carry' ELSE 'write_off' END AS source
+    SELECT merchant_id, payee_id, currency, amount_minor, posting_id, kind AS what,
+           CASE kind WHEN 'paid_outside' THEN 'paid' ELSE 'payable' END AS destination,
+           CASE kind WHEN 'untax' THEN 'tax_withheld' WHEN 'recover' THEN 'taxed_carry' WHEN 'write_off' THEN 'write_off'
+                     ELSE 'payable' END AS source
     FROM correction WHERE state = 'booked'
     UNION ALL
     SELECT line.merchant_id, line.payee_id, remittance.currency, line.amount_minor, line.posting_id, 'remittance',

@@ -183,6 +183,7 @@ def _check(session: Session, row: CorrectionRow, kept: Mapping[Account, Kept]) -
             CorrectionKind.UNTAX: "withheld there and not passed on yet",
             CorrectionKind.RECOVER: "carried and owed at once",
             CorrectionKind.WRITE_OFF: "owed",
+            CorrectionKind.PAID_OUTSIDE: "what a correction may move",
         }[kind]
         raise CorrectionTooLarge(f"{most} minor units of {row.currency} are {what}; {row.amount_minor} were asked for.")
 

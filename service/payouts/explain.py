@@ -1,7 +1,7 @@
 """Explain what a provider did by our attempts: book what came back, look up what is open, stop where nothing explains it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -119,10 +119,25 @@ def _stop(
             rail,
         )
     metrics.transfers_unexplained(rail, number=len(stray))
+    _freeze(session, merchant_id, {transfer.item_id for transfer in stray})
     for run_id in sorted({attempts[each.item_id][0].run_id for each in stray if each.item_id in attempts}):
         run = lock_run(session, merchant_id, run_id)
         if run.status == RunState.EXECUTING:
             emit(session, stop(session, run, UNEXPECTED_TRANSFER, when=when))
+
+
+def _freeze(session: Session, merchant_id: UUID, item_ids: Set[UUID]) -> None:
+    """Keep payouts from being sent for which money is out already: a database that was restored may have forgotten it."""
+    if not item_ids:
+        return
+    execute(
+        session,
+        """
+        UPDATE payout_item SET frozen_code = :code
+        WHERE merchant_id = :merchant_id AND id = ANY(CAST(:ids AS uuid[])) AND live AND frozen_code IS NULL
+        """,
+        {"merchant_id": merchant_id, "ids": sorted(item_ids), "code": UNEXPECTED_TRANSFER},
+    )
 
 
 def _look_up(

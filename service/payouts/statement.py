@@ -17,8 +17,8 @@ LINES_MAX = 10_000
 class Movement:
     """One change of payable inside an item's interval. amount_minor: with its sign.
 
-    kind: a commission entry's kind; advance, or advance_repaid for what was netted; untax, recover or write_off for
-    what people put right; or given_back for an earlier payout that was released before it was sent. What a rail gave
+    kind: a commission entry's kind; advance, or advance_repaid for what was netted; untax, recover, write_off or
+    paid_outside for what people put right; or given_back for an earlier payout that was released before it was sent. What a rail gave
     back is carried with its deductions done and moves no payable. version: payable's own number of the change; several movements of one unit of work share it. order_number: as the shop writes it.
     """
 
@@ -63,7 +63,8 @@ def movements(session: Session, item: PayoutItemRow, *, limit: int = LINES_MAX) 
         WHERE advance.merchant_id = :merchant_id AND advance.payee_id = :payee_id AND advance.currency = :currency
           AND payable_version > :from_version AND payable_version <= :to_version
         UNION ALL
-        SELECT payable_version, kind, amount_minor, decided_at, NULL, NULL, NULL, NULL, 0
+        SELECT payable_version, kind, CASE kind WHEN 'paid_outside' THEN -amount_minor ELSE amount_minor END, decided_at,
+               NULL, NULL, NULL, NULL, 0
         FROM correction
         WHERE merchant_id = :merchant_id AND payee_id = :payee_id AND currency = :currency AND state = 'booked'
           AND payable_version > :from_version AND payable_version <= :to_version

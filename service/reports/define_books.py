@@ -114,7 +114,15 @@ JOURNAL = Report(
                 WHEN posted.event LIKE 'payout/%%/release' THEN 'Taken out of a payout run'
                 WHEN posted.event LIKE 'payout/%%/plan' THEN 'Payout handed to the rail'
                 WHEN posted.event LIKE 'payout/%%/back' THEN 'Payout not sent'
+                WHEN posted.event LIKE 'payout/%%/accept' AND posted.credit_kind = 'tax_withheld' THEN 'Tax withheld'
+                WHEN posted.event LIKE 'payout/%%/accept' AND posted.credit_kind = 'platform_fee' THEN 'Payout fee'
+                WHEN posted.event LIKE 'payout/%%/accept' AND posted.credit_kind = 'taxed_carry' THEN 'Payout carried forward'
                 WHEN posted.event LIKE 'payout/%%/accept' THEN 'Payout sent'
+                WHEN posted.event LIKE 'correction/%%' AND posted.debit_kind = 'tax_withheld' THEN 'Withholding undone'
+                WHEN posted.event LIKE 'correction/%%' AND posted.debit_kind = 'taxed_carry' THEN 'Debt set off'
+                WHEN posted.event LIKE 'correction/%%' AND posted.debit_kind = 'write_off' THEN 'Debt written off'
+                WHEN posted.event LIKE 'correction/%%' THEN 'Paid outside'
+                WHEN posted.event LIKE 'remittance/%%' THEN 'Tax passed on'
                 WHEN posted.event LIKE 'payout/%%/came-back/%%' THEN 'Payout came back'
                 ELSE concat(posted.debit_kind, ' to ', posted.credit_kind) END AS description,
            affiliate.id AS affiliate_id, affiliate.external_id AS affiliate_external_id, affiliate.name AS affiliate_name,

@@ -302,6 +302,19 @@ def test_a_debt_is_set_off_against_what_a_rail_gave_back_and_the_rest_is_written
         booked(desk, second)
 
 
+def test_who_was_paid_outside_is_paid_that_much_less(desk: Desk) -> None:
+    ann = desk.payee(1_000)
+
+    booked(desk, asked(desk, CorrectionKind.PAID_OUTSIDE, ann, 1_400))
+
+    # What was more than was owed is a debt.
+    assert desk.balances(ann) == {"payable": -400, "paid": 1_400}
+    desk.earn(ann, 1_000)
+    desk.work(desk.an_executing_run())
+    assert desk.balances(ann) == {"paid": 2_000}
+    assert agrees(desk)
+
+
 def test_what_people_put_right_is_part_of_the_next_payouts_interval(desk: Desk) -> None:
     ann = desk.payee()
     desk.tax(ann, "CN")

@@ -1,0 +1,145 @@
+"""The gate: after a database was restored nothing is sent until it was compared with the rails and two persons agree.
+
+A restored database does not know what was sent after the moment it was restored to, and would send it again. Which server
+we are on, and which of its histories, is noted in the database itself: a point-in-time recovery and a failover begin a new
+timeline, a dump that is read back lives on another server. A copy of the files, put back, shows neither: close it by hand.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from service.domain.errors import Conflict, Forbidden
+from service.infra import ids, metrics
+from service.infra.db import execute, fetch, read_session, run_unit
+from service.payouts.apply import Provider
+from service.payouts.control import wake_runs
+from service.payouts.sweep import sweep
+from service.tables.control import EVERYBODY, DatabaseMarkRow, PayoutGateRow
+
+CHECK_EVERY = timedelta(minutes=5)
+LOOK_BACK = timedelta(days=35)
+"""How far back a gate that closed by itself compares: as long as any rail lists and remembers."""
+
+_log = logging.getLogger(__name__)
+
+
+class GateOpen(Conflict):
+    code = "payout-gate-open"
+    title = "The payout gate is open"
+
+
+class GateUnchecked(Conflict):
+    code = "payout-gate-unchecked"
+    title = "The database was not compared with every rail yet"
+
+
+class GateSecondPerson(Forbidden):
+    code = "payout-gate-second-person"
+    title = "Opening the payout gate needs a second person"
+
+
+def notice(session: Session, *, now: datetime) -> PayoutGateRow | None:
+    """Close the gate if this is not the server, or not the history, we last knew to be on. Returns a new gate."""
+    [here] = fetch(
+        session,
+        """
+        SELECT CAST(server.system_identifier AS text) AS system_identifier, history.timeline_id AS timeline
+        FROM pg_control_system() AS server, pg_control_checkpoint() AS history
+        """,
+    )
+    mark = session.exec(
+        select(DatabaseMarkRow).where(col(DatabaseMarkRow.id) == EVERYBODY).with_for_update()
+    ).one_or_none()
+    if mark is None:
+        execute(
+            session,
+            """
+            INSERT INTO database_mark (id, system_identifier, timeline, seen_at)
+            VALUES (:id, :system_identifier, :timeline, :now) ON CONFLICT (id) DO NOTHING
+            """,
+            {"id": EVERYBODY, "now": now, "system_identifier": here.system_identifier, "timeline": here.timeline},
+        )
+        return None
+    if (mark.system_identifier, mark.timeline) == (here.system_identifier, here.timeline):
+        return None
+    detail = (
+        f"server {mark.system_identifier} timeline {mark.timeline} before, "
+        f"server {here.system_identifier} timeline {here.timeline} now"
+    )
+    mark.system_identifier, mark.timeline, mark.seen_at = here.system_identifier, here.timeline, now
+    session.add(mark)
+    return close(session, reason="restored", detail=detail, since=now - LOOK_BACK, now=now)
+
+
+def close(session: Session, *, reason: str, detail: str, since: datetime, now: datetime) -> PayoutGateRow:
+    """Let nobody send anything. since: from when on the rails' lists are to be compared. now: by our clock."""
+    gate = PayoutGateRow(id=ids.new_id(), reason=reason, detail=detail, since=since, closed_at=now)
+    session.add(gate)
+    session.flush()
+    _log.critical("The payout gate is closed (%s): %s", reason, detail)
+    metrics.payout_gate_closed(reason)
+    return gate
+
+
+def closed_gate(session: Session, *, hold: bool = False) -> PayoutGateRow | None:
+    """Return the oldest gate that is closed, if one is. hold: until the unit of work ends."""
+    closed = (
+        select(PayoutGateRow).where(col(PayoutGateRow.opened_at).is_(None)).order_by(col(PayoutGateRow.id)).limit(1)
+    )
+    return session.exec(closed.with_for_update() if hold else closed).one_or_none()
+
+
+def check(provider: Provider, *, now: datetime) -> PayoutGateRow | None:
+    """Compare every rail that keeps a list with ours, if the gate is closed and it is time. Returns the gate, as checked.
+
+    What is open is looked up, and what we do not know of freezes its payout. now: by our clock.
+    """
+    with read_session(provider.engine) as session:
+        gate = closed_gate(session)
+    if gate is None or (gate.checked_at is not None and now < gate.checked_at + CHECK_EVERY):
+        return None
+    report = {
+        name: dataclasses.asdict(sweep(provider, rail, since=gate.since, now=now))
+        for name, rail in sorted(provider.rails.items())
+    }
+    run_unit(provider.engine, partial(_note, gate_id=gate.id, report=report, now=now))
+    return gate
+
+
+def _note(session: Session, *, gate_id: UUID, report: Mapping[str, Any], now: datetime) -> None:
+    gate = session.exec(select(PayoutGateRow).where(col(PayoutGateRow.id) == gate_id).with_for_update()).one()
+    gate.report, gate.checked_at = dict(report), now
+    session.add(gate)
+
+
+def open_gate(session: Session, *, by: UUID, note: str, now: datetime) -> PayoutGateRow:
+    """Ask for the closed gate to be opened or, where another person asked, open it. by: an operator's key.
+
+    Raises GateOpen, GateUnchecked while a rail was not compared wholly since it closed, GateSecondPerson.
+    """
+    gate = closed_gate(session, hold=True)
+    if gate is None:
+        raise GateOpen("Nothing is closed; payouts are sent.")
+    if gate.checked_at is None or any(not each["complete"] or each["open"] for each in gate.report.values()):
+        raise GateUnchecked(
+            "Wait until the worker has compared every rail and looked up what is open there; "
+            "GET /v1/operator/payout-gate shows how far it is."
+        )
+    if gate.asked_by is None:
+        gate.asked_by, gate.asked_at, gate.note = by, now, note
+    elif gate.asked_by == by:
+        raise GateSecondPerson(f"Key {ids.encode('key', by)} asked for it; another operator's key has to agree.")
+    else:
+        gate.opened_by, gate.opened_at = by, now
+        wake_runs(session, at=now)
+        _log.warning("The payout gate %s was opened by two persons", ids.encode("gat", gate.id))
+    session.add(gate)
+    session.flush()
+    return gate
