@@ -379,7 +379,7 @@ def _change(row: SQLModel, shown: Shown, *, is_new: bool, is_gone: bool) -> _Cha
 
 def _told(name: str, value: Any, shown: Shown) -> Any:
     """The value as the trail shows it."""
-    if value is None:
+    if value is None or value == NOBODYS:
         return None
     if name in shown.masked or isinstance(value, bytes):
         return MASKED

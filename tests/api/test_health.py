@@ -112,6 +112,7 @@ def test_every_operation_says_whether_it_needs_a_key(client: TestClient) -> None
         "list_problem_kinds",
         "get_problem_kind",
         "receive_webhook",
+        "receive_stripe_event",
         "answer_challenge",
         "follow_link",
         "get_browser_script",
