@@ -395,7 +395,7 @@ def _payees(
             | {
                 "seq": seq,
                 "kind": kind,
-                "source": "expense" if seq == 1 else "pending",
+                "source": "commission_expense" if seq == 1 else "pending",
                 "destination": "pending" if seq == 1 else "payable",
                 "postings": [posting.id for posting in postings],
                 "versions": [kept[posting.credit].version if seq == 2 else None for posting in postings],
