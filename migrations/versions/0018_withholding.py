@@ -103,7 +103,9 @@ def upgrade() -> None:
             "decided_by IS NULL OR decided_by <> asked_by OR state = 'withdrawn'",
             name=op.f("correction_two_persons_check"),
         ),
-        sa.CheckConstraint("kind IN ('untax', 'recover', 'write_off', 'paid_outside')", name=op.f("correction_kind_check")),
+        sa.CheckConstraint(
+            "kind IN ('untax', 'recover', 'write_off', 'paid_outside')", name=op.f("correction_kind_check")
+        ),
         sa.CheckConstraint("state IN ('asked', 'booked', 'withdrawn')", name=op.f("correction_state_check")),
         sa.CheckConstraint("amount_minor > 0 AND base_minor >= 0", name=op.f("correction_amount_check")),
         sa.ForeignKeyConstraint(

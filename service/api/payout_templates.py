@@ -72,7 +72,7 @@ class SheetResults(Body):
     reference: Annotated[_CellText, Field(min_length=1)]
     """Title of the column with the end-to-end id; it may stand at the end of a remark."""
     status: Annotated[_CellText, Field(min_length=1)]
-    words: Annotated[dict[str, Said], Field(min_length=1, max_length=50)]
+    words: Annotated[dict[str, Said], Field(min_length=1, max_length=50, examples=[{"Success": "booked"}])]
     """What the words in the status column mean."""
     amount: _CellText = ""
     amount_format: AmountFormat = AmountFormat.DECIMAL

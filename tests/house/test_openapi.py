@@ -42,6 +42,12 @@ def test_every_operation_can_be_called_by_name(document: dict[str, Any]) -> None
     assert len({one[2] for one in names}) == len(names)
 
 
+def test_every_tag_says_what_stands_under_it(document: dict[str, Any]) -> None:
+    used = {tag for item in document["paths"].values() for operation in item.values() for tag in operation["tags"]}
+
+    assert used == {tag["name"] for tag in document["tags"]}
+
+
 def test_no_operation_demands_a_body_of_which_nothing_is_needed(document: dict[str, Any]) -> None:
     bodies = {
         operation["operationId"]: operation["requestBody"]
