@@ -184,7 +184,9 @@ def bench(n: int | None, ceiling: float | None) -> bool:
         with read_session(engine) as session:
             ended = _ended(session, merchant_id)
         engine.dispose()
-    differences = len(compared.missing) + len(compared.unexplained) + len(findings) + ended["odd"]
+    doubled = sum(len(transfers) > 1 for transfers in rail.by_item.values())
+    astray = abs(sum(transfer.amount_minor for transfer in rail.made.values()) - ended["sent_minor"])
+    differences = len(compared.missing) + len(compared.unexplained) + len(findings) + ended["odd"] + doubled + astray
     for finding in findings[:10]:
         show.say(f"{finding.code}: {finding.detail}, expected {finding.expected}, found {finding.found}")
     show.table(
