@@ -1,4 +1,4 @@
-"""What every test may ask for: a clean database (`database_url`, `engine`, `new_database`) and a closed network."""
+"""What every test may ask for: a clean database (`database_url`, `engine`, `new_database`), a closed network, a `stripe`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import Engine
 
 from service.infra.db import make_engine
+from tests.doubles.stripe import StripeDouble
 from tests.support import databases, network
+from tests.support.stripe import Told
 
 DATABASE_FIXTURES = {"database_url", "engine", "new_database"}
 
@@ -97,3 +99,23 @@ def engine(database_url: str, _worker_engine: Engine) -> Iterator[Engine]:
 def new_database() -> Callable[..., AbstractContextManager[str]]:
     """Return a maker of further databases: `with new_database(migrated=False) as url: ...`."""
     return databases.new_database
+
+
+@pytest.fixture(scope="session")
+def _stripe_server() -> Iterator[StripeDouble]:
+    with StripeDouble() as stripe:
+        yield stripe
+
+
+@pytest.fixture
+def stripe(_stripe_server: StripeDouble) -> StripeDouble:
+    """Return a Stripe of our own over HTTP, as on its first day."""
+    _stripe_server.bank.__init__()  # type: ignore[misc] # begins anew
+    return _stripe_server
+
+
+@pytest.fixture
+def told(engine: Engine, stripe: StripeDouble) -> Iterator[Told]:
+    told = Told.on(engine, stripe)
+    yield told
+    told.close()

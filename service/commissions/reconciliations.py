@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlmodel import Session
 
+from service.commissions.work import ask_for
 from service.domain.reconciliation import About, Difference, Explanation, Span
 from service.infra.db import execute, fetch
 from service.infra.ids import encode, new_id
-from service.tables.payouts import JobRow
 from service.tables.reconciliations import ReconciliationStage, ReconciliationState
 
 JsonObject = dict[str, Any]
@@ -272,17 +272,7 @@ def fail(
 
 def ask_worker(session: Session, merchant_id: UUID, reconciliation_id: UUID, *, at: datetime) -> None:
     """Let a worker take a reconciliation up from a moment on, by our clock."""
-    session.add(
-        JobRow(
-            merchant_id=merchant_id,
-            id=new_id(),
-            kind=MATCH_FILES,
-            subject=str(reconciliation_id),
-            due_at=at,
-            tries=0,
-            payload={},
-        )
-    )
+    ask_for(session, merchant_id, MATCH_FILES, reconciliation_id, at=at)
 
 
 def delete_all_of(session: Session, merchant_id: UUID, reconciliation_id: UUID) -> None:

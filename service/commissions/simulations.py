@@ -10,11 +10,10 @@ from uuid import UUID
 
 from sqlmodel import Session
 
+from service.commissions.work import ask_for
 from service.domain.order import Fact
 from service.domain.program import Terms
 from service.infra.db import execute, fetch
-from service.infra.ids import new_id
-from service.tables.payouts import JobRow
 from service.tables.simulations import SimulationState, Stage
 
 JsonObject = dict[str, Any]
@@ -175,17 +174,7 @@ def fail(session: Session, merchant_id: UUID, simulation_id: UUID, *, code: str,
 
 def ask_worker(session: Session, merchant_id: UUID, simulation_id: UUID, *, at: datetime) -> None:
     """Let a worker take a simulation up from a moment on, by our clock."""
-    session.add(
-        JobRow(
-            merchant_id=merchant_id,
-            id=new_id(),
-            kind=SIMULATE,
-            subject=str(simulation_id),
-            due_at=at,
-            tries=0,
-            payload={},
-        )
-    )
+    ask_for(session, merchant_id, SIMULATE, simulation_id, at=at)
 
 
 def delete_all_of(session: Session, merchant_id: UUID, simulation_ids: Sequence[UUID]) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine, Row
 from sqlmodel import Session, col, select
 
+from service.commissions.work import ask_for
 from service.domain.errors import Conflict, Invalid
 from service.domain.events import EventType
 from service.domain.ledger import SLOTS, MerchantTime
@@ -31,7 +32,6 @@ from service.ledger.times import merchant_times
 from service.outbox.emit import Event, emit
 from service.reports.statement_books import Account, Days, Standing, Told, standings, told_of
 from service.tables.parties import MerchantRow
-from service.tables.payouts import JobRow
 from service.tables.statements import (
     StatementMark,
     StatementRow,
@@ -98,7 +98,7 @@ def ask(session: Session, security: Security, asked: Asked, *, when: MerchantTim
     session.add(row)
     session.flush()
     if row.accounts_total > AT_ONCE_MAX:
-        _ask_worker(session, row)
+        ask_for(session, row.merchant_id, STATEMENTS, row.id, at=utc_now())
         return row
     while _issue_page(session, security, row, when):
         pass
@@ -137,20 +137,6 @@ def _held(session: Session, merchant_id: UUID, run_id: UUID) -> StatementRunRow 
     """A run that is under way, locked; None where it is over."""
     row = session.get(StatementRunRow, (merchant_id, run_id), with_for_update=True, populate_existing=True)
     return row if row is not None and row.state in _RUNNING else None
-
-
-def _ask_worker(session: Session, row: StatementRunRow) -> None:
-    session.add(
-        JobRow(
-            merchant_id=row.merchant_id,
-            id=ids.new_id(),
-            kind=STATEMENTS,
-            subject=str(row.id),
-            due_at=utc_now(),
-            payload={},
-        )
-    )
-    session.flush()
 
 
 @dataclass(slots=True)

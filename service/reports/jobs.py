@@ -15,16 +15,15 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.commissions.work import ask_for
 from service.domain.errors import ServiceError, Unavailable
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit
-from service.infra.ids import new_id
 from service.ledger.audit import take_snapshot
 from service.reports.counted import Counted
 from service.reports.define import Format, filters_of
 from service.reports.registry import find
 from service.reports.stream import Asked, stream
-from service.tables.payouts import JobRow
 
 REPORT = "report"
 """Kind of the job; its subject is the report job."""
@@ -60,17 +59,7 @@ class _Begun:
 
 def ask_worker(session: Session, merchant_id: UUID, report_job_id: UUID, *, at: datetime) -> None:
     """Let a worker take a report job up from a moment on, by our clock."""
-    session.add(
-        JobRow(
-            merchant_id=merchant_id,
-            id=new_id(),
-            kind=REPORT,
-            subject=str(report_job_id),
-            due_at=at,
-            tries=0,
-            payload={},
-        )
-    )
+    ask_for(session, merchant_id, REPORT, report_job_id, at=at)
 
 
 def make(

@@ -1,7 +1,5 @@
 """Accounts at Stripe over HTTP: for merchants and for KOCs, what they show, and what happens when Stripe is not there."""
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Engine
 
@@ -15,18 +13,6 @@ from tests.support.shop import SECRET_KEY, Json, Shop
 
 SECRET = "whsec_secret_of_our_endpoint"
 URLS = {"return_url": "https://tea.example/paid", "refresh_url": "https://tea.example/again"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeDouble]:
-    with StripeDouble() as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def stripe(server: StripeDouble) -> StripeDouble:
-    server.bank.__init__()  # type: ignore[misc] # begins anew
-    return server
 
 
 @pytest.fixture

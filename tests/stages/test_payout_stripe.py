@@ -22,17 +22,10 @@ from tests.support.payouts import Desk
 ANN = "acct_ann0000000000"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeDouble]:
-    with StripeDouble() as stripe:
-        yield stripe
-
-
 @pytest.fixture
-def stripe(server: StripeDouble) -> StripeDouble:
-    server.bank.__init__()  # type: ignore[misc] # begins anew
-    server.account(ANN)
-    return server
+def stripe(stripe: StripeDouble) -> StripeDouble:
+    stripe.account(ANN)
+    return stripe
 
 
 @pytest.fixture

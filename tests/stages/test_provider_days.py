@@ -1,11 +1,9 @@
 """A day of our books beside the provider's: transfer by transfer, each difference with its reason."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from service.domain.provider import ProviderDifferenceKind, why_different
 from service.infra.db import execute, unit_of_work
@@ -15,25 +13,6 @@ from service.payouts.service_jobs import COMPARE, Done, ServiceJob, do_service
 from tests.doubles.stripe import StripeDouble
 from tests.support.payouts import Desk
 from tests.support.stripe import Told
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeDouble]:
-    with StripeDouble() as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def stripe(server: StripeDouble) -> StripeDouble:
-    server.bank.__init__()  # type: ignore[misc] # begins anew
-    return server
-
-
-@pytest.fixture
-def told(engine: Engine, stripe: StripeDouble) -> Iterator[Told]:
-    told = Told.on(engine, stripe)
-    yield told
-    told.close()
 
 
 @pytest.fixture

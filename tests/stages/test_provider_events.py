@@ -1,6 +1,5 @@
 """What Stripe tells of its own accord: kept once, applied in any order to the same end, and looked for when it did not come."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import permutations
@@ -8,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
 
 from service.domain.payout import ItemState
 from service.infra.crash import Crashed, CrashPoint, crashing_at
@@ -23,25 +21,6 @@ from tests.support.payouts import Desk
 from tests.support.stripe import Json, Told
 
 ORDERS = list(permutations(range(4)))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeDouble]:
-    with StripeDouble() as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def stripe(server: StripeDouble) -> StripeDouble:
-    server.bank.__init__()  # type: ignore[misc] # begins anew
-    return server
-
-
-@pytest.fixture
-def told(engine: Engine, stripe: StripeDouble) -> Iterator[Told]:
-    told = Told.on(engine, stripe)
-    yield told
-    told.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Jobs of the service itself: there where Stripe is set up, done by one worker at a time, and never lost."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -28,25 +27,6 @@ from tests.support.stripe import Told
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=15)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeDouble]:
-    with StripeDouble() as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def stripe(server: StripeDouble) -> StripeDouble:
-    server.bank.__init__()  # type: ignore[misc] # begins anew
-    return server
-
-
-@pytest.fixture
-def told(engine: Engine, stripe: StripeDouble) -> Iterator[Told]:
-    told = Told.on(engine, stripe)
-    yield told
-    told.close()
 
 
 def jobs(engine: Engine) -> dict[str, Any]:

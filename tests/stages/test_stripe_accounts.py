@@ -1,10 +1,8 @@
 """Accounts of payees at Stripe: made once whatever happens in between, kept as told last, and who is not paid meanwhile."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
 
 from service.domain.errors import Missing
 from service.domain.payout import Excluded, ItemState
@@ -16,25 +14,6 @@ from service.payouts.providers.stripe_accounts import StripeAway, StripeRefused
 from tests.doubles.stripe import StripeDouble
 from tests.support.payouts import Desk
 from tests.support.stripe import Told
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeDouble]:
-    with StripeDouble() as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def stripe(server: StripeDouble) -> StripeDouble:
-    server.bank.__init__()  # type: ignore[misc] # begins anew
-    return server
-
-
-@pytest.fixture
-def told(engine: Engine, stripe: StripeDouble) -> Iterator[Told]:
-    told = Told.on(engine, stripe)
-    yield told
-    told.close()
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Global Payouts against our double over real HTTP: what is sent, what each status means, and how it ends."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
 
 from service.domain.payout import AnswerKind, ItemState, RunState
 from service.infra.ids import new_id
@@ -19,24 +17,10 @@ from tests.support.stripe import Told
 ANN = "acct_ann0000000000"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeDouble]:
-    with StripeDouble() as stripe:
-        yield stripe
-
-
 @pytest.fixture
-def stripe(server: StripeDouble) -> StripeDouble:
-    server.bank.__init__()  # type: ignore[misc] # begins anew
-    server.account(ANN)
-    return server
-
-
-@pytest.fixture
-def told(engine: Engine, stripe: StripeDouble) -> Iterator[Told]:
-    told = Told.on(engine, stripe)
-    yield told
-    told.close()
+def stripe(stripe: StripeDouble) -> StripeDouble:
+    stripe.account(ANN)
+    return stripe
 
 
 @pytest.fixture

@@ -1,0 +1,16 @@
+"""Ask a worker for a piece of work of one merchant."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel import Session
+
+from service.infra.ids import new_id
+from service.tables.payouts import JobRow
+
+
+def ask_for(session: Session, merchant_id: UUID, kind: str, subject_id: UUID, *, at: datetime) -> None:
+    """Let a worker take a subject up from a moment on, by our clock."""
+    session.add(
+        JobRow(merchant_id=merchant_id, id=new_id(), kind=kind, subject=str(subject_id), due_at=at, tries=0, payload={})
+    )
