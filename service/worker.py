@@ -248,9 +248,10 @@ def _turns(worker: Worker, *, stop: threading.Event | None) -> int:
 
 def _check_gate(worker: Worker) -> None:
     api = api_of(worker.rails)
-    if api is not None:
-        provider = Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
-        gate.check(provider, now=worker.clock())
+    provider = (
+        None if api is None else Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
+    )
+    gate.check(worker.engine, provider, now=worker.clock())
 
 
 def _service_turns(worker: Worker) -> int:

@@ -24,6 +24,9 @@ LISTINGS_APART = timedelta(minutes=15)
 OWNER_DEAD_AFTER = timedelta(hours=1)
 """A lease must have ended this long ago before its owner counts as gone."""
 
+UNEXPECTED_TRANSFER = "unexpected_transfer"
+"""Code of a payout that is frozen, or a run that stopped, because its rail lists a transfer that no attempt explains."""
+
 
 class RunState(StrEnum):
     DRAFT = "draft"

@@ -10,7 +10,16 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.domain.payout import Answer, AnswerKind, Outcome, RunState, may_send, outcome_of, proves_absence
+from service.domain.payout import (
+    UNEXPECTED_TRANSFER,
+    Answer,
+    AnswerKind,
+    Outcome,
+    RunState,
+    may_send,
+    outcome_of,
+    proves_absence,
+)
 from service.domain.payout_control import WaitsFor
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import fetch, run_unit
@@ -143,18 +152,20 @@ def _look_up(sender: Sender, *, merchant_id: UUID, run_id: UUID) -> int:
             not_found.append(attempt)
         else:
             verdicts.append(verdict_of_listing(attempt, listing, at=asked_at))
+    # First: what they say may stop the run, and then nothing is sent again.
+    _record(sender, verdicts, merchant_id=merchant_id, run_id=run_id)
     again = run_unit(
         sender.engine,
-        partial(lease_again, security=sender.security, held=not_found, owner=sender.owner, now=now),
+        partial(lease_again, security=sender.security, held=not_found, owner=sender.owner, now=sender.clock()),
     )
     kept = {attempt.id for attempt in again}
     # Frozen ones are only looked up; they come round again like all others.
-    verdicts += [
+    missed = [
         Verdict(attempt, Outcome.UNKNOWN, Answer(AnswerKind.UNKNOWN, code="not_found"))
         for attempt in not_found
         if attempt.id not in kept
     ]
-    _record(sender, verdicts, merchant_id=merchant_id, run_id=run_id)
+    _record(sender, missed, merchant_id=merchant_id, run_id=run_id)
     if again:
         _send(sender, again, merchant_id=merchant_id, run_id=run_id)
     return len(held)
@@ -175,14 +186,14 @@ def verdict_of_listing(attempt: Leased, listing: Listing, *, at: datetime) -> Ve
     if listing.why_unknown is not None:
         return verdict_of_answer(attempt, listing.why_unknown)
     made, strange = listing.made_by(attempt.number), listing.is_strange_for(attempt.number)
-    stop_code = "unexpected_transfer" if strange else None
+    stop_code = UNEXPECTED_TRANSFER if strange else None
     if made is not None:
         told = made.as_answer()
         # What the provider has under this key and says never left is refused for good, however often it was sent.
         refused = Outcome.UNKNOWN if strange else Outcome.REFUSED
         outcome = refused if told.kind is AnswerKind.REFUSED else Outcome.ACCEPTED
         return Verdict(attempt, outcome, told, stop_code=stop_code)
-    answer = Answer(AnswerKind.UNKNOWN, code="unexpected_transfer" if strange else "not_found")
+    answer = Answer(AnswerKind.UNKNOWN, code=UNEXPECTED_TRANSFER if strange else "not_found")
     if strange or attempt.first_sent_at is None:
         return Verdict(attempt, Outcome.UNKNOWN, answer, listed_empty=attempt.listed_empty, stop_code=stop_code)
     listed = (*attempt.listed_empty, at)
@@ -223,7 +234,7 @@ def close(
         session,
         """
         SELECT count(DISTINCT item.id) AS live, min(attempt.next_at) AS next_at,
-               bool_or(attempt.id IS NULL OR item.retry_by IS NOT NULL) AS unplanned
+               bool_or(item.frozen_code IS NULL AND (attempt.id IS NULL OR item.retry_by IS NOT NULL)) AS unplanned
         FROM payout_item AS item
         LEFT JOIN payout_attempt AS attempt ON attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
         WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id AND item.live

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.domain.ledger import MerchantTime
-from service.domain.payout import MAY_HAVE_PAID, Outcome, RunState
+from service.domain.payout import MAY_HAVE_PAID, UNEXPECTED_TRANSFER, Outcome, RunState
 from service.domain.provider import EventState
 from service.infra import ids, metrics
 from service.infra.db import execute, fetch
@@ -22,7 +22,7 @@ from service.payouts.reconcile import reconcile, told_of
 from service.payouts.record import stop
 from service.payouts.wake import wake
 
-NO_SUCH_PAYOUT, UNEXPECTED_TRANSFER = "no_such_payout", "unexpected_transfer"
+NO_SUCH_PAYOUT = "no_such_payout"
 
 _log = logging.getLogger(__name__)
 
@@ -119,9 +119,10 @@ def _stop(
             rail,
         )
     metrics.transfers_unexplained(rail, number=len(stray))
+    run_ids = sorted({attempts[each.item_id][0].run_id for each in stray if each.item_id in attempts})
+    runs = [lock_run(session, merchant_id, run_id) for run_id in run_ids]
     _freeze(session, merchant_id, {transfer.item_id for transfer in stray})
-    for run_id in sorted({attempts[each.item_id][0].run_id for each in stray if each.item_id in attempts}):
-        run = lock_run(session, merchant_id, run_id)
+    for run in runs:
         if run.status == RunState.EXECUTING:
             emit(session, stop(session, run, UNEXPECTED_TRANSFER, when=when))
 

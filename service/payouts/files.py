@@ -206,7 +206,7 @@ def _unfiled(session: Session, security: Security, run: PayoutRunRow, limit: int
         FROM payout_item AS item
         JOIN payout_attempt AS attempt ON attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
         WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id AND item.live
-          AND attempt.outcome = 'planned'
+          AND item.frozen_code IS NULL AND attempt.outcome = 'planned'
           AND NOT EXISTS (SELECT FROM payout_file_line AS line
                           WHERE line.merchant_id = attempt.merchant_id AND line.attempt_id = attempt.id)
         ORDER BY item.id

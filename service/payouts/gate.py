@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from service.domain.errors import Conflict, Forbidden
@@ -96,20 +97,25 @@ def closed_gate(session: Session, *, hold: bool = False) -> PayoutGateRow | None
     return session.exec(closed.with_for_update() if hold else closed).one_or_none()
 
 
-def check(provider: Provider, *, now: datetime) -> PayoutGateRow | None:
+def check(engine: Engine, provider: Provider | None, *, now: datetime) -> PayoutGateRow | None:
     """Compare every rail that keeps a list with ours, if the gate is closed and it is time. Returns the gate, as checked.
 
-    What is open is looked up, and what we do not know of freezes its payout. now: by our clock.
+    What is open is looked up, and what we do not know of freezes its payout. provider: None where no rail keeps a list.
+    now: by our clock.
     """
-    with read_session(provider.engine) as session:
+    with read_session(engine) as session:
         gate = closed_gate(session)
     if gate is None or (gate.checked_at is not None and now < gate.checked_at + CHECK_EVERY):
         return None
-    report = {
-        name: dataclasses.asdict(sweep(provider, rail, since=gate.since, now=now))
-        for name, rail in sorted(provider.rails.items())
-    }
-    run_unit(provider.engine, partial(_note, gate_id=gate.id, report=report, now=now))
+    report = (
+        {}
+        if provider is None
+        else {
+            name: dataclasses.asdict(sweep(provider, rail, since=gate.since, now=now))
+            for name, rail in sorted(provider.rails.items())
+        }
+    )
+    run_unit(engine, partial(_note, gate_id=gate.id, report=report, now=now))
     return gate
 
 

@@ -18,6 +18,7 @@ from service.infra.security import Security
 from service.payouts.control import closed
 from service.payouts.file_lines import CONTENT, HANDED_OVER, lines_of, lock_file
 from service.payouts.find import demand
+from service.payouts.gate import notice
 from service.payouts.plan import check
 from service.tables.payout_files import PayoutFileRow
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
@@ -76,6 +77,8 @@ def hand_over(
             raise RunStopped(
                 f"It stopped with {run.stop_code}. When the cause is gone, execute payout run {ids.encode('run', run.id)} again."
             )
+        # The worker that notices a restored database may not have run yet, and this leaves without it.
+        notice(session, now=now)
         waits_for = closed(session, run)
         if waits_for is not None:
             raise RunStopped(f"Nothing is handed to {run.rail} now ({waits_for}); try again when that is over.")
@@ -103,7 +106,9 @@ def _check(session: Session, run: PayoutRunRow, file: PayoutFileRow, when: Merch
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()
-    _, dropped = check(session, run, items, when=when)
+    _, why = check(session, run, items, when=when)
+    dropped: dict[UUID, str] = {item.id: item.frozen_code for item in items if item.frozen_code is not None}
+    dropped |= why
     if dropped:
         named = ", ".join(f"{ids.encode('pay', each)} ({dropped[each]})" for each in sorted(dropped)[:_NAMED_MAX])
         more = f" and {len(dropped) - _NAMED_MAX} more" if len(dropped) > _NAMED_MAX else ""

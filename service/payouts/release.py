@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from service.domain.errors import Conflict
 from service.domain.ledger import Account, MerchantTime, Posting
-from service.domain.payout import Excluded, Outcome, Released, RunState
+from service.domain.payout import UNEXPECTED_TRANSFER, Excluded, Outcome, Released, RunState
 from service.domain.payout_file import FileState
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -50,14 +50,17 @@ def release(session: Session, *, merchant_id: UUID, item_id: UUID, when: Merchan
 
 
 def cancel(session: Session, *, merchant_id: UUID, run_id: UUID, when: MerchantTime, now: datetime) -> PayoutRunRow:
-    """Release every item that was not sent. A run with items that were, or may have been, goes on with those alone."""
+    """Release every item that was not sent. A run with items that were, or may have been, goes on with those alone.
+
+    Also with those whose rail lists a transfer that we do not know of: a person releases each, knowing that it is out.
+    """
     run = lock_run(session, merchant_id, run_id)
     demand(run, RunState.DRAFT, RunState.SUBMITTED, RunState.APPROVED, RunState.EXECUTING)
     items = live_items(session, run)
     withdrawn = _withdraw(session, run)
     void_built(session, run, at=when.now)
     known = known_of(session, merchant_id, [item.id for item in items])
-    unsent = [item for item in items if not known[item.id].has_open_attempt]
+    unsent = [item for item in items if not known[item.id].has_open_attempt and item.frozen_code != UNEXPECTED_TRANSFER]
     postings: list[Posting] = []
     for item in unsent:
         if item.id in withdrawn:

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.domain.errors import Conflict
-from service.domain.payout import Outcome, RunState
+from service.domain.payout import UNEXPECTED_TRANSFER, Outcome, RunState
 from service.infra import ids
 from service.payouts.find import demand, known_of, lock_run_of
 from service.payouts.wake import wake
@@ -39,6 +39,11 @@ def _again(
         raise NothingToRetry(
             f"Payout {ids.encode('pay', item_id)} is {last}{'' if item.live else ' and released or sent'}; "
             f"this needs an item whose last attempt is {after.value}."
+        )
+    if item.frozen_code == UNEXPECTED_TRANSFER:
+        raise NothingToRetry(
+            f"Payout {ids.encode('pay', item_id)} is frozen: its rail lists a transfer for it that we have no record of. "
+            "Release it, and record that transfer as paid outside with POST /v1/corrections."
         )
     item.retry_by, item.frozen_code = by, None
     session.add(item)

@@ -120,7 +120,7 @@ def lease_again(
 ) -> list[Leased]:
     """Take attempts that a look-up did not find to send them again, with the same bytes under the same key.
 
-    Returns those still held, not frozen, and with a key young enough. What the look-up saw is only good while its lease
+    Returns those still held, not frozen, of a run that was not stopped, and with a key young enough. What the look-up saw is only good while its lease
     lasts: an earlier sending may have arrived since, and this one only when its key is forgotten. now: by our clock.
     """
     again = [each for each in held if may_send(now=now, first_sent_at=each.first_sent_at)]
@@ -137,6 +137,9 @@ def lease_again(
         WHERE attempt.merchant_id = :merchant_id AND attempt.id = held.id AND attempt.fence = held.fence
           AND attempt.outcome = 'unknown' AND attempt.next_at > :now
           AND item.merchant_id = attempt.merchant_id AND item.id = attempt.item_id AND item.frozen_code IS NULL
+          AND EXISTS (SELECT FROM payout_run AS run
+                      WHERE run.merchant_id = item.merchant_id AND run.id = item.run_id
+                        AND run.status = 'executing' AND run.stopped_at IS NULL)
           AND {SENDS_NOW}
         RETURNING {_COLUMNS}
         """,  # noqa: S608 - the columns are ours

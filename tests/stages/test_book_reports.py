@@ -96,6 +96,7 @@ def test_the_journal_says_what_each_line_is_about(engine: Engine) -> None:
         "Taken out of a payout run",
         "Payout handed to the rail",
         "Payout sent",
+        "Payout carried forward",
         # An event that nobody has put into words.
         "paid to taxed_carry",
     }

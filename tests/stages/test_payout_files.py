@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 from typing import Any
 from uuid import UUID
@@ -15,9 +16,11 @@ from service.domain.payout_file import FileRailName, FileState
 from service.infra.crash import Crashed, CrashPoint, crashing_at
 from service.infra.db import execute, make_engine, run_unit
 from service.infra.security import Security
+from service.payouts.control import stop_sending
 from service.payouts.file_settings import PayerAccountMissing, demand_payer
 from service.payouts.files import FileNotBuilt, void
 from service.payouts.find import WrongRunState, lock_run
+from service.payouts.gate import notice
 from service.payouts.hand_over import FileOutdated, FileVoid, RunStopped, hand_over
 from service.payouts.providers import FILE_RAILS
 from service.payouts.providers.file_model import message_id_of, reference_of
@@ -398,6 +401,46 @@ def test_a_stopped_run_hands_nothing_over(files: FileDesk) -> None:
     assert files.desk.state(ann) == ItemState.SENDING
     files.desk.execute(run)
     assert files.hand_over(file).is_first
+
+
+def test_a_database_that_was_restored_hands_nothing_over_before_any_worker_noticed(files: FileDesk) -> None:
+    files.payee(1000)
+    _, [file] = files.built()
+    run_unit(files.desk.engine, lambda session: notice(session, now=files.desk.now))
+    run_unit(files.desk.engine, lambda session: execute(session, "UPDATE database_mark SET timeline = timeline + 1"))
+
+    for _ in range(2):
+        with pytest.raises(RunStopped, match="gate_closed"):
+            files.hand_over(file)
+
+
+def test_a_stopped_rail_hands_nothing_over(files: FileDesk) -> None:
+    files.payee(1000)
+    run, [file] = files.built()
+    desk = files.desk
+    desk.do(partial(stop_sending, rail=run.rail), reason="a wrong bank", by=MAKER, at=desk.now)
+
+    with pytest.raises(RunStopped, match="rail_stopped"):
+        files.hand_over(file)
+
+
+def test_a_file_with_a_frozen_payout_stays_and_the_next_one_is_without_it(files: FileDesk) -> None:
+    files.payee(1000)
+    ann = files.payee(2000)
+    run, [file] = files.built()
+    run_unit(
+        files.desk.engine,
+        lambda session: execute(
+            session, "UPDATE payout_item SET frozen_code = 'unexpected_transfer' WHERE payee_id = :id", {"id": ann}
+        ),
+    )
+
+    with pytest.raises(FileOutdated, match="unexpected_transfer"):
+        files.hand_over(file)
+    files.desk.do(void, file_id=file.id, by=MAKER, when=files.desk.when, now=files.desk.now)
+    files.work(run)
+
+    assert [each.lines for each in files.files(run) if each.state == "built"] == [1]
 
 
 def _stop(session: Any, files: FileDesk, run_id: Any) -> None:

@@ -23,6 +23,7 @@ from service.payouts.gate import (
     open_gate,
 )
 from service.payouts.providers.model import Listing, Transfer
+from service.payouts.release import cancel
 from tests.support.payouts import CHECKER, MAKER, Desk
 
 
@@ -101,7 +102,7 @@ def test_nothing_is_sent_while_it_is_closed_and_all_goes_on_after_two_persons_op
     assert (desk.rail.calls, desk.run(run).waits_for) == ([], "gate_closed")
     with pytest.raises(GateUnchecked):
         opened(desk, MAKER)
-    check(provider(desk), now=desk.now)
+    check(desk.engine, provider(desk), now=desk.now)
 
     opened(desk, MAKER)
     with pytest.raises(GateSecondPerson):
@@ -120,19 +121,30 @@ def test_a_list_that_could_not_be_read_keeps_it_closed(desk: Desk) -> None:
     shut(desk)
     asked = provider(desk)
     cast("Any", asked.rails["sandbox"]).trouble = Answer(AnswerKind.UNKNOWN, code="timeout")
-    check(asked, now=desk.now)
+    check(desk.engine, asked, now=desk.now)
 
     with pytest.raises(GateUnchecked):
         opened(desk, MAKER)
 
 
+def test_where_no_rail_keeps_a_list_two_persons_can_open_it(desk: Desk) -> None:
+    """Or a service that pays by files alone would never pay again."""
+    shut(desk)
+
+    check(desk.engine, None, now=desk.now)
+    opened(desk, MAKER)
+    opened(desk, CHECKER)
+
+    assert not is_closed(desk)
+
+
 def test_it_is_compared_anew_every_few_minutes(desk: Desk) -> None:
     shut(desk)
 
-    assert check(provider(desk), now=desk.now) is not None
-    assert check(provider(desk), now=desk.now) is None
+    assert check(desk.engine, provider(desk), now=desk.now) is not None
+    assert check(desk.engine, provider(desk), now=desk.now) is None
     desk.later(seconds=int(CHECK_EVERY.total_seconds()))
-    assert check(provider(desk), now=desk.now) is not None
+    assert check(desk.engine, provider(desk), now=desk.now) is not None
 
 
 def test_a_payout_that_the_database_has_forgotten_is_frozen_and_never_sent_again(desk: Desk) -> None:
@@ -151,9 +163,12 @@ def test_a_payout_that_the_database_has_forgotten_is_frozen_and_never_sent_again
             execute(session, statement)
     shut(desk)
 
-    check(provider(desk), now=desk.now)
+    check(desk.engine, provider(desk), now=desk.now)
 
-    assert desk.item(ann).frozen_code == "unexpected_transfer"
+    item = desk.item(ann)
+    assert item.frozen_code == "unexpected_transfer"
+    desk.do(cancel, run_id=run.id, when=desk.when, now=desk.now)
+    assert desk.item(ann).live, "given back with the others, and what is out would be paid again"
     opened(desk, MAKER)
     opened(desk, CHECKER)
     with unit_of_work(desk.engine) as session:
