@@ -90,12 +90,13 @@ POINTS = (
 """Of the protocol's list (docs/proof.md). P13 and P14 lie on the way of what is not found: there the provider's behaviour is
 that towards the sending after it."""
 
-_OF_FILES = ("payout-file", "payout-hand-over", "payout-results", "payout-attest")
+OF_FILES = ("payout-file", "payout-hand-over", "payout-results", "payout-attest")
+"""How the names of points begin that no sending over a network comes by; tests/journeys/test_crashes.py dies there."""
 
 ANYWHERE = tuple(
     Point(point.value, "", at=point)
     for point in CrashPoint
-    if (point.startswith(("plan", "payout")) and not point.startswith(_OF_FILES))
+    if (point.startswith(("plan", "payout")) and not point.startswith(OF_FILES))
     or point in {CrashPoint.RESERVE_BEFORE_COMMIT, CrashPoint.RECONCILE_BEFORE_COMMIT}
 )
 """Where processes die in cases drawn at random, besides POINTS."""
