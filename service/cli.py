@@ -119,8 +119,7 @@ def serve(
 
     Without DATABASE_URL a PostgreSQL of our own is started, migrated, and ended with us.
     """
-    # The API takes longer to import than most commands take to run, so only those that need it do.
-    from service.api.door import Door  # noqa: PLC0415
+    from service.api.door import Door  # noqa: PLC0415 # the API takes longer to import than most commands take to run
 
     _count_together_from_the_start(workers)
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}

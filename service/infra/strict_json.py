@@ -5,6 +5,7 @@ where one stands; a shop that passes on what a buyer typed gets it mended.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal, DecimalException
 from typing import Any
@@ -83,8 +84,8 @@ def _parsed(body: bytes, decoder: json.JSONDecoder) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        raise KeyTwice(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+        times = Counter(key for key, _ in pairs)
+        raise KeyTwice(next(key for key in times if times[key] > 1))
     return value
 
 

@@ -209,7 +209,7 @@ def a_dispute(
     return dispute_fact(id, dispute, version_at=ending or day(opened))
 
 
-def a_lost_dispute(opened: int = 3, closed: int = 5, *, id: str = "d1", amount: int = 10_000) -> Fact:  # noqa: A002
+def a_lost_dispute(opened: int = 3, closed: int = 5, *, id: str = "d1", amount: int = 10_000) -> Fact:  # noqa: A002 # as above
     return a_dispute(opened, closed, id=id, amount=amount, outcome=DisputeOutcome.LOST)
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -32,8 +33,8 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", folder], check=True)
 
 
-def start(data_dir: Path, **options: object) -> embedded_postgres.EmbeddedPostgres:
-    return embedded_postgres.start(data_dir, binaries=PROGRAMS, settings=FAST, **options)  # type: ignore[arg-type]
+def start(data_dir: Path, **options: Any) -> embedded_postgres.EmbeddedPostgres:
+    return embedded_postgres.start(data_dir, binaries=PROGRAMS, settings=FAST, **options)
 
 
 def ask(url: str, question: str) -> object:

@@ -1,6 +1,7 @@
 """Tax on its way: decided at submit for the pay day, looked at again before sending, posted when the rail accepts."""
 
 from datetime import UTC, date, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -233,7 +234,7 @@ def opening(desk: Desk, payee_id: UUID, *, base: int, tax: int) -> None:
         )
 
 
-def asked(desk: Desk, kind: CorrectionKind, payee_id: UUID, amount: int, **more: object) -> CorrectionRow:
+def asked(desk: Desk, kind: CorrectionKind, payee_id: UUID, amount: int, **more: Any) -> CorrectionRow:
     wanted = correct.Asked(
         desk.merchant_id,
         kind,
@@ -242,14 +243,15 @@ def asked(desk: Desk, kind: CorrectionKind, payee_id: UUID, amount: int, **more:
         amount,
         reason="agreed",
         by=MAKER,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
     with unit_of_work(desk.engine) as session:
         return correct.ask(session, wanted, when=desk.when)
 
 
 def booked(desk: Desk, row: CorrectionRow, *, by: UUID = CHECKER) -> CorrectionRow:
-    return desk.do(correct.book, correction_id=row.id, by=by, when=desk.when)  # type: ignore[no-any-return]
+    known: CorrectionRow = desk.do(correct.book, correction_id=row.id, by=by, when=desk.when)
+    return known
 
 
 IN_JULY = Key(LABOUR, Duty.INCOME_TAX, "2026-07")
