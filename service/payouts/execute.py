@@ -33,6 +33,7 @@ from service.payouts.providers.model import Listing, Rail
 from service.payouts.record import Verdict, record, stop_rail
 from service.payouts.send import Leased, ask, expire, lease_again, lease_planned, lease_unknown
 from service.payouts.wake import RECONCILE, wake
+from service.payouts.withdraw import plan_waiting_anew
 from service.tables.payouts import PayoutRunRow
 
 PLAN_AT_ONCE = 500
@@ -67,6 +68,7 @@ def advance(sender: Sender, *, merchant_id: UUID, run_id: UUID, until: datetime)
     """Do all that is due of a run. until: begin nothing new after that, by our clock."""
     recorded = 0
     run_unit(sender.engine, partial(expire, merchant_id=merchant_id, run_id=run_id, now=sender.clock()))
+    plan_waiting_anew(sender.engine, merchant_id=merchant_id, run_id=run_id, now=sender.clock())
     fund(sender.engine, sender.rail, merchant_id=merchant_id, run_id=run_id, now=sender.clock())
     while sender.clock() < until:
         planned = run_unit(

@@ -21,19 +21,18 @@ from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, run_unit
 from service.infra.security import Security
-from service.ledger.post import post
 from service.outbox.emit import emit
-from service.payouts import book
 from service.payouts.execute import PLAN_AT_ONCE, Progress, close
 from service.payouts.file_lines import CONTENT, lock_file
 from service.payouts.file_settings import FileSettings, settings_of
-from service.payouts.find import demand, items_of, lock_run, merchant_time
+from service.payouts.find import demand, lock_run, merchant_time
 from service.payouts.plan import REQUEST, plan
 from service.payouts.providers.file_model import FileRail, Header, Row, message_id_of, row_of
 from service.payouts.record import Verdict, record, stop
 from service.payouts.release import void_built
 from service.payouts.send import Leased
 from service.payouts.wake import wake
+from service.payouts.withdraw import end_planned, plan_anew
 from service.tables.parties import MerchantRow
 from service.tables.payout_files import PayoutFileRow
 from service.tables.payouts import PayoutRunRow
@@ -158,42 +157,10 @@ def void(
             f"The file {ids.encode('pfl', file_id)} was handed over: what is in it may be paid. Wait for the bank's answer."
         )
     void_built(session, run, at=when.now, file_id=file_id)
-    numbers = _withdraw(session, merchant_id, file_id)
-    items = items_of(session, merchant_id, list(numbers))
-    post(
-        session,
-        [posting for item in items for posting in book.not_sent(item, number=numbers[item.id])],
-        when={merchant_id: when},
-    )
-    execute(
-        session,
-        """
-        UPDATE payout_item SET handed_over_at = NULL, retry_by = :by
-        WHERE merchant_id = :merchant_id AND id = ANY(CAST(:ids AS uuid[]))
-        """,
-        {"merchant_id": merchant_id, "by": by, "ids": list(numbers)},
-    )
+    plan_anew(session, merchant_id, end_planned(session, run, file_id=file_id), by=by, when=when)
     wake(session, merchant_id=merchant_id, run_id=run.id, at=now)
     session.refresh(file)
     return file
-
-
-def _withdraw(session: Session, merchant_id: UUID, file_id: UUID) -> dict[UUID, int]:
-    """End the attempts of a file that nobody has had. Maps item id to the attempt's number."""
-    rows = fetch(
-        session,
-        """
-        UPDATE payout_attempt AS attempt
-        SET outcome = 'absent', code = 'withdrawn', next_at = NULL, proof = CAST('{"never_sent": true}' AS jsonb)
-        FROM payout_file_line AS line
-        WHERE line.merchant_id = :merchant_id AND line.file_id = :file_id
-          AND attempt.merchant_id = line.merchant_id AND attempt.id = line.attempt_id
-          AND attempt.outcome = 'planned' AND attempt.sends = 0
-        RETURNING attempt.item_id, attempt.number
-        """,
-        {"merchant_id": merchant_id, "file_id": file_id},
-    )
-    return {row.item_id: row.number for row in rows}
 
 
 def _unfiled(session: Session, security: Security, run: PayoutRunRow, limit: int) -> Sequence[Leased]:

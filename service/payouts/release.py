@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from service.domain.errors import Conflict
 from service.domain.ledger import Account, MerchantTime, Posting
-from service.domain.payout import UNEXPECTED_TRANSFER, Excluded, Outcome, Released, RunState
+from service.domain.payout import UNEXPECTED_TRANSFER, Excluded, Released, RunState
 from service.domain.payout_file import FileState
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -19,6 +19,7 @@ from service.outbox.emit import Event, emit
 from service.payouts import book, tell
 from service.payouts.find import demand, known_of, live_items, lock_run, lock_run_of
 from service.payouts.wake import wake
+from service.payouts.withdraw import end_planned, plan_anew
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 
@@ -57,10 +58,13 @@ def cancel(session: Session, *, merchant_id: UUID, run_id: UUID, when: MerchantT
     run = lock_run(session, merchant_id, run_id)
     demand(run, RunState.DRAFT, RunState.SUBMITTED, RunState.APPROVED, RunState.EXECUTING)
     items = live_items(session, run)
-    withdrawn = _withdraw(session, run)
+    withdrawn = end_planned(session, run)
     void_built(session, run, at=when.now)
     known = known_of(session, merchant_id, [item.id for item in items])
     unsent = [item for item in items if not known[item.id].has_open_attempt and item.frozen_code != UNEXPECTED_TRANSFER]
+    kept_back = {item.id for item in items if item.frozen_code == UNEXPECTED_TRANSFER}
+    ended = {item_id: number for item_id, number in withdrawn.items() if item_id in kept_back}
+    plan_anew(session, merchant_id, ended, by=None, when=when)
     postings: list[Posting] = []
     for item in unsent:
         if item.id in withdrawn:
@@ -69,7 +73,7 @@ def cancel(session: Session, *, merchant_id: UUID, run_id: UUID, when: MerchantT
     kept = post(session, postings, when={merchant_id: when}, touched=[book.payable(item) for item in unsent])
     reasons = {item.id: Released.RUN_CANCELLED for item in unsent}
     events = store_released(session, reasons, unsent, kept, at=when.now)
-    if run.executed_at is None or not _sent_any(session, run):
+    if not kept_back and (run.executed_at is None or not _sent_any(session, run)):
         run.status = RunState.CANCELLED
         run.closed_at = when.now
         session.add(run)
@@ -117,33 +121,6 @@ def store_released(
         if item in session:
             session.expire(item)
     return [tell.of_item(item, "released", at=at, reason_code=reasons[item.id].value) for item in items]
-
-
-def _withdraw(session: Session, run: PayoutRunRow) -> dict[UUID, int]:
-    """End attempts that were planned and never leased: nothing of them can be on its way. Maps item id to number.
-
-    The worker leases by the same condition on the same rows, so only one of the two gets each.
-    """
-    rows = fetch(
-        session,
-        """
-        UPDATE payout_attempt SET outcome = :absent, code = 'withdrawn', next_at = NULL,
-               proof = CAST('{"never_sent": true}' AS jsonb)
-        FROM payout_item
-        WHERE payout_attempt.merchant_id = :merchant_id AND payout_attempt.outcome = :planned
-          AND payout_attempt.sends = 0
-          AND payout_item.merchant_id = :merchant_id AND payout_item.id = payout_attempt.item_id
-          AND payout_item.run_id = :run_id
-        RETURNING payout_attempt.item_id, payout_attempt.number
-        """,
-        {
-            "merchant_id": run.merchant_id,
-            "run_id": run.id,
-            "absent": Outcome.ABSENT.value,
-            "planned": Outcome.PLANNED.value,
-        },
-    )
-    return {row.item_id: row.number for row in rows}
 
 
 def _sent_any(session: Session, run: PayoutRunRow) -> bool:

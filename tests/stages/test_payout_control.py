@@ -9,9 +9,11 @@ from sqlalchemy import Engine
 
 from service.domain.payout import Answer, AnswerKind, ItemState, RunState
 from service.domain.payout_control import LimitKind
+from service.infra.crash import Crashed, CrashPoint, crashing_at
 from service.infra.db import execute, unit_of_work
 from service.infra.ids import new_id
 from service.payouts.control import ApprovalOverLimit, RunOverLimit, resume_sending, stop_sending
+from service.payouts.release import cancel, release
 from service.payouts.reserve import NothingToPay
 from service.tables.control import EVERYBODY, PayoutFeeRow, PayoutLimitRow
 from service.tables.payouts import PayoutRunRow
@@ -208,6 +210,61 @@ def test_a_rail_stopped_with_attempts_planned_and_unknown_sends_none_of_them(des
         execute(session, "UPDATE payout_attempt SET outcome = 'planned', sends = 0, first_sent_at = NULL")
     desk.work(run)
     assert [kind for kind, _ in desk.rail.calls] == ["send", "find"]
+
+
+def planned(desk: Desk, run: PayoutRunRow) -> None:
+    """Let a worker die between planning and sending."""
+    with crashing_at(CrashPoint.PLANNED), pytest.raises(Crashed):
+        desk.work(run)
+
+
+def test_what_was_planned_and_waited_is_checked_again_before_it_is_sent(desk: Desk) -> None:
+    ann, ben = desk.payee(1_000), desk.payee(2_000)
+    run = desk.an_executing_run()
+    planned(desk, run)
+    desk.change(ann, status="suspended")
+    desk.later(minutes=6)
+
+    desk.work(run)
+
+    assert (desk.state(ann), desk.state(ben), sent(desk)) == (ItemState.RELEASED, ItemState.SENT, 2_000)
+    withdrawn, accepted = desk.attempts(ben)
+    assert (withdrawn.outcome, withdrawn.code, accepted.outcome) == ("absent", "withdrawn", "accepted")
+    assert desk.balances(ann) == {"payable": 1_000}
+    assert desk.balances(ben) == {"paid": 2_000}
+
+
+def test_what_waited_for_less_than_that_is_sent_as_it_was_planned(desk: Desk) -> None:
+    ann = desk.payee(1_000)
+    run = desk.an_executing_run()
+    planned(desk, run)
+    desk.later(minutes=4)
+
+    desk.work(run)
+
+    assert [(each.number, each.outcome) for each in desk.attempts(ann)] == [(1, "accepted")]
+
+
+def test_a_cancelled_run_keeps_a_frozen_payout_until_somebody_releases_it(desk: Desk) -> None:
+    ann, ben = desk.payee(1_000), desk.payee(2_000)
+    run = desk.an_executing_run()
+    planned(desk, run)
+    with unit_of_work(desk.engine) as session:
+        execute(
+            session, "UPDATE payout_item SET frozen_code = 'unexpected_transfer' WHERE payee_id = :ann", {"ann": ann}
+        )
+
+    desk.do(cancel, run_id=run.id, when=desk.when, now=desk.now)
+
+    assert desk.balances(ben) == {"payable": 2_000}
+    assert desk.balances(ann) == {"reserved": 1_000}
+    assert desk.run(run).status == RunState.EXECUTING
+    desk.work(run)
+    assert desk.rail.calls == []
+    desk.do(release, item_id=desk.item(ann).id, when=desk.when, now=desk.now)
+    desk.work(run)
+    assert desk.balances(ann) == {"payable": 1_000}
+    assert desk.run(run).status == RunState.CLOSED
 
 
 @pytest.mark.parametrize(
