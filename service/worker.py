@@ -518,11 +518,15 @@ def _reconcile(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetim
     return now + (RECONCILE_EVERY if compared.complete else RETRY_MAX)
 
 
+def _give_up(worker: Worker, fail: Callable[..., None], now: datetime) -> None:
+    """fail: ends what cannot go on, told why."""
+    detail = "It failed again and again; the log of the service says why."
+    run_unit(worker.engine, partial(fail, code="internal-error", detail=detail, now=now))
+
+
 def _simulate(worker: Worker, job: Job, simulation_id: UUID, now: datetime) -> datetime | None:
     if job.tries > SIMULATE_TRIES:
-        failure = "It failed again and again; the log of the service says why."
-        give_up = partial(simulations.fail, merchant_id=job.merchant_id, simulation_id=simulation_id)
-        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        _give_up(worker, partial(simulations.fail, merchant_id=job.merchant_id, simulation_id=simulation_id), now)
         return None
 
     def go_on() -> bool:
@@ -555,9 +559,9 @@ def _issue(worker: Worker, job: Job, run_id: UUID, now: datetime) -> datetime | 
 
 def _match_files(worker: Worker, job: Job, reconciliation_id: UUID, now: datetime) -> datetime | None:
     if job.tries > SIMULATE_TRIES:
-        failure = "It failed again and again; the log of the service says why."
-        give_up = partial(reconciliations.fail, merchant_id=job.merchant_id, reconciliation_id=reconciliation_id)
-        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        _give_up(
+            worker, partial(reconciliations.fail, merchant_id=job.merchant_id, reconciliation_id=reconciliation_id), now
+        )
         return None
 
     def go_on() -> bool:
@@ -570,9 +574,7 @@ def _match_files(worker: Worker, job: Job, reconciliation_id: UUID, now: datetim
 
 def _report(worker: Worker, job: Job, report_job_id: UUID, now: datetime) -> datetime | None:
     if job.tries > REPORT_TRIES:
-        failure = "It failed again and again; the log of the service says why."
-        give_up = partial(report_jobs.fail, merchant_id=job.merchant_id, report_job_id=report_job_id)
-        run_unit(worker.engine, partial(give_up, code="internal-error", detail=failure, now=now))
+        _give_up(worker, partial(report_jobs.fail, merchant_id=job.merchant_id, report_job_id=report_job_id), now)
         return None
 
     def go_on(session: Session) -> bool:

@@ -10,6 +10,7 @@ from service.api.deps import Reader, ReadSession
 from service.api.paging import InvalidCursor, Page, PageQuery, Paging, page
 from service.api.views import AffiliateId, Currency, MoneyView, View
 from service.infra.db import fetch
+from service.reports.define_balances import GROUPED, STANDS
 
 router = APIRouter(tags=["balances"])
 
@@ -69,26 +70,6 @@ PLACES = (
     "withheld",
     "written_off",
 )
-
-STANDS = """
-SELECT balance.owner_id, balance.currency,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'pending'), 0) AS pending_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'held'), 0) AS held_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'payable'), 0) AS payable_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'reserved'), 0) AS reserved_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'in_transit'), 0) AS in_transit_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'paid'), 0) AS paid_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor,
-       coalesce(max(version) FILTER (WHERE kind = 'payable'), 0) AS payable_version,
-       coalesce(sum(amount_minor) FILTER (WHERE kind IN ('tax_withheld', 'remitted', 'platform_fee', 'tax_cost')), 0)
-           AS withheld_minor,
-       coalesce(max(amount_minor) FILTER (WHERE kind = 'write_off'), 0) AS written_off_minor
-FROM balance
-"""
-"""Balances beside each other by payee and currency; goes before a WHERE on `balance` and the GROUP BY below."""
-
-GROUPED = "GROUP BY balance.merchant_id, balance.owner_id, balance.currency"
 
 
 @router.get("/v1/balances")

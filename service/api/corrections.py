@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlmodel import col, select
 
+from service.api.affiliates import NONE_SUCH
 from service.api.deps import FinanceChecker, FinanceMaker, Reader, ReadSession, WriteSession
 from service.api.filters import ExternalIdFilter
 from service.api.merchants import ExternalIdTaken
@@ -110,7 +111,7 @@ def create_correction(asked: CorrectionCreate, caller: FinanceMaker, session: Wr
     if asked.amount.amount_minor <= 0:
         raise Invalid("A correction moves more than 0.")
     if session.get(AffiliateRow, (caller.merchant_id, asked.affiliate_id)) is None:
-        raise Missing("This merchant has no such affiliate.")
+        raise Missing(NONE_SUCH)
     told = asked.withholding
     wanted = Asked(
         merchant_id=caller.merchant_id,

@@ -489,3 +489,10 @@ AnyOfMerchant = Annotated[
 """For what is the same for everybody: any key but an operator's and those that anybody may hold."""
 Browser = Annotated[Caller, Depends(_BrowserKey(Scope.PUBLISHABLE))]
 AffiliateCaller = Annotated[AffiliateKey, Depends(_AffiliateOnly(Scope.AFFILIATE))]
+
+
+def lock_merchant(session: Session, caller: Caller) -> None:
+    """Let what is numbered or counted of one merchant be written one by one; others may insert rows that name it."""
+    session.exec(
+        select(MerchantRow.id).where(col(MerchantRow.id) == caller.merchant_id).with_for_update(key_share=True)
+    ).one()

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Row
 from sqlmodel import Session, col, select
 
-from service.api.balances import GROUPED, STANDS
 from service.api.commissions import (
     PeriodView,
     PlacesView,
@@ -57,6 +56,7 @@ from service.infra import ids
 from service.infra.db import fetch
 from service.payouts.find import Known, known_of, state_of
 from service.payouts.statement import movements
+from service.reports.define_balances import GROUPED, STANDS
 from service.tables.parties import AffiliateKind, AffiliateRow, AffiliateStatus, MerchantRow
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 from service.tables.programs import ProgramVersionRow

@@ -4,9 +4,9 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter
 from pydantic import Field, Strict
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, Services, WriteSession
+from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, Services, WriteSession, lock_merchant
 from service.api.etags import IfMatch
 from service.api.views import Body, KeyId, Moment, Name, Text, View
 from service.domain.destination import Destination
@@ -14,7 +14,6 @@ from service.domain.errors import Missing
 from service.domain.payout_file import FileRailName
 from service.payouts.file_settings import PAYER, account_of, newest_payer
 from service.payouts.providers import FILE_RAILS
-from service.tables.parties import MerchantRow
 from service.tables.payout_files import PayerAccountRow
 
 router = APIRouter(tags=["payout files"])
@@ -89,9 +88,7 @@ def set_payer_account(
     The same account again makes no new version.
     """
     # Two that set it at once would both number theirs alike.
-    session.exec(
-        select(MerchantRow.id).where(col(MerchantRow.id) == caller.merchant_id).with_for_update(key_share=True)
-    ).one()
+    lock_merchant(session, caller)
     expected.check(_view(session, caller, service, rail))
     file_rail = FILE_RAILS[rail]
     account = Destination(

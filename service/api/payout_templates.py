@@ -7,9 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field, Strict
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession
+from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession, lock_merchant
 from service.api.etags import IfMatch
 from service.api.views import Body, Currency, KeyId, Moment, Text, View
 from service.domain.destination import AccountType, Destination
@@ -33,7 +33,6 @@ from service.payouts.providers.sheets import (
     render,
     why_unfit,
 )
-from service.tables.parties import MerchantRow
 from service.tables.payout_files import PayoutTemplateRow
 
 router = APIRouter(tags=["payout files"])
@@ -173,9 +172,7 @@ def set_payout_template(
     The same map again makes no new version. Try it with `POST /v1/payout-templates/{name}/preview` first.
     """
     # Two that set it at once would both number theirs alike.
-    session.exec(
-        select(MerchantRow.id).where(col(MerchantRow.id) == caller.merchant_id).with_for_update(key_share=True)
-    ).one()
+    lock_merchant(session, caller)
     expected.check(_view(session, caller.merchant_id, name))
     told = asked.template.checked()
     newest = newest_template(session, caller.merchant_id, name)

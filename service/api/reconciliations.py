@@ -37,7 +37,7 @@ from service.infra.clock import utc_now
 from service.infra.db import fetch
 from service.intake.bank_lines import BankFormat
 from service.intake.reconcile_file import add_part, check_mapping
-from service.intake.try_file import FILE_BYTES_MAX
+from service.intake.try_file import FILE_BYTES_MAX, PARTS_MAX, check_last
 from service.tables.parties import SourceRow
 from service.tables.reconciliations import (
     FileKind,
@@ -53,7 +53,6 @@ router = APIRouter(tags=["reconciliations"])
 DAYS_MAX = 400
 OPEN_MAX = 5
 """Reconciliations of a merchant that may be under way at once."""
-PARTS_MAX = 10_000
 
 
 class TooManyReconciliations(Conflict):
@@ -337,10 +336,7 @@ def send_reconciliation_file(
     if size > FILE_BYTES_MAX:
         raise ReconciliationFileTooLarge(f"It takes {FILE_BYTES_MAX} bytes; reconcile fewer days at once.")
     if last:
-        if parts != part:
-            raise Invalid(
-                f"Part {part} cannot be the last of {parts} that were sent: they are numbered from 1 without gaps."
-            )
+        check_last(part, parts=parts)
         row.files = row.files | {file.value: True}
         if not _awaited(row):
             row.state = ReconciliationState.QUEUED

@@ -33,7 +33,7 @@ from service.domain.simulation import Dimension
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.intake.mapping import read_mapping
-from service.intake.try_file import FILE_BYTES_MAX, add_part
+from service.intake.try_file import FILE_BYTES_MAX, PARTS_MAX, add_part, check_last
 from service.reports.simulated import Outcome, Ranking, ranked, totals
 from service.tables.parties import AffiliateKind
 from service.tables.simulations import SimulationPartRow, SimulationRow, SimulationState, Stage
@@ -43,7 +43,6 @@ router = APIRouter(tags=["simulations"])
 DAYS, DAYS_MAX = 90, 400
 OPEN_MAX = 5
 """Simulations of a merchant that may be under way at once."""
-PARTS_MAX = 10_000
 
 
 class TooManySimulations(Conflict):
@@ -298,10 +297,7 @@ def send_simulation_file(
             f"A simulation takes {FILE_BYTES_MAX} bytes; import the orders to a test merchant."
         )
     if last:
-        if parts != part:
-            raise Invalid(
-                f"Part {part} cannot be the last of {parts} that were sent: they are numbered from 1 without gaps."
-            )
+        check_last(part, parts=parts)
         row.state = SimulationState.QUEUED
         simulations.ask_worker(session, caller.merchant_id, simulation_id, at=utc_now())
     session.flush()

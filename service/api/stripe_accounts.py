@@ -12,7 +12,7 @@ from pydantic import Field, Strict
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.api.affiliates import Country
+from service.api.affiliates import NONE_SUCH, Country
 from service.api.deps import (
     Admin,
     AffiliateCaller,
@@ -169,7 +169,7 @@ class _Theirs:
 def _theirs(affiliate_id: AffiliateId, caller: Admin, session: ReadSession) -> _Theirs:
     """Who asks, and the affiliate of the path. Raises Missing: what is another's must not get into the trail."""
     if session.get(AffiliateRow, (caller.merchant_id, affiliate_id)) is None:
-        raise Missing("This merchant has no such affiliate.")
+        raise Missing(NONE_SUCH)
     return _Theirs(caller, affiliate_id)
 
 

@@ -9,7 +9,7 @@ from pydantic.types import Strict
 from sqlalchemy import Row
 from sqlmodel import col, select
 
-from service.api.affiliates import Country
+from service.api.affiliates import NONE_SUCH, Country
 from service.api.deps import Admin, AffiliateCaller, FinanceMaker, Reader, ReadSession, WriteSession
 from service.api.filters import ExternalIdFilter
 from service.api.language import AskedLanguage
@@ -278,7 +278,7 @@ def preview_tax(
     pay_on = asked.pay_on or merchant_time_of(caller).day
     payee = taxed(session, caller.merchant_id, [asked.affiliate_id], pay_on=pay_on).get(asked.affiliate_id)
     if payee is None:
-        raise Missing("This merchant has no such affiliate.")
+        raise Missing(NONE_SUCH)
     if asked.gross.amount_minor < 0:
         raise Invalid("A payout's gross amount is 0 or more.")
     match payee.decide(asked.gross.amount_minor, asked.gross.currency):

@@ -300,8 +300,6 @@ ReasonCode = Annotated[
     str, Strict(), Field(min_length=1, max_length=60, pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", examples=["reviewed"])
 ]
 """Why, as a word for machines; the merchant's own vocabulary."""
-Count = Annotated[int, Strict(), Field(ge=0, le=2**53)]
-"""A whole number, zero or more; "3" and 3.0 are refused."""
 
 
 def _known_currency(code: str) -> str:

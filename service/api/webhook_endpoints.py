@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession
+from service.api.deps import Admin, Caller, Reader, ReadSession, Services, WriteSession, lock_merchant
 from service.api.etags import IfMatch
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import Body, EventId, Moment, Text, View, WebhookDeliveryId, WebhookEndpointId
@@ -29,7 +29,6 @@ from service.infra.standard_webhooks import new_secret
 from service.outbox.deliver import SECRET_PURPOSE, disabled_event, ping, wake
 from service.outbox.emit import emit
 from service.outbox.replay import Span, replay_one, replay_span
-from service.tables.parties import MerchantRow
 from service.tables.webhooks import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 router = APIRouter(tags=["webhook endpoints"])
@@ -264,9 +263,7 @@ def create_webhook_endpoint(
     """Let an address be told what happens from now on. The secret is in this answer only."""
     check_url(asked.url, service.settings, is_test=caller.merchant.is_test)
     # Of several that make one at a time, each sees those before it.
-    session.exec(
-        select(MerchantRow.id).where(col(MerchantRow.id) == caller.merchant_id).with_for_update(key_share=True)
-    ).one()
+    lock_merchant(session, caller)
     there = session.exec(
         select(func.count())
         .select_from(WebhookEndpointRow)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlmodel import Session
 
-from service.commissions.work import ask_for
+from service.commissions.work import ask_for, forget_all_of
 from service.domain.reconciliation import About, Difference, Explanation, Span
 from service.infra.db import execute, fetch
 from service.infra.ids import encode, new_id
@@ -278,11 +278,7 @@ def ask_worker(session: Session, merchant_id: UUID, reconciliation_id: UUID, *, 
 def delete_all_of(session: Session, merchant_id: UUID, reconciliation_id: UUID) -> None:
     """Delete everything that hangs on a reconciliation, whose row the caller has locked and deletes then."""
     _delete(session, merchant_id, reconciliation_id, _TABLES)
-    execute(
-        session,
-        "DELETE FROM job WHERE merchant_id = :merchant_id AND kind = :kind AND subject = :subject",
-        {"merchant_id": merchant_id, "kind": MATCH_FILES, "subject": str(reconciliation_id)},
-    )
+    forget_all_of(session, merchant_id, MATCH_FILES, [reconciliation_id])
 
 
 def _delete(session: Session, merchant_id: UUID, reconciliation_id: UUID, tables: Iterable[str]) -> None:

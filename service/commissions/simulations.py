@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlmodel import Session
 
-from service.commissions.work import ask_for
+from service.commissions.work import ask_for, forget_all_of
 from service.domain.order import Fact
 from service.domain.program import Terms
 from service.infra.db import execute, fetch
@@ -180,11 +180,7 @@ def ask_worker(session: Session, merchant_id: UUID, simulation_id: UUID, *, at: 
 def delete_all_of(session: Session, merchant_id: UUID, simulation_ids: Sequence[UUID]) -> None:
     """Delete everything that hangs on simulations, whose rows the caller has locked and deletes then."""
     _delete(session, merchant_id, simulation_ids, _TABLES)
-    execute(
-        session,
-        "DELETE FROM job WHERE merchant_id = :merchant_id AND kind = :kind AND subject = ANY(CAST(:subjects AS text[]))",
-        {"merchant_id": merchant_id, "kind": SIMULATE, "subjects": [str(each) for each in simulation_ids]},
-    )
+    forget_all_of(session, merchant_id, SIMULATE, simulation_ids)
 
 
 def forget(session: Session, *, merchant_id: UUID, now: datetime) -> int:

@@ -79,12 +79,6 @@ class FactKind(StrEnum):
     RETURNED = "returned"
 
 
-NOT_HANDED_OVER = frozenset({ItemState.RESERVED, ItemState.APPROVED, ItemState.REFUSED})
-"""States in which the money is still here and a freeze may take it back."""
-
-GAVE_BACK_ALL = frozenset({ItemState.RELEASED, ItemState.REVERSED, ItemState.RETURNED})
-
-
 @dataclass(frozen=True, slots=True)
 class ProviderSays:
     """Facts of one item folded: the most that was reversed, and whether it was booked or came back."""

@@ -18,7 +18,7 @@ from service.domain.errors import InvalidAmount, UnknownCurrency
 from service.domain.money import minor_of
 from service.domain.reconciliation import BankLine, LineKind
 from service.infra import ids
-from service.intake.cells import Refused
+from service.intake.cells import BadCell, Refused
 from service.intake.import_rows import InvalidImportFile
 
 COLUMNS = ("date", "reference", "end_to_end_id", "amount", "currency", "kind")
@@ -75,33 +75,26 @@ def read_lines(path: Path, form: BankFormat) -> Iterator[Item]:
                 yield from _camt_lines(file)
 
 
-class _BadLine(Exception):
-    def __init__(self, reason_code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason_code = reason_code
-        self.detail = detail
-
-
 def _line(
     *, day: str, reference: str, end_to_end_id: str, amount: str, currency: str, kind: LineKind | None
 ) -> BankLine:
-    """kind: None where the sign of the amount says it. Raises _BadLine."""
+    """kind: None where the sign of the amount says it. Raises BadCell."""
     if not _DAY.fullmatch(day):
-        raise _BadLine("invalid_date", f"{day[:20]!r} is not a day such as 2026-11-22.")
+        raise BadCell("invalid_date", f"{day[:20]!r} is not a day such as 2026-11-22.")
     try:
         booked_on = date.fromisoformat(day)
     except ValueError:
-        raise _BadLine("invalid_date", f"{day} is no day of the calendar.") from None
+        raise BadCell("invalid_date", f"{day} is no day of the calendar.") from None
     if not _AMOUNT.fullmatch(amount):
-        raise _BadLine("invalid_amount", f"{amount[:30]!r} is not an amount such as 1250.00.")
+        raise BadCell("invalid_amount", f"{amount[:30]!r} is not an amount such as 1250.00.")
     try:
         minor = minor_of(amount, currency)
     except UnknownCurrency:
-        raise _BadLine("unknown_currency", f"{currency[:10]!r} is not an active ISO 4217 code.") from None
+        raise BadCell("unknown_currency", f"{currency[:10]!r} is not an active ISO 4217 code.") from None
     except InvalidAmount as error:
-        raise _BadLine("invalid_amount", str(error)) from None
+        raise BadCell("invalid_amount", str(error)) from None
     if not minor:
-        raise _BadLine("invalid_amount", "The amount is zero.")
+        raise BadCell("invalid_amount", "The amount is zero.")
     by_sign = LineKind.PAYMENT if minor > 0 else LineKind.RETURNED
     return BankLine(
         booked_on,
@@ -164,7 +157,7 @@ def _csv_line(number: int, header: list[str], cells: list[str]) -> Item:
             currency=told["currency"],
             kind=kind,
         )
-    except _BadLine as error:
+    except BadCell as error:
         return Refused(number, 1, error.reason_code, f"Row {number}: {error.detail}")
     return NumberedLine(number, line)
 
@@ -306,7 +299,7 @@ class _Statement:
                 currency=payment.get("Amt@Ccy", "AmtDtls/TxAmt/Amt@Ccy") or entry.get("Amt@Ccy"),
                 kind=LineKind.FEE if is_fee in _FEES else LineKind.PAYMENT if leaves else LineKind.RETURNED,
             )
-        except _BadLine as error:
+        except BadCell as error:
             self.found.append(Refused(self.entries, 1, error.reason_code, f"Payment {self.entries}: {error.detail}"))
             return
         # Money that came in and is nobody's return is what the merchant's customers pay.

@@ -42,6 +42,7 @@ PART_BYTES = 1024 * 1024
 """Of a part, before compression, where we cut a file ourselves."""
 FILE_BYTES_MAX = 64 * 1024 * 1024
 """Of a whole file: each turn of a worker that goes on with it reads it again from its beginning."""
+PARTS_MAX = 10_000
 
 JsonObject = dict[str, Any]
 
@@ -64,6 +65,14 @@ def add_part(session: Session, merchant_id: UUID, simulation_id: UUID, *, number
             "body": zlib.compress(body),
         },
     )
+
+
+def check_last(part: int, *, parts: int) -> None:
+    """Raises Invalid where the last part's number is not how many there are."""
+    if parts != part:
+        raise Invalid(
+            f"Part {part} cannot be the last of {parts} that were sent: they are numbered from 1 without gaps."
+        )
 
 
 def parts_of(file: Path) -> Iterator[tuple[int, bytes]]:

@@ -99,24 +99,32 @@ def compare_day(provider: Provider, rail: ToldRail, day: date) -> bool:
 
 
 def _moved(movements: Iterable[Movement]) -> Mapping[_Key, _Side]:
-    nets: dict[_Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    items: dict[_Key, dict[str, UUID]] = defaultdict(dict)
-    for each in movements:
-        assert each.transfer.merchant_id is not None
-        key = (each.transfer.merchant_id, each.transfer.currency)
-        nets[key][each.transfer.reference] += each.amount_minor
-        items[key][each.transfer.reference] = each.transfer.item_id
-    return {key: _Side(nets[key], items[key]) for key in nets}
+    return _sides(
+        (
+            (each.transfer.merchant_id, each.transfer.currency),
+            each.transfer.reference,
+            each.transfer.item_id,
+            each.amount_minor,
+        )
+        for each in movements
+        if each.transfer.merchant_id is not None
+    )
 
 
 def _booked(session: Session, rail: str, since: datetime, until: datetime) -> Mapping[_Key, _Side]:
     """What we booked into and out of `paid` for what was told on a day of our clock, of all merchants."""
+    return _sides(
+        ((row.merchant_id, row.currency), row.object_id, row.item_id, row.amount_minor)
+        for row in fetch(session, _BOOKED + _OF_DAY, {"rail": rail, "since": since, "until": until})
+    )
+
+
+def _sides(parts: Iterable[tuple[_Key, str, UUID, int]]) -> Mapping[_Key, _Side]:
     nets: dict[_Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     items: dict[_Key, dict[str, UUID]] = defaultdict(dict)
-    for row in fetch(session, _BOOKED + _OF_DAY, {"rail": rail, "since": since, "until": until}):
-        key = (row.merchant_id, row.currency)
-        nets[key][row.object_id] += row.amount_minor
-        items[key][row.object_id] = row.item_id
+    for key, reference, item_id, amount_minor in parts:
+        nets[key][reference] += amount_minor
+        items[key][reference] = item_id
     return {key: _Side(nets[key], items[key]) for key in nets}
 
 

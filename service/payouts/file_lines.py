@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from uuid import UUID
 
 from sqlmodel import Session, col, select
@@ -68,16 +67,6 @@ class Line:
     def not_done(self, outcome: Outcome, code: str) -> Verdict:
         """What a rejection, or two persons who saw that nothing was sent, prove of its attempt."""
         return Verdict(self.attempt, outcome, Answer(AnswerKind.REFUSED, code=code))
-
-
-@dataclass(frozen=True, slots=True)
-class LineFact:
-    """What a bank said of a line."""
-
-    said: Said
-    amount_minor: int
-    reason: str
-    booked_on: date | None
 
 
 def lock_file(session: Session, merchant_id: UUID, file_id: UUID) -> tuple[PayoutRunRow, PayoutFileRow]:

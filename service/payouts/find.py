@@ -1,6 +1,6 @@
 """Runs and items, locked for those who decide on them, and what is known of each item."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -60,14 +60,17 @@ def lock_run_of(session: Session, merchant_id: UUID, item_id: UUID) -> tuple[Pay
     return run, items_of(session, merchant_id, [item_id])[0]
 
 
-def items_of(session: Session, merchant_id: UUID, item_ids: Sequence[UUID]) -> Sequence[PayoutItemRow]:
-    """Return items as they are now, in the order of their ids."""
-    return session.exec(
+def items_of(
+    session: Session, merchant_id: UUID, item_ids: Collection[UUID], *, hold: bool = False
+) -> Sequence[PayoutItemRow]:
+    """Return items as they are now, in the order of their ids. hold: ours until the unit of work ends."""
+    items = (
         select(PayoutItemRow)
         .where(col(PayoutItemRow.merchant_id) == merchant_id, col(PayoutItemRow.id).in_(item_ids))
         .order_by(col(PayoutItemRow.id))
         .execution_options(populate_existing=True)
-    ).all()
+    )
+    return session.exec(items.with_for_update() if hold else items).all()
 
 
 def live_items(session: Session, run: PayoutRunRow) -> Sequence[PayoutItemRow]:

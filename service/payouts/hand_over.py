@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from service.domain.errors import Conflict, InvariantBroken
 from service.domain.ledger import MerchantTime
@@ -17,11 +17,11 @@ from service.infra.db import execute
 from service.infra.security import Security
 from service.payouts.control import closed
 from service.payouts.file_lines import CONTENT, HANDED_OVER, lines_of, lock_file
-from service.payouts.find import demand
+from service.payouts.find import demand, items_of
 from service.payouts.gate import notice
 from service.payouts.plan import check
 from service.tables.payout_files import PayoutFileRow
-from service.tables.payouts import PayoutItemRow, PayoutRunRow
+from service.tables.payouts import PayoutRunRow
 
 _NAMED_MAX = 5
 
@@ -99,13 +99,7 @@ def hand_over(
 def _check(session: Session, run: PayoutRunRow, file: PayoutFileRow, when: MerchantTime) -> None:
     """Raise FileOutdated unless everything in a file is still what was approved."""
     item_ids = [line.item_id for line in lines_of(session, run.merchant_id, file.id).values()]
-    items = session.exec(
-        select(PayoutItemRow)
-        .where(col(PayoutItemRow.merchant_id) == run.merchant_id, col(PayoutItemRow.id).in_(item_ids))
-        .order_by(col(PayoutItemRow.id))
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
+    items = items_of(session, run.merchant_id, item_ids, hold=True)
     _, why = check(session, run, items, when=when)
     dropped: dict[UUID, str] = {item.id: item.frozen_code for item in items if item.frozen_code is not None}
     dropped |= why

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from service.domain.ledger import AccountKind, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Payee, RunState, why_dropped
@@ -22,7 +22,7 @@ from service.payouts import book
 from service.payouts.accounts import not_ready
 from service.payouts.approve import hashes_of
 from service.payouts.control import closed, room_on
-from service.payouts.find import lock_run, merchant_time
+from service.payouts.find import items_of, lock_run, merchant_time
 from service.payouts.providers.model import DESTINATION, Payable, Sending
 from service.payouts.release import store_released
 from service.payouts.withhold import decided, taxed
@@ -64,14 +64,8 @@ def plan(
     session.add(run)
     if not numbers or run.waits_for is not None:
         return Planned(0, 0)
-    items = session.exec(
-        select(PayoutItemRow)
-        .where(col(PayoutItemRow.merchant_id) == merchant_id, col(PayoutItemRow.id).in_(numbers))
-        .order_by(col(PayoutItemRow.id))
-        # A freeze marks items it takes back; whoever of us comes second sees what the other did.
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
+    # A freeze marks items it takes back; whoever of us comes second sees what the other did.
+    items = items_of(session, merchant_id, numbers, hold=True)
     payees, dropped = check(session, run, items, when=when)
     room = room_on(session, run, when)
     fit = fitting(((item.id, item.net_minor) for item in items if item.id not in dropped), room)

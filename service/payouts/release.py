@@ -135,12 +135,12 @@ def _sent_any(session: Session, run: PayoutRunRow) -> bool:
     return bool(rows[0].sent)
 
 
-def void_built(session: Session, run: PayoutRunRow, *, at: datetime, file_id: UUID | None = None) -> int:
+def void_built(session: Session, run: PayoutRunRow, *, at: datetime, file_id: UUID | None = None) -> None:
     """Withdraw a locked run's files that nobody has had. Their attempts have to be ended beside it. at: the merchant's clock.
 
-    file_id: only this one, if given. Returns how many there were.
+    file_id: only this one, if given.
     """
-    return execute(
+    execute(
         session,
         """
         UPDATE payout_file SET state = :void, voided_at = :at

@@ -5,13 +5,13 @@ In any order, any number of times: what was said of a line is a set, and what it
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from service.domain.errors import Conflict
 from service.domain.ledger import MerchantTime
@@ -28,6 +28,7 @@ from service.payouts import book
 from service.payouts.file_lines import CONTENT, HANDED_OVER, TAKEN, Line, lines_of, lock_file
 from service.payouts.file_settings import rail_of_file
 from service.payouts.files import FileNotBuilt
+from service.payouts.find import items_of
 from service.payouts.providers.file_model import REFERENCE_CHARS_MAX, ResultFile, Told
 from service.payouts.reconcile import Told as ToldOfItem
 from service.payouts.reconcile import reconcile
@@ -118,7 +119,8 @@ def import_results(
     result_id, was_known = _keep(session, security, file, read, content, by=by, at=when.now)
     lines = lines_of(session, merchant_id, file_id)
     # In the order of every verb: the run is locked, now its items, then balances.
-    items = _locked_items(session, merchant_id, {line.item_id for line in lines.values()})
+    locked = items_of(session, merchant_id, {line.item_id for line in lines.values()}, hold=True)
+    items = {item.id: item for item in locked}
     outcomes, facts, differs = _compare(security, read.told, lines, file)
     _store_facts(session, file, facts, result_id=result_id, now=now)
     touched = _with_facts(lines, facts)
@@ -178,17 +180,6 @@ def _keep(
         asked,
     )
     return known[0].id, True
-
-
-def _locked_items(session: Session, merchant_id: UUID, item_ids: Iterable[UUID]) -> dict[UUID, PayoutItemRow]:
-    rows = session.exec(
-        select(PayoutItemRow)
-        .where(col(PayoutItemRow.merchant_id) == merchant_id, col(PayoutItemRow.id).in_(sorted(item_ids)))
-        .order_by(col(PayoutItemRow.id))
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
-    return {row.id: row for row in rows}
 
 
 def _compare(
@@ -268,7 +259,7 @@ def _store_facts(
 
 @dataclass(frozen=True, slots=True)
 class _Touched:
-    """A line of which something new was said, with all that was said of it. reason: the newest of a rejection."""
+    """A line of which something new was said, with all that was said of it. reason: of a rejection told now, the last by alphabet where there are several."""
 
     line: Line
     said: frozenset[tuple[Said, int]]

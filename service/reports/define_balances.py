@@ -2,6 +2,26 @@
 
 from service.reports.define import AFFILIATE, CURRENCY, Column, Filter, Kind, Report
 
+STANDS = """
+SELECT balance.owner_id, balance.currency,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'pending'), 0) AS pending_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'held'), 0) AS held_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'payable'), 0) AS payable_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'reserved'), 0) AS reserved_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'in_transit'), 0) AS in_transit_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'paid'), 0) AS paid_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor,
+       coalesce(max(version) FILTER (WHERE kind = 'payable'), 0) AS payable_version,
+       coalesce(sum(amount_minor) FILTER (WHERE kind IN ('tax_withheld', 'remitted', 'platform_fee', 'tax_cost')), 0)
+           AS withheld_minor,
+       coalesce(max(amount_minor) FILTER (WHERE kind = 'write_off'), 0) AS written_off_minor
+FROM balance
+"""
+"""Balances beside each other by payee and currency; goes before a WHERE on `balance` and the GROUP BY below."""
+
+GROUPED = "GROUP BY balance.merchant_id, balance.owner_id, balance.currency"
+
 BALANCES = Report(
     name="balances",
     title="Balances",
@@ -23,24 +43,12 @@ BALANCES = Report(
         Column("withheld", Kind.MONEY, "Tax and fees taken from accepted payouts."),
         Column("written_off", Kind.MONEY, "Debts that were given up; below zero by all of them."),
     ),
-    query="""
+    query=f"""
     WITH stands AS (
-        SELECT owner_id, currency,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'pending'), 0) AS pending_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'held'), 0) AS held_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'payable'), 0) AS payable_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'reserved'), 0) AS reserved_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'in_transit'), 0) AS in_transit_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'paid'), 0) AS paid_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'taxed_carry'), 0) AS carried_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'advance'), 0) AS advance_minor,
-               coalesce(sum(amount_minor)
-                   FILTER (WHERE kind IN ('tax_withheld', 'remitted', 'platform_fee', 'tax_cost')), 0)
-                   AS withheld_minor,
-               coalesce(max(amount_minor) FILTER (WHERE kind = 'write_off'), 0) AS written_off_minor
-        FROM balance
-        WHERE merchant_id = %(merchant_id)s AND (%(currency)s::text IS NULL OR currency = %(currency)s)
-        GROUP BY owner_id, currency
+        {STANDS}
+        WHERE balance.merchant_id = %(merchant_id)s
+          AND (%(currency)s::text IS NULL OR balance.currency = %(currency)s)
+        {GROUPED}
     )
     SELECT stands.owner_id AS affiliate_id, affiliate.external_id AS affiliate_external_id,
            affiliate.name AS affiliate_name, affiliate.status AS affiliate_status, stands.currency,
@@ -50,6 +58,6 @@ BALANCES = Report(
            advance_minor, withheld_minor, written_off_minor
     FROM stands
     JOIN affiliate ON affiliate.merchant_id = %(merchant_id)s AND affiliate.id = stands.owner_id
-    """,
+    """,  # noqa: S608 - put together from our own constants
     order="affiliate_id, currency",
 )

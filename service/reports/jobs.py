@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.commissions.work import ask_for
+from service.commissions.work import ask_for, forget_all_of
 from service.domain.errors import ServiceError, Unavailable
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit
@@ -117,11 +117,7 @@ def fail(session: Session, merchant_id: UUID, report_job_id: UUID, *, code: str,
 def delete_all_of(session: Session, merchant_id: UUID, report_job_ids: Sequence[UUID]) -> None:
     """Delete everything that hangs on report jobs, whose rows the caller has locked and deletes then."""
     _delete_chunks(session, merchant_id, report_job_ids)
-    execute(
-        session,
-        "DELETE FROM job WHERE merchant_id = :merchant_id AND kind = :kind AND subject = ANY(CAST(:subjects AS text[]))",
-        {"merchant_id": merchant_id, "kind": REPORT, "subjects": [str(each) for each in report_job_ids]},
-    )
+    forget_all_of(session, merchant_id, REPORT, report_job_ids)
 
 
 def forget(session: Session, *, merchant_id: UUID, now: datetime) -> int:

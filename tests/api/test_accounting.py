@@ -20,6 +20,7 @@ def test_saying_it_anew_replaces_what_was_said(shop: Shop) -> None:
 
     after = shop.put("/v1/accounting/accounts", {"accounts": []}).json()["accounts"]
 
+    assert after
     assert all(each["usual"] for each in after)
 
 

@@ -15,7 +15,7 @@ from service.domain.withholding.forms import (
     chinese_quarter,
     in_dac7_report,
     in_vietnamese_list,
-    missing_for_dac7,
+    missing_of,
     needs_1042_s,
     needs_1099_nec,
 )
@@ -243,9 +243,9 @@ def test_who_is_in_a_dac7_report(country: str, activity: Activity, times: int, p
 def test_what_dac7_still_asks_for() -> None:
     known = {Dac7Field.NAME, Dac7Field.ACCOUNT}
 
-    person = missing_for_dac7(PERSON, known)
-    company = missing_for_dac7(COMPANY, known)
+    person = missing_of(tuple(Dac7Field), PERSON, known)
+    company = missing_of(tuple(Dac7Field), COMPANY, known)
 
     assert person == (Dac7Field.ADDRESS, Dac7Field.TIN, Dac7Field.BORN_ON)
     assert company == (Dac7Field.ADDRESS, Dac7Field.TIN, Dac7Field.VAT_ID)
-    assert missing_for_dac7(HOUSEHOLD, set(Dac7Field)) == ()
+    assert missing_of(tuple(Dac7Field), HOUSEHOLD, set(Dac7Field)) == ()

@@ -117,11 +117,6 @@ def in_dac7_report(profile: Profile, activity: Activity, *, times: int, paid_min
     return not is_small
 
 
-def missing_for_dac7(kind: PayeeKind, known: Collection[Dac7Field]) -> tuple[Dac7Field, ...]:
-    """What is still to be asked of a seller, in order."""
-    return missing_of(tuple(Dac7Field), kind, known)
-
-
 def missing_of(
     asked: Collection[Dac7Field], kind: PayeeKind | None, known: Collection[Dac7Field]
 ) -> tuple[Dac7Field, ...]:
