@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlmodel import Session
@@ -93,18 +94,7 @@ def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime
         currency=asked.currency,
     )
     before = _before(session, asked, [payee.id for payee in chosen])
-    run = PayoutRunRow(
-        merchant_id=asked.merchant_id,
-        id=ids.new_id(),
-        external_id=asked.external_id,
-        status=RunState.DRAFT,
-        rail=rail.name,
-        currency=asked.currency,
-        pay_on=asked.pay_on,
-        excluded=[],
-        created_by=asked.by,
-        created_at=when.now,
-    )
+    run = _draft(asked, rail.name, when)
     items: list[PayoutItemRow] = []
     for read in chosen:
         item = _item(run, read, when)
@@ -133,7 +123,33 @@ def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime
         items.append(item)
     if not items:
         raise NothingToPay(_why_nobody(excluded))
-    run.excluded = [
+    run.excluded = _told(excluded)
+    session.add(run)
+    session.flush()
+    _hold(session, items, when)
+    emit(session, [tell.of_run(run, "created", at=when.now, items=len(items))])
+    crash_point(CrashPoint.RESERVE_BEFORE_COMMIT)
+    return run
+
+
+def _draft(asked: Asked, rail: str, when: MerchantTime) -> PayoutRunRow:
+    return PayoutRunRow(
+        merchant_id=asked.merchant_id,
+        id=ids.new_id(),
+        external_id=asked.external_id,
+        status=RunState.DRAFT,
+        rail=rail,
+        currency=asked.currency,
+        pay_on=asked.pay_on,
+        excluded=[],
+        created_by=asked.by,
+        created_at=when.now,
+    )
+
+
+def _told(excluded: Mapping[UUID, tuple[Payee, Excluded]]) -> list[dict[str, Any]]:
+    """Whom a run leaves out, why, and what they are owed, as it is kept."""
+    return [
         {
             "affiliate_id": ids.encode("aff", payee.id),
             "reason_code": reason.value,
@@ -142,12 +158,14 @@ def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime
         }
         for payee, reason in sorted(excluded.values(), key=lambda each: each[0].id)
     ]
-    session.add(run)
-    session.flush()
+
+
+def _hold(session: Session, items: Sequence[PayoutItemRow], when: MerchantTime) -> None:
+    """Move what items pay to reserved, under the locks of their balances, and store them."""
     after = post(
         session,
         [posting for item in items for posting in book.reserved(item)],
-        when={asked.merchant_id: when},
+        when={items[0].merchant_id: when},
         touched=[book.payable(item) for item in items],
     )
     for item in items:
@@ -155,9 +173,6 @@ def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime
         if item.reserve_version != item.to_version + 1:
             raise InvariantBroken(f"payable of {item.payee_id} moved while it was locked")
     _insert(session, items)
-    emit(session, [tell.of_run(run, "created", at=when.now, items=len(items))])
-    crash_point(CrashPoint.RESERVE_BEFORE_COMMIT)
-    return run
 
 
 def _after_tax(payee: Payee, tax: Taxed, currency: str, *, fee_minor: int) -> tuple[Payee, Decision | None]:
