@@ -79,6 +79,8 @@ class Shop:
         role: operator, admin, ingest, finance-maker, finance-checker, read, or a role and a name, such as
         "finance-maker ann", for one of several keys with one scope; or an affiliate's id, for that affiliate's own key.
         """
+        if role not in self._keys and role.startswith("operator "):
+            self._keys[role] = _operator_key(self.client)
         if role not in self._keys:
             scope = "affiliate" if role.startswith("aff_") else role.partition(" ")[0]
             asked: Json = {"name": role, "scopes": [scope]}
