@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from service.api.deps import (
     Admin,
+    Caller,
     FinanceChecker,
     FinanceMaker,
     Operator,
@@ -76,6 +77,8 @@ class PayoutLimitCreate(Body):
     """Above 0."""
     key_id: KeyId | None = None
     """For approval: whose; null: every key that has no limit of its own."""
+    replaces: PayoutLimitId | None = None
+    """The limit of the same kind, currency and key that ends as this one begins, so that there is no moment without."""
 
 
 class PayoutLimitView(View):
@@ -155,11 +158,13 @@ class RailList(View):
 
 @router.post("/v1/payout-limits", status_code=201)
 def create_payout_limit(asked: PayoutLimitCreate, caller: Admin, session: WriteSession) -> PayoutLimitView:
-    """Set a limit. It holds at once, also for runs under way."""
+    """Set a limit, in the place of another or where there is none. It holds at once, also for runs under way."""
     if asked.limit.amount_minor <= 0:
         raise Invalid("A limit is above 0; to send nothing, stop the rail.")
     if asked.key_id is not None:
         _check_approver(session, caller.merchant_id, asked.kind, asked.key_id)
+    if asked.replaces is not None:
+        _end(session, caller, asked.replaces, instead=asked)
     row = PayoutLimitRow(
         merchant_id=caller.merchant_id,
         id=new_id(),
@@ -171,7 +176,7 @@ def create_payout_limit(asked: PayoutLimitCreate, caller: Admin, session: WriteS
         created_at=caller.now,
     )
     session.add(row)
-    with taken("payout_limit_active_ix", LimitExists("End the one there is first: POST /v1/payout-limits/{id}/end.")):
+    with taken("payout_limit_active_ix", LimitExists("Say with `replaces` which limit ends as this one begins.")):
         session.flush()
     return PayoutLimitView.of(row)
 
@@ -197,17 +202,7 @@ def list_payout_limits(
 @router.post("/v1/payout-limits/{limit_id}/end")
 def end_payout_limit(limit_id: PayoutLimitId, caller: Admin, session: WriteSession) -> PayoutLimitView:
     """End a limit. Ending one that is ended changes nothing."""
-    row = session.exec(
-        select(PayoutLimitRow)
-        .where(col(PayoutLimitRow.merchant_id) == caller.merchant_id, col(PayoutLimitRow.id) == limit_id)
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise Missing("This merchant has no such limit.")
-    if row.ended_at is None:
-        row.ended_at, row.ended_by = caller.now, caller.key_id
-        session.flush()
-    return PayoutLimitView.of(row)
+    return PayoutLimitView.of(_end(session, caller, limit_id))
 
 
 @router.post("/v1/payout-fees", status_code=201)
@@ -319,6 +314,29 @@ def _stop(session: Session, settings: Settings, rail: str, *, merchant_id: UUID,
         raise Missing(f"This service has no rail {rail}; it has {', '.join(sorted(_rails(settings)))}.")
     stop_sending(session, rail, merchant_id=merchant_id, reason=reason, by=by, at=utc_now())
     note(session, merchant_id=merchant_id, kind="rail_switch", subject=rail, after={"sends": False, "reason": reason})
+
+
+def _end(
+    session: Session, caller: Caller, limit_id: UUID, *, instead: PayoutLimitCreate | None = None
+) -> PayoutLimitRow:
+    """End a limit. instead: what takes its place, which must be of the same kind, currency and key."""
+    row = session.exec(
+        select(PayoutLimitRow)
+        .where(col(PayoutLimitRow.merchant_id) == caller.merchant_id, col(PayoutLimitRow.id) == limit_id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise Missing("This merchant has no such limit.")
+    if instead is not None and (row.kind, row.currency, row.key_id) != (
+        instead.kind,
+        instead.limit.currency,
+        instead.key_id or EVERYBODY,
+    ):
+        raise Invalid("A limit replaces one of the same kind, currency and key_id; end the other by itself.")
+    if row.ended_at is None:
+        row.ended_at, row.ended_by = caller.now, caller.key_id
+        session.flush()
+    return row
 
 
 def _check_approver(session: Session, merchant_id: UUID, kind: LimitKind, key_id: UUID) -> None:

@@ -196,7 +196,7 @@ class Excluded(StrEnum):
     LIVE_ITEM = "live_item"
     """Another run holds this payee's money in this currency."""
     OVER_LIMIT = "over_limit"
-    """More than one payout may be; an admin sets that limit."""
+    """More than one payout may be, or a day or a month may hand over; an admin sets these limits."""
     AFFILIATE_SUSPENDED = "affiliate_suspended"
     AFFILIATE_NOT_APPROVED = "affiliate_not_approved"
     METHOD_COOLING = "method_cooling"
@@ -309,7 +309,8 @@ def why_dropped(
     if not payee.account_ready:
         return Excluded.ACCOUNT_NOT_READY
     if tax_now is None:
-        return no_tax(payee)
+        # A rule set between the two reads: nothing was compared, and what was not compared is not sent.
+        return no_tax(payee) or Excluded.TAX_CHANGED
     if (tax.rule, [part.key for part in tax.parts]) != (tax_now.rule, [part.key for part in tax_now.parts]):
         return Excluded.TAX_RULE_CHANGED
     return None if same(tax, tax_now) else Excluded.TAX_CHANGED

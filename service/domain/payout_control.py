@@ -1,6 +1,6 @@
 """What keeps money in: limits of payouts, runs, days and months, and whether a rail has the money it is to send."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 
 class LimitKind(StrEnum):
     PAYOUT = "payout"
-    """The largest single payout; whoever is owed more is left out of runs."""
+    """The largest single payout; whoever is owed more is left out of runs. Limits of a day or a month do the same."""
     RUN = "run"
     """The most a run may send; a larger one is neither submitted nor approved."""
     APPROVAL = "approval"
@@ -17,6 +17,17 @@ class LimitKind(StrEnum):
     """The most that is handed to rails on one day of the merchant's; the rest waits for the next."""
     MONTH = "month"
     """The most that is handed to rails in one month of the merchant's: its budget."""
+
+
+_OF_ONE_PAYOUT = (LimitKind.PAYOUT, LimitKind.DAY, LimitKind.MONTH)
+
+
+def largest_payout(limits: Mapping[LimitKind, int]) -> int | None:
+    """The largest single payout that limits let pass, in minor units; None where nothing limits it.
+
+    One that is larger than a day's or a month's limit would wait for ever.
+    """
+    return min((limits[kind] for kind in _OF_ONE_PAYOUT if kind in limits), default=None)
 
 
 class WaitsFor(StrEnum):

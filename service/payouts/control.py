@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from service.domain.errors import Conflict, Forbidden
 from service.domain.ledger import MerchantTime
-from service.domain.payout_control import FundingState, LimitKind, Room, WaitsFor
+from service.domain.payout_control import FundingState, LimitKind, Room, WaitsFor, largest_payout
 from service.infra import ids
 from service.infra.db import execute, fetch
 from service.payouts.wake import EXECUTE
@@ -49,15 +49,33 @@ def limits_of(session: Session, merchant_id: UUID, currency: str) -> Mapping[Lim
     return limits
 
 
+def largest_of(session: Session, merchant_id: UUID, currency: str) -> int | None:
+    """The largest single payout that the merchant's limits let pass, in minor units; None where nothing limits it."""
+    return largest_payout(_of_all(limits_of(session, merchant_id, currency)))
+
+
 def check_run(session: Session, run: PayoutRunRow, items: Sequence[PayoutItemRow]) -> None:
-    """Raise RunOverLimit where a run would send more than a run may."""
-    limit_minor = limits_of(session, run.merchant_id, run.currency)[LimitKind.RUN].get(EVERYBODY)
+    """Raise RunOverLimit where a run, or one payout of it, would send more than it may."""
+    limits = _of_all(limits_of(session, run.merchant_id, run.currency))
+    largest_minor = largest_payout(limits)
+    above = [item for item in items if largest_minor is not None and item.net_minor > largest_minor]
+    if above:
+        raise RunOverLimit(
+            f"Payout {ids.encode('pay', above[0].id)} of payout run {ids.encode('run', run.id)} is {above[0].net_minor} "
+            f"minor units of {run.currency}; your limits let {largest_minor} pass. Cancel the run and make another, which "
+            "leaves such payouts out, or have an admin raise the limit."
+        )
+    limit_minor = limits.get(LimitKind.RUN)
     total_minor = sum(item.net_minor for item in items)
     if limit_minor is not None and total_minor > limit_minor:
         raise RunOverLimit(
             f"Payout run {ids.encode('run', run.id)} would send {total_minor} minor units of {run.currency}; a run may "
             f"send {limit_minor}. Make runs of fewer affiliates, or have an admin raise the limit."
         )
+
+
+def _of_all(limits: Mapping[LimitKind, Mapping[UUID, int]]) -> Mapping[LimitKind, int]:
+    return {kind: amounts[EVERYBODY] for kind, amounts in limits.items() if EVERYBODY in amounts}
 
 
 def check_approval(session: Session, run: PayoutRunRow, items: Sequence[PayoutItemRow], *, approver: UUID) -> None:
@@ -93,19 +111,21 @@ def closed(session: Session, run: PayoutRunRow) -> WaitsFor | None:
 
 
 def room_on(session: Session, run: PayoutRunRow, when: MerchantTime) -> Room:
-    """What limits of days and months leave for a run today. Holds those limits, so that two runs share one room."""
-    rows = fetch(
+    """What limits of days and months leave for a run today. Two runs that ask at once share one room."""
+    asked = {"merchant_id": run.merchant_id, "currency": run.currency}
+    # The oldest limit stays whatever is ended or set, so everybody waits for the same row, and reads only then.
+    held = fetch(
         session,
         """
-        SELECT kind, amount_minor FROM payout_limit
-        WHERE merchant_id = :merchant_id AND currency = :currency AND ended_at IS NULL AND kind IN ('day', 'month')
-        ORDER BY id
+        SELECT id FROM payout_limit
+        WHERE merchant_id = :merchant_id AND currency = :currency AND kind IN ('day', 'month')
+        ORDER BY id LIMIT 1
         FOR UPDATE
         """,
-        {"merchant_id": run.merchant_id, "currency": run.currency},
+        asked,
     )
-    limits = {LimitKind(row.kind): row.amount_minor for row in rows}
-    if not limits:
+    limits = _of_all(limits_of(session, run.merchant_id, run.currency)) if held else {}
+    if not {LimitKind.DAY, LimitKind.MONTH} & limits.keys():
         return Room()
     used = _handed_over(session, run, when)
     return (

@@ -44,14 +44,17 @@ def fund(engine: Engine, rail: Rail, *, merchant_id: UUID, run_id: UUID, now: da
 
 
 def _needed(session: Session, merchant_id: UUID, run_id: UUID) -> tuple[str, int]:
-    """The run's currency, and what its payouts without an open attempt come to; 0 where it hands over nothing."""
+    """The run's currency, and what the payouts come to that are to be planned; 0 where it hands over nothing."""
     rows = fetch(
         session,
         """
         SELECT run.currency, CAST(coalesce(sum(item.net_minor), 0) AS bigint) AS needed_minor
         FROM payout_run AS run
         LEFT JOIN payout_item AS item ON item.merchant_id = run.merchant_id AND item.run_id = run.id
-             AND item.live AND item.handed_over_at IS NULL
+             AND item.live AND item.handed_over_at IS NULL AND item.frozen_code IS NULL
+             AND (item.retry_by IS NOT NULL
+                  OR NOT EXISTS (SELECT FROM payout_attempt AS attempt
+                                 WHERE attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id))
         WHERE run.merchant_id = :merchant_id AND run.id = :run_id AND run.status = 'executing'
           AND run.stopped_at IS NULL
         GROUP BY run.currency

@@ -13,7 +13,6 @@ from sqlmodel import Session
 from service.domain.errors import Conflict, Invalid, InvariantBroken
 from service.domain.ledger import AccountKind, MerchantTime
 from service.domain.payout import Excluded, Payee, RunState, lowest_minimum, why_excluded
-from service.domain.payout_control import LimitKind
 from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -23,11 +22,10 @@ from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book, tell
 from service.payouts.accounts import not_ready
-from service.payouts.control import fee_on, limits_of
+from service.payouts.control import fee_on, largest_of
 from service.payouts.minimums import promised_minimums
 from service.payouts.providers.model import Payable, RailNotAvailable
 from service.payouts.withhold import Taxed, split, taxed
-from service.tables.control import EVERYBODY
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 PAY_ON_DAYS_AHEAD_MAX = 60
@@ -72,7 +70,7 @@ def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime
     promised = promised_minimums(session, asked.merchant_id, [payee.id for payee in owed], at=when.now)
     minimums = {payee.id: lowest_minimum(promised[payee.id], asked.currency) for payee in owed}
     fee_minor = fee_on(session, asked.merchant_id, rail=rail.name, currency=asked.currency, on=asked.pay_on)
-    limit_minor = limits_of(session, asked.merchant_id, asked.currency)[LimitKind.PAYOUT].get(EVERYBODY)
+    limit_minor = largest_of(session, asked.merchant_id, asked.currency)
     excluded: dict[UUID, tuple[Payee, Excluded]] = {}
     chosen: list[Payee] = []
     taxes = taxed(session, asked.merchant_id, [payee.id for payee in owed], pay_on=asked.pay_on)

@@ -54,22 +54,36 @@ def test_a_key_approves_no_more_than_its_own_limit(shop: Shop, draft: str) -> No
     assert taken(shop, draft, "approve") == [(200, "")]
 
 
-def test_a_limit_is_ended_before_another_takes_its_place(shop: Shop) -> None:
+def test_a_limit_takes_the_place_of_another_in_one_moment(shop: Shop) -> None:
     first = shop.post("/v1/payout-limits", LIMIT).json()
     assert shop.post("/v1/payout-limits", LIMIT).json()["code"] == "payout-limit-exists"
+    of_a_day = shop.post("/v1/payout-limits", LIMIT | {"kind": "day", "replaces": first["id"]})
+    assert (of_a_day.status_code, of_a_day.json()["code"]) == (422, "invalid-request")
+
+    second = shop.post("/v1/payout-limits", LIMIT | {"replaces": first["id"]}).json()
+
+    found = shop.get("/v1/payout-limits").json()["data"]
+    assert [(each["id"], each["ended_at"]) for each in found] == [
+        (second["id"], None),
+        (first["id"], second["created_at"]),
+    ]
+
+
+def test_a_limit_that_was_ended_leaves_its_place(shop: Shop) -> None:
+    first = shop.post("/v1/payout-limits", LIMIT).json()
 
     ended = shop.post(f"/v1/payout-limits/{first['id']}/end").json()
 
     assert ended["ended_at"] is not None
     assert shop.post(f"/v1/payout-limits/{first['id']}/end").json() == ended
     assert shop.post("/v1/payout-limits", LIMIT).status_code == 201
-    assert [each["ended_at"] is None for each in shop.get("/v1/payout-limits").json()["data"]] == [True, False]
 
 
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [
         ("payout-limits", LIMIT | {"limit": {"amount_minor": 0, "currency": "VND"}}, 422, "invalid-request"),
+        ("payout-limits", LIMIT | {"replaces": "lim_01h455vb4pex5vsknk084sn02q"}, 404, "not-found"),
         ("payout-limits", LIMIT | {"key_id": "key_01h455vb4pex5vsknk084sn02q"}, 404, "not-found"),
         ("payout-limits", LIMIT | {"kind": "day", "key_id": "key_01h455vb4pex5vsknk084sn02q"}, 422, "invalid-request"),
         (

@@ -435,6 +435,13 @@ def test_tax_that_is_not_what_was_approved_drops_an_item(now: Decision | None, w
     assert why_dropped(payee, fingerprint="f1", tax=TAXED, tax_now=now, approved_hash="h1", content="h1") is why
 
 
+def test_tax_that_cannot_be_compared_drops_an_item_though_nothing_refuses_it() -> None:
+    """A rule set between the read of taxes and that of payees."""
+    why = why_dropped(WELL, fingerprint="f1", tax=TAXED, tax_now=None, approved_hash="h1", content="h1")
+
+    assert why is Excluded.TAX_CHANGED
+
+
 def test_a_decision_is_read_as_it_was_written() -> None:
     told = replace(TAXED, cautions=(Caution.SPLIT_PAYOUTS,), parts=(Part(IN_JULY, 5_000, 640, {"rate": "20"}),))
 

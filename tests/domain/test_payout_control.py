@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.payout_control import FundingState, Room, WaitsFor, fitting, funding_of
+from service.domain.payout_control import FundingState, LimitKind, Room, WaitsFor, fitting, funding_of, largest_payout
 from tests.domain.strategies import examples
 
 DAY, MONTH = WaitsFor.DAY_LIMIT, WaitsFor.MONTH_LIMIT
@@ -35,6 +35,21 @@ def test_one_that_is_too_large_lets_smaller_ones_pass() -> None:
     first, large, last = (UUID(int=number) for number in (1, 2, 3))
 
     assert fitting([(first, 40), (large, 70), (last, 60)], Room(100, DAY)) == {first, last}
+
+
+@pytest.mark.parametrize(
+    ("limits", "largest"),
+    [
+        pytest.param({}, None, id="no limit"),
+        pytest.param({LimitKind.RUN: 5, LimitKind.APPROVAL: 6}, None, id="of runs only"),
+        pytest.param({LimitKind.PAYOUT: 7, LimitKind.DAY: 9}, 7, id="its own"),
+        pytest.param({LimitKind.PAYOUT: 7, LimitKind.DAY: 6, LimitKind.MONTH: 5}, 5, id="what a month never lets pass"),
+    ],
+)
+def test_a_payout_is_no_larger_than_any_limit_that_it_would_wait_for_in_vain(
+    limits: dict[LimitKind, int], largest: int | None
+) -> None:
+    assert largest_payout(limits) == largest
 
 
 @examples(60)

@@ -65,8 +65,9 @@ def sent(desk: Desk) -> int:
     return sum(each.amount_minor for each in desk.rail.transfers)
 
 
-def test_who_is_owed_more_than_one_payout_may_be_is_left_out(desk: Desk) -> None:
-    limited(desk, LimitKind.PAYOUT, 1_000)
+@pytest.mark.parametrize("kind", [LimitKind.PAYOUT, LimitKind.DAY, LimitKind.MONTH])
+def test_who_is_owed_more_than_one_payout_may_be_is_left_out(desk: Desk, kind: LimitKind) -> None:
+    limited(desk, kind, 1_000)
     desk.payee(1_001)
     ben = desk.payee(1_000)
 
@@ -92,6 +93,15 @@ def test_a_limit_set_after_submission_keeps_the_run_from_approval(desk: Desk) ->
 
     with pytest.raises(RunOverLimit):
         desk.approve(run)
+
+
+def test_a_payout_larger_than_a_day_since_it_was_made_is_not_submitted(desk: Desk) -> None:
+    desk.payee(1_000)
+    run = desk.reserve()
+    limited(desk, LimitKind.DAY, 999)
+
+    with pytest.raises(RunOverLimit, match="let 999 pass"):
+        desk.submit(run)
 
 
 @pytest.mark.parametrize(
@@ -157,17 +167,51 @@ def test_what_a_rail_refused_leaves_its_room_to_others(desk: Desk) -> None:
     assert (desk.state(ann), desk.state(ben)) == (ItemState.REFUSED, ItemState.SENT)
 
 
-def test_two_runs_at_once_share_one_days_room(desk: Desk) -> None:
-    limited(desk, LimitKind.DAY, 5_000)
-    runs = [desk.an_executing_run(*(desk.payee(1_000) for _ in range(4))) for _ in range(2)]
-    barrier = Barrier(2)
+def test_a_rail_needs_the_money_of_what_is_asked_for_only(desk: Desk) -> None:
+    """Not of what it refused, until somebody asks again, nor of what is frozen."""
+    for amount, destination in ((1_000, "ann"), (500, "ben"), (700, "chi")):
+        desk.payee(amount, destination=destination)
+    desk.rail.does["ann"] = ["refuse"]
+    run = desk.an_executing_run()
+    with unit_of_work(desk.engine) as session:
+        execute(session, "UPDATE payout_item SET frozen_code = 'unexpected_transfer' WHERE net_minor = 500")
+    desk.rail.has = 1_700
+    desk.work(run)
+    assert sent(desk) == 700
+    desk.rail.has = 0
+
+    desk.work(run)
+
+    assert waits_for(desk, run) is None
+
+
+def _at_once(desk: Desk, runs: list[PayoutRunRow]) -> None:
+    barrier = Barrier(len(runs))
 
     def work(run: PayoutRunRow) -> None:
         barrier.wait()
         desk.work(run, owner=str(run.id))
 
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(len(runs)) as threads:
         list(threads.map(work, runs))
+
+
+def test_two_runs_at_once_share_one_days_room(desk: Desk) -> None:
+    limited(desk, LimitKind.DAY, 5_000)
+    runs = [desk.an_executing_run(*(desk.payee(1_000) for _ in range(4))) for _ in range(2)]
+    _at_once(desk, runs)
+
+    assert sent(desk) == 5_000
+
+
+def test_two_runs_at_once_share_the_room_of_a_limit_that_took_anothers_place(desk: Desk) -> None:
+    limited(desk, LimitKind.DAY, 9_000)
+    with unit_of_work(desk.engine) as session:
+        execute(session, "UPDATE payout_limit SET ended_at = :now, ended_by = set_by", {"now": desk.now})
+    limited(desk, LimitKind.DAY, 5_000)
+    runs = [desk.an_executing_run(*(desk.payee(1_000) for _ in range(4))) for _ in range(2)]
+
+    _at_once(desk, runs)
 
     assert sent(desk) == 5_000
 
