@@ -8,7 +8,16 @@ from fastapi import APIRouter
 from service.api.deps import Reader, ReadSession
 from service.api.views import AffiliateId, Moment, MoneyView, PayoutId, RunId, View
 from service.domain.payout import Excluded, RunState
-from service.domain.review_of_run import EARLIER_MAX, FIRST_TIMES, TIMES, RunCaution, Unusual, change, percent
+from service.domain.review_of_run import (
+    EARLIER_MAX,
+    FIRST_TIMES,
+    TIMES,
+    RunCaution,
+    Unusual,
+    change,
+    needs_somebody,
+    percent,
+)
 from service.infra.ids import encode
 from service.payouts.find import RunMissing
 from service.reports.run_review import (
@@ -141,6 +150,8 @@ class ReviewChangesView(View):
 
 class ReviewLeftOutView(View):
     reason_code: Excluded
+    needs_somebody: bool
+    """Whether they stay unpaid until somebody does something; what, the finance guide says by reason."""
     payees: int
     payable: MoneyView
     """In sum; below zero where they owe more than others are owed."""
@@ -317,6 +328,7 @@ class _Shown:
     def left_out(self, each: LeftOut) -> ReviewLeftOutView:
         return ReviewLeftOutView(
             reason_code=each.reason,
+            needs_somebody=needs_somebody(each.reason),
             payees=each.payees,
             payable=self.money(each.payable_minor),
             carried=self.money(each.carried_minor),

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from typing import assert_never
 
 from service.domain.money import round_half_away
+from service.domain.payout import Excluded
 
 TIMES = 3
 """A payout of at least so many times the median of the payee's earlier ones is unusual."""
@@ -45,14 +47,14 @@ class RunCaution(StrEnum):
     NO_EARLIER_RUN = "no_earlier_run"
     """There is nothing to compare it with."""
     LEFT_OUT = "left_out"
-    """Money that could be paid stays behind, because something about the payee is missing."""
+    """Money that is owed stays behind until somebody does something."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What cautions are decided by. earlier_net_minor: of the last run, None where there is none.
 
-    left_out: payees who are owed something and lack a payout method, a tax rule, or an approval.
+    left_out: payees who are owed something and wait for somebody, as `needs_somebody` says.
     """
 
     payees: int
@@ -74,6 +76,36 @@ def why_unusual(net_minor: int, *, earlier_median_minor: int | None, run_median_
     if earlier_median_minor is None:
         return Unusual.LARGE_FIRST if net_minor >= FIRST_TIMES * max(1, run_median_minor) else None
     return Unusual.ABOVE_EARLIER if net_minor >= TIMES * max(1, earlier_median_minor) else None
+
+
+def needs_somebody(reason: Excluded) -> bool:
+    """Whether a payee who is left out for a reason stays unpaid, in this currency on this rail, until somebody does something."""
+    match reason:
+        case Excluded.AFFILIATE_NOT_APPROVED | Excluded.NO_PAYOUT_METHOD | Excluded.ACCOUNT_NOT_READY:
+            return True
+        case Excluded.SHARED_ACCOUNT | Excluded.OVER_LIMIT:
+            return True
+        case Excluded.NO_TAX_RULE | Excluded.TAX_DETAILS_MISSING:
+            return True
+        case Excluded.NO_TAX_REGIME | Excluded.NO_TAX_RULE_IN_FORCE | Excluded.TAX_CURRENCY:
+            return True
+        case Excluded.IN_DEBT | Excluded.BELOW_MINIMUM | Excluded.BELOW_RAIL_STEP:
+            # There is nothing to pay yet; later commissions change that.
+            return False
+        case Excluded.METHOD_COOLING:
+            # Time ends it, and nobody can shorten it.
+            return False
+        case Excluded.LIVE_ITEM:
+            # The other run pays, and its own states say where somebody is wanted.
+            return False
+        case Excluded.AFFILIATE_SUSPENDED:
+            # Not a gap, but what somebody decided.
+            return False
+        case Excluded.METHOD_CHANGED | Excluded.TAX_RULE_CHANGED | Excluded.TAX_CHANGED | Excluded.CONTENT_CHANGED:
+            # Dropped from a run that was approved; the next run pays what holds by then.
+            return False
+        case _:
+            assert_never(reason)
 
 
 def cautions(figures: Figures) -> list[RunCaution]:

@@ -20,6 +20,7 @@ from service.domain.review_of_run import (
     Unusual,
     bounds,
     cautions,
+    needs_somebody,
     why_unusual,
 )
 from service.infra.db import fetch
@@ -29,9 +30,6 @@ LISTED_MAX = 50
 """Of a longer list the rest is counted and summed, not named."""
 TOP = 20
 RUNS_SHOWN = 12
-
-_MISSING_SOMETHING = frozenset({Excluded.NO_PAYOUT_METHOD, Excluded.NO_TAX_RULE, Excluded.AFFILIATE_NOT_APPROVED})
-"""Reasons that somebody can remove, after which the payee could be paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +108,11 @@ class EarlierRun:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Payees left out when the run was made. Both amounts may be below zero in sum: some owe."""
+    """Payees left out when the run was made. payable_minor may be below zero in sum: some owe. owed: those who do not."""
 
     reason: Excluded
     payees: int
+    owed: int
     payable_minor: int
     carried_minor: int
 
@@ -163,7 +162,7 @@ def review(session: Session, run: PayoutRunRow) -> Review:
         changed_destinations=moved.payees,
         shared_destinations=shared.payees,
         first_payouts=first.payees,
-        left_out=sum(each.payees for each in left_out if each.reason in _MISSING_SOMETHING),
+        left_out=sum(each.owed for each in left_out if needs_somebody(each.reason)),
         earlier_net_minor=None if earlier is None else earlier.net_minor,
     )
     return Review(
@@ -441,16 +440,17 @@ def _left_out(session: Session, asked: dict[str, Any]) -> list[LeftOut]:
     rows = fetch(
         session,
         """
-        SELECT one ->> 'reason_code' AS reason, count(*) AS payees,
-               CAST(sum(CAST(one ->> 'payable_minor' AS bigint)) AS bigint) AS payable_minor,
-               CAST(sum(CAST(one ->> 'carried_minor' AS bigint)) AS bigint) AS carried_minor
-        FROM payout_run CROSS JOIN LATERAL jsonb_array_elements(excluded) AS one
+        SELECT reason_code AS reason, count(*) AS payees,
+               count(*) FILTER (WHERE payable_minor >= 0 AND payable_minor + carried_minor > 0) AS owed,
+               CAST(sum(payable_minor) AS bigint) AS payable_minor, CAST(sum(carried_minor) AS bigint) AS carried_minor
+        FROM payout_run CROSS JOIN LATERAL jsonb_to_recordset(excluded)
+             AS one (reason_code text, payable_minor bigint, carried_minor bigint)
         WHERE merchant_id = :merchant_id AND id = :run_id
         GROUP BY reason ORDER BY payees DESC, reason
         """,
         asked,
     )
-    return [LeftOut(Excluded(row.reason), row.payees, row.payable_minor, row.carried_minor) for row in rows]
+    return [LeftOut(Excluded(row.reason), row.payees, row.owed, row.payable_minor, row.carried_minor) for row in rows]
 
 
 def _listed(session: Session, statement: str, asked: dict[str, Any]) -> Listed:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.payout import Excluded
 from service.domain.review_of_run import (
     BUCKETS_MAX,
     FIRST_TIMES,
@@ -17,6 +18,7 @@ from service.domain.review_of_run import (
     bounds,
     cautions,
     change,
+    needs_somebody,
     percent,
     why_unusual,
 )
@@ -83,6 +85,24 @@ def test_each_caution_has_its_cause(figures: dict[str, Any], expected: RunCautio
 )
 def test_below_the_bounds_nothing_is_said(figures: dict[str, int]) -> None:
     assert cautions(replace(CALM, **figures)) == []
+
+
+@pytest.mark.parametrize("reason", list(Excluded))
+def test_of_every_reason_to_be_left_out_it_is_said_whether_somebody_is_needed(reason: Excluded) -> None:
+    by_themselves = {
+        Excluded.IN_DEBT,
+        Excluded.BELOW_MINIMUM,
+        Excluded.BELOW_RAIL_STEP,
+        Excluded.METHOD_COOLING,
+        Excluded.LIVE_ITEM,
+        Excluded.AFFILIATE_SUSPENDED,
+        Excluded.METHOD_CHANGED,
+        Excluded.TAX_RULE_CHANGED,
+        Excluded.TAX_CHANGED,
+        Excluded.CONTENT_CHANGED,
+    }
+
+    assert needs_somebody(reason) is (reason not in by_themselves)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,24 @@
 """The review of a payout run: what is told of real runs, and that it takes a fixed number of statements."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, event
 
 from service.domain.payout import Excluded
+from service.domain.payout_control import LimitKind
 from service.domain.review_of_run import FIRST_TIMES, TIMES, RunCaution, Unusual
+from service.domain.withholding.model import Regime
 from service.infra.db import execute, read_session, unit_of_work
+from service.infra.ids import new_id
 from service.payouts.release import release
 from service.reports.run_review import LISTED_MAX, TOP, Listed, Review, chart, review
+from service.tables.control import EVERYBODY, PayoutLimitRow
 from service.tables.payouts import PayoutRunRow
-from tests.support.payouts import Desk
+from tests.support.payouts import MAKER, Desk
 
 
 @pytest.fixture
@@ -192,6 +197,77 @@ def test_who_was_left_out_is_summed_by_reason(desk: Desk) -> None:
         (Excluded.IN_DEBT, 1, -40, 0),
     ]
     assert RunCaution.LEFT_OUT in found.cautions
+
+
+def over_the_limit(desk: Desk) -> None:
+    limit = PayoutLimitRow(
+        merchant_id=desk.merchant_id,
+        id=new_id(),
+        kind=LimitKind.PAYOUT,
+        currency=desk.currency,
+        key_id=EVERYBODY,
+        amount_minor=10_000,
+        set_by=MAKER,
+        created_at=desk.now,
+    )
+    with unit_of_work(desk.engine) as session:
+        session.add(limit)
+    payee(desk, 10_001, "large")
+
+
+def shared(desk: Desk) -> None:
+    desk.choose(shared_accounts="hold")
+    for _ in range(2):
+        desk.payee(100, destination="sandbox_ok_same")
+
+
+def without_details(desk: Desk) -> None:
+    desk.declare("VN", Regime.VN)
+    desk.tax(payee(desk, 100, "lan"), "VN", resident=None)
+
+
+def in_another_currency(desk: Desk) -> None:
+    desk.declare("VN", Regime.VN)
+    desk.tax(payee(desk, 100, "lan"), "VN")
+
+
+def out_of_the_regime(desk: Desk) -> None:
+    desk.declare("US", Regime.EU_NONE)
+    desk.tax(payee(desk, 100, "lan"), "US")
+
+
+def cooling(desk: Desk) -> None:
+    desk.method(desk.payee(100, destination=None), "sandbox_ok_new", usable_from=desk.now + timedelta(days=3))
+
+
+@pytest.mark.parametrize(
+    ("somebody", "reason", "is_told"),
+    [
+        (lambda desk: desk.payee(100, destination=None), Excluded.NO_PAYOUT_METHOD, True),
+        (lambda desk: desk.payee(100, tax_rule=None), Excluded.NO_TAX_RULE, True),
+        (lambda desk: desk.tax(payee(desk, 100, "lan"), "VN"), Excluded.NO_TAX_REGIME, True),
+        (without_details, Excluded.TAX_DETAILS_MISSING, True),
+        (in_another_currency, Excluded.TAX_CURRENCY, True),
+        (out_of_the_regime, Excluded.NO_TAX_RULE_IN_FORCE, True),
+        (over_the_limit, Excluded.OVER_LIMIT, True),
+        (shared, Excluded.SHARED_ACCOUNT, True),
+        (lambda desk: desk.payee(100, status="applied"), Excluded.AFFILIATE_NOT_APPROVED, True),
+        (lambda desk: desk.payee(-100, status="applied"), Excluded.AFFILIATE_NOT_APPROVED, False),
+        (lambda desk: desk.payee(100, status="suspended"), Excluded.AFFILIATE_SUSPENDED, False),
+        (lambda desk: desk.payee(-100), Excluded.IN_DEBT, False),
+        (cooling, Excluded.METHOD_COOLING, False),
+    ],
+)
+def test_who_waits_for_somebody_is_told(
+    desk: Desk, somebody: Callable[[Desk], object], reason: Excluded, *, is_told: bool
+) -> None:
+    payee(desk, 100, "paid")
+    somebody(desk)
+
+    found = reviewed(desk, desk.reserve())
+
+    assert [each.reason for each in found.left_out] == [reason]
+    assert (RunCaution.LEFT_OUT in found.cautions) is is_told
 
 
 def test_a_long_list_names_the_largest_and_sums_all(desk: Desk) -> None:
