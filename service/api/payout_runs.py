@@ -26,7 +26,7 @@ from service.infra.ids import decode, encode
 from service.infra.settings import Settings
 from service.payouts.approve import approve, execute_run, submit
 from service.payouts.file_settings import demand_payer
-from service.payouts.find import RunMissing, known_of, state_of
+from service.payouts.find import RunMissing, states_in
 from service.payouts.providers import RailNotAvailable, Rails, make_rails, rail_for
 from service.payouts.release import cancel
 from service.payouts.reserve import Asked, reserve
@@ -333,13 +333,10 @@ def _detail(session: Session, run: PayoutRunRow) -> PayoutRunDetailView:
         select(PayoutItemRow)
         .where(col(PayoutItemRow.merchant_id) == run.merchant_id, col(PayoutItemRow.run_id) == run.id)
         .order_by(col(PayoutItemRow.id))
+        .limit(_SHOWN_MAX)
         .execution_options(populate_existing=True)
     ).all()
-    known = known_of(session, run.merchant_id, [item.id for item in items])
-    states: dict[ItemState, list[int]] = {}
-    for item in items:
-        states.setdefault(state_of(item, run_status=run.status, known=known[item.id]), []).append(item.net_minor)
-    views = views_of(session, run.merchant_id, items[:_SHOWN_MAX])
+    views = views_of(session, run.merchant_id, items)
     totals = _totals(session, run.merchant_id, {run.id: run.currency})[run.id]
 
     def money(amount_minor: int) -> MoneyView:
@@ -348,11 +345,11 @@ def _detail(session: Session, run: PayoutRunRow) -> PayoutRunDetailView:
     return PayoutRunDetailView(
         **_fields(run, totals),
         states=[
-            StateCountView(status=state, payouts=len(nets), net=money(sum(nets)))
-            for state, nets in sorted(states.items())
+            StateCountView(status=each.state, payouts=each.items, net=money(each.net_minor))
+            for each in states_in(session, run)
         ],
         files=files_of(session, run, limit=_SHOWN_MAX),
-        payouts=[views[item.id] for item in items[:_SHOWN_MAX]],
+        payouts=[views[item.id] for item in items],
         excluded=[
             ExcludedView(
                 affiliate_id=decode("aff", each["affiliate_id"]),

@@ -173,3 +173,61 @@ def state_of(item: PayoutItemRow, *, run_status: str, known: Known) -> ItemState
         outcomes=known.outcomes,
         says=known.says(item.net_minor),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class InState:
+    """How many of a run's items are in a state, and what they send, in minor units."""
+
+    state: ItemState
+    items: int
+    net_minor: int
+
+
+def states_in(session: Session, run: PayoutRunRow) -> list[InState]:
+    """Count a run's items by state, from one statement and a handful of rows, however many items it has."""
+    rows = fetch(
+        session,
+        """
+        SELECT released, last, reversed, returned, booked, count(*) AS items, CAST(sum(net_minor) AS bigint) AS net_minor
+        FROM (
+            SELECT item.net_minor, item.released_at IS NOT NULL AS released, attempt.last,
+                   -- Two halves: none, some or all of it.
+                   CASE WHEN told.reversed_minor >= item.net_minor THEN 2
+                        WHEN told.reversed_minor > 0 THEN 1 ELSE 0 END AS reversed,
+                   coalesce(told.returned_minor >= item.net_minor, false) AS returned,
+                   coalesce(told.booked, false) AS booked
+            FROM payout_item AS item
+            LEFT JOIN (
+                SELECT item_id, (array_agg(outcome ORDER BY number DESC))[1] AS last
+                FROM payout_attempt AS attempt
+                JOIN payout_item AS item ON item.merchant_id = attempt.merchant_id AND item.id = attempt.item_id
+                WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id
+                GROUP BY item_id
+            ) AS attempt ON attempt.item_id = item.id
+            LEFT JOIN (
+                SELECT item_id, max(fact.amount_minor) FILTER (WHERE fact.kind = 'reversed') AS reversed_minor,
+                       max(fact.amount_minor) FILTER (WHERE fact.kind = 'returned') AS returned_minor,
+                       bool_or(fact.kind = 'paid') AS booked
+                FROM provider_fact AS fact
+                JOIN payout_item AS item ON item.merchant_id = fact.merchant_id AND item.id = fact.item_id
+                WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id
+                GROUP BY item_id
+            ) AS told ON told.item_id = item.id
+            WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id
+        ) AS one
+        GROUP BY released, last, reversed, returned, booked
+        """,
+        {"merchant_id": run.merchant_id, "run_id": run.id},
+    )
+    found: dict[ItemState, InState] = {}
+    for row in rows:
+        state = item_state(
+            released=row.released,
+            run=RunState(run.status),
+            outcomes=[] if row.last is None else [Outcome(row.last)],
+            says=ProviderSays(sent_minor=2, reversed_minor=row.reversed, booked=row.booked, returned=row.returned),
+        )
+        before = found.get(state, InState(state, 0, 0))
+        found[state] = InState(state, before.items + row.items, before.net_minor + row.net_minor)
+    return [found[state] for state in sorted(found)]

@@ -12,14 +12,16 @@ import pytest
 from sqlalchemy import Engine
 
 from service.domain.payout import Answer, AnswerKind, FactKind, ItemState, Outcome, RunState
-from service.infra.db import run_unit
+from service.infra.db import read_session, run_unit
 from service.payouts.execute import advance
+from service.payouts.find import states_in
 from service.payouts.plan import plan
 from service.payouts.reconcile import Told, compare, reconcile
 from service.payouts.record import Verdict, record
 from service.payouts.release import cancel, release
 from service.payouts.retry import NothingToRetry, confirm_resend, retry
 from service.payouts.send import ask, expire, lease_planned
+from service.tables.payouts import PayoutRunRow
 from tests.support.payouts import CHECKER, MAKER, Crash, Desk, FakeRail
 
 
@@ -625,6 +627,39 @@ def test_what_a_provider_tells_counts_once_in_any_order(desk: Desk) -> None:
 
     assert desk.balances(ann) == {"paid": 40, "taxed_carry": 60}
     assert desk.state(ann) is ItemState.PART_REVERSED
+
+
+def test_a_runs_states_are_counted_as_each_payouts_state_is_told(desk: Desk) -> None:
+    facts: list[list[tuple[FactKind, int]]] = [
+        [],
+        [(FactKind.REVERSED, 40)],
+        [(FactKind.REVERSED, 100)],
+        [(FactKind.RETURNED, 100)],
+        [(FactKind.PAID, 100)],
+        [(FactKind.PAID, 100), (FactKind.REVERSED, 40)],
+        [(FactKind.FAILED, 0)],
+    ]
+    told_of_each = {desk.payee(100): told for told in facts}
+    refused, unknown, gone = (desk.payee(700, destination=each) for each in ("refused", "unknown", "gone"))
+    desk.rail.does |= {"refused": ["refuse"], "unknown": ["down"]}
+    run = desk.an_executing_run()
+    desk.change(gone, status="suspended")
+    desk.work(run)
+    references = {each.item_id: each.reference for each in desk.rail.transfers}
+    told = [
+        Told(desk.item(payee).id, references[desk.item(payee).id], kind, str(amount), amount, {})
+        for payee, each in told_of_each.items()
+        for kind, amount in each
+    ]
+    desk.do(reconcile, told=told, rail="sandbox", when=desk.when, now=desk.now)
+
+    with read_session(desk.engine) as session:
+        counted = states_in(session, session.get_one(PayoutRunRow, (run.merchant_id, run.id)))
+
+    payees = [*told_of_each, refused, unknown, gone]
+    assert {each.state: each.items for each in counted} == Counter(map(desk.state, payees))
+    assert len(counted) == len({*map(desk.state, payees)}) == 8
+    assert sum(each.net_minor for each in counted) == 2_800
 
 
 def test_a_difference_between_the_books_and_the_rail_is_named(desk: Desk) -> None:
