@@ -16,17 +16,18 @@ from service.api.deps import Caller, FinanceChecker, FinanceMaker, Reader, ReadS
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.payouts import merchant_time_of
-from service.api.views import AffiliateId, KeyId, Moment, MoneyView, PayoutFileId, PayoutId, RunId, View
+from service.api.views import AffiliateId, Day, KeyId, Moment, MoneyView, PayoutFileId, PayoutId, RunId, View
 from service.domain.payout import Outcome
 from service.domain.payout_file import FileState, Said
 from service.domain.rails import RailName
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.db import fetch
-from service.payouts.file_lines import FileMissing
+from service.payouts.file_lines import FileMissing, day_of
 from service.payouts.files import void
 from service.payouts.hand_over import hand_over
 from service.payouts.results import Imported, LineResult, import_results
+from service.tables.parties import MerchantRow
 from service.tables.payout_files import PayoutFileRow
 from service.tables.payouts import PayoutRunRow
 
@@ -81,6 +82,8 @@ class PayoutFileView(View):
     sha256: str
     """Of its bytes, in hexadecimal digits."""
     built_at: Moment
+    pays_on: Day
+    """The day it is for, by the merchant's calendar: its payments are dated by it, and it is handed over on no later day."""
     handed_over_at: Moment | None
     """Since when all in it may be paid."""
     handed_over_by: KeyId | None
@@ -89,7 +92,7 @@ class PayoutFileView(View):
     voided_at: Moment | None
 
     @classmethod
-    def of(cls, row: PayoutFileRow, counts: LineCountsView) -> Self:
+    def of(cls, row: PayoutFileRow, counts: LineCountsView, *, pays_on: date) -> Self:
         return cls(
             id=row.id,
             run_id=row.run_id,
@@ -106,6 +109,7 @@ class PayoutFileView(View):
             media_type=row.media_type,
             sha256=row.sha256,
             built_at=row.built_at,
+            pays_on=pays_on,
             handed_over_at=row.handed_over_at,
             handed_over_by=row.handed_over_by,
             downloads=row.downloads,
@@ -207,8 +211,8 @@ def list_payout_files(
         chosen = chosen.where(col(PayoutFileRow.rail) == rail)
     chosen = created.narrow(chosen, col(PayoutFileRow.built_at))
     rows = session.exec(newest_first(chosen, asked, col(PayoutFileRow.id))).all()
-    counts = _counts(session, caller.merchant_id, rows)
-    return page(rows, asked, key=lambda row: (row.id,), view=lambda row: PayoutFileView.of(row, counts[row.id]))
+    views = _views(session, caller.merchant_id, rows)
+    return page(rows, asked, key=lambda row: (row.id,), view=lambda row: views[row.id])
 
 
 @router.get("/v1/payout-files/{payout_file_id}")
@@ -268,7 +272,8 @@ def hand_over_payout_file(
     """Return the file's bytes, the same each time. The first time everything in it counts as handed to the bank.
 
     From then on its payouts are `unknown`: they enter no other file or rail until the bank, or two persons, say what became
-    of them. Each download is in the audit trail.
+    of them. Each download is in the audit trail. The first time is on the day the file is for, `pays_on`; later it is
+    refused, and withdrawing the file has another built.
     """
     handed = hand_over(
         session,
@@ -293,7 +298,8 @@ def hand_over_payout_file(
 def void_payout_file(payout_file_id: PayoutFileId, caller: FinanceMaker, session: WriteSession) -> PayoutFileView:
     """Withdraw a file that nobody has had, and have another built of those of its payouts that may be paid now.
 
-    Each is checked again like the first time. A file that was handed over is never withdrawn.
+    Each is checked again like the first time, and counts in the limits of today. A file that was handed over is never
+    withdrawn.
     """
     void(
         session,
@@ -359,8 +365,7 @@ def files_of(session: Session, run: PayoutRunRow, *, limit: int) -> list[PayoutF
         .limit(limit)
         .execution_options(populate_existing=True)
     ).all()
-    counts = _counts(session, run.merchant_id, rows)
-    return [PayoutFileView.of(row, counts[row.id]) for row in rows]
+    return list(_views(session, run.merchant_id, rows).values())
 
 
 def _note(session: Session, caller: Caller, payout_file_id: UUID, after: Mapping[str, Any]) -> None:
@@ -384,7 +389,14 @@ def _found(session: Session, caller: Caller, payout_file_id: UUID) -> PayoutFile
 
 def _view(session: Session, caller: Caller, payout_file_id: UUID) -> PayoutFileView:
     row = _found(session, caller, payout_file_id)
-    return PayoutFileView.of(row, _counts(session, caller.merchant_id, [row])[row.id])
+    return _views(session, caller.merchant_id, [row])[row.id]
+
+
+def _views(session: Session, merchant_id: UUID, rows: Sequence[PayoutFileRow]) -> Mapping[UUID, PayoutFileView]:
+    """Maps id to view, in the order of the rows."""
+    counts = _counts(session, merchant_id, rows)
+    time_zone = session.get_one(MerchantRow, merchant_id).time_zone
+    return {row.id: PayoutFileView.of(row, counts[row.id], pays_on=day_of(row, time_zone)) for row in rows}
 
 
 def _counts(session: Session, merchant_id: UUID, files: Sequence[PayoutFileRow]) -> Mapping[UUID, LineCountsView]:

@@ -32,7 +32,7 @@ from service.payouts.record import Verdict, record, stop
 from service.payouts.release import void_built
 from service.payouts.send import Leased
 from service.payouts.wake import wake
-from service.payouts.withdraw import end_planned, plan_anew
+from service.payouts.withdraw import end_planned, plan_anew, plan_waiting_anew
 from service.tables.parties import MerchantRow
 from service.tables.payout_files import PayoutFileRow
 from service.tables.payouts import PayoutRunRow
@@ -58,6 +58,7 @@ class Builder:
 
 def advance(builder: Builder, *, merchant_id: UUID, run_id: UUID, until: datetime) -> Progress:
     """Do all that is due of a run. until: begin nothing new after that, by our clock. Safe to repeat anywhere."""
+    plan_waiting_anew(builder.engine, merchant_id=merchant_id, run_id=run_id, now=builder.clock())
     built = 0
     while builder.clock() < until:
         planned = run_unit(
@@ -117,7 +118,7 @@ def build(
         return 0
     merchant, when = merchant_time(session, merchant_id, now=now)
     settings = settings_of(session, security, merchant_id, rail)
-    attempts = _unfiled(session, security, run, settings.rail.rows_max)
+    attempts = _unfiled(session, security, run, settings.rail.rows_max, when)
     if not attempts:
         return 0
     if settings.rail.needs_payer and settings.payer is None:
@@ -163,8 +164,13 @@ def void(
     return file
 
 
-def _unfiled(session: Session, security: Security, run: PayoutRunRow, limit: int) -> Sequence[Leased]:
-    """Planned attempts of a locked run that are in no file, in the order of their items; requests in the clear."""
+def _unfiled(
+    session: Session, security: Security, run: PayoutRunRow, limit: int, when: MerchantTime
+) -> Sequence[Leased]:
+    """Planned attempts of a locked run that are in no file, in the order of their items; requests in the clear.
+
+    Those planned on an earlier day stay out: a file is of one day, and they took their room in limits of another.
+    """
     rows = fetch(
         session,
         """
@@ -174,12 +180,19 @@ def _unfiled(session: Session, security: Security, run: PayoutRunRow, limit: int
         JOIN payout_attempt AS attempt ON attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
         WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id AND item.live
           AND item.frozen_code IS NULL AND attempt.outcome = 'planned'
+          AND CAST(item.handed_over_at AT TIME ZONE :time_zone AS date) = :today
           AND NOT EXISTS (SELECT FROM payout_file_line AS line
                           WHERE line.merchant_id = attempt.merchant_id AND line.attempt_id = attempt.id)
         ORDER BY item.id
         LIMIT :limit
         """,
-        {"merchant_id": run.merchant_id, "run_id": run.id, "limit": limit},
+        {
+            "merchant_id": run.merchant_id,
+            "run_id": run.id,
+            "limit": limit,
+            "time_zone": when.time_zone,
+            "today": when.day,
+        },
     )
     return [
         Leased(

@@ -16,7 +16,7 @@ from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute
 from service.infra.security import Security
 from service.payouts.control import closed
-from service.payouts.file_lines import CONTENT, HANDED_OVER, lines_of, lock_file
+from service.payouts.file_lines import CONTENT, HANDED_OVER, day_of, lines_of, lock_file
 from service.payouts.find import demand, items_of
 from service.payouts.gate import notice
 from service.payouts.plan import check
@@ -33,7 +33,7 @@ class FileVoid(Conflict):
 
 class FileOutdated(Conflict):
     code = "payout-file-outdated"
-    title = "Not all in the file may still be paid"
+    title = "The file is out of date"
 
 
 class RunStopped(Conflict):
@@ -62,7 +62,8 @@ def hand_over(
 ) -> HandedOver:
     """Return a file's bytes, the same each time. The first time its attempts become unknown, as sent once. now: our clock.
 
-    What changed since it was built counts until then: one payee who must not be paid keeps the file here.
+    What changed since it was built counts until then: one payee who must not be paid keeps the file here, and so does the
+    end of the day it is for.
     Raises FileVoid, FileOutdated, RunStopped, WrongRunState.
     """
     run, file = lock_file(session, merchant_id, file_id)
@@ -97,7 +98,14 @@ def hand_over(
 
 
 def _check(session: Session, run: PayoutRunRow, file: PayoutFileRow, when: MerchantTime) -> None:
-    """Raise FileOutdated unless everything in a file is still what was approved."""
+    """Raise FileOutdated unless it is of today, and everything in it is still what was approved."""
+    withdraw = f"Withdraw it with POST /v1/payout-files/{ids.encode('pfl', file.id)}/void"
+    day = day_of(file, when.time_zone)
+    if when.day > day:
+        raise FileOutdated(
+            f"It was built for {day}, the day its payments are dated and counted in limits, and today is {when.day}. "
+            f"{withdraw}: another is built with today's date, of those that may be paid today."
+        )
     item_ids = [line.item_id for line in lines_of(session, run.merchant_id, file.id).values()]
     items = items_of(session, run.merchant_id, item_ids, hold=True)
     _, why = check(session, run, items, when=when)
@@ -107,8 +115,8 @@ def _check(session: Session, run: PayoutRunRow, file: PayoutFileRow, when: Merch
         named = ", ".join(f"{ids.encode('pay', each)} ({dropped[each]})" for each in sorted(dropped)[:_NAMED_MAX])
         more = f" and {len(dropped) - _NAMED_MAX} more" if len(dropped) > _NAMED_MAX else ""
         raise FileOutdated(
-            f"Since it was built things have changed for {named}{more}. Withdraw it with POST /v1/payout-files/"
-            f"{ids.encode('pfl', file.id)}/void: another is built of those that may be paid."
+            f"Since it was built things have changed for {named}{more}. {withdraw}: another is built of those that may be "
+            "paid."
         )
 
 

@@ -18,7 +18,7 @@ from service.payouts.find import items_of, lock_run, merchant_time
 from service.tables.payouts import PayoutRunRow
 
 WAITS_AT_MOST = timedelta(minutes=5)
-"""What was planned longer ago is planned anew before it is sent: payees, taxes and limits are as they are then."""
+"""What was planned longer ago, or on another day, is planned anew before it is sent: payees, taxes and limits are as they are then."""
 
 
 def end_planned(session: Session, run: PayoutRunRow, *, file_id: UUID | None = None) -> dict[UUID, int]:
@@ -67,13 +67,15 @@ def _plan_waiting_anew(session: Session, *, merchant_id: UUID, run_id: UUID, now
     run = lock_run(session, merchant_id, run_id)
     if run.status != RunState.EXECUTING:
         return 0
+    _, when = merchant_time(session, merchant_id, now=now)
+    # Limits of days and months gave it room on the day it was planned.
     alone = """
-        attempt.created_at < :before
+        (attempt.created_at < :before OR CAST(item.handed_over_at AT TIME ZONE :time_zone AS date) < :today)
         AND NOT EXISTS (SELECT FROM payout_file_line AS line
                         WHERE line.merchant_id = attempt.merchant_id AND line.attempt_id = attempt.id)
     """
-    numbers = _end(session, run, alone, {"before": now - WAITS_AT_MOST})
-    _, when = merchant_time(session, merchant_id, now=now)
+    given = {"before": now - WAITS_AT_MOST, "time_zone": when.time_zone, "today": when.day}
+    numbers = _end(session, run, alone, given)
     plan_anew(session, merchant_id, numbers, by=run.approved_by, when=when)
     return len(numbers)
 

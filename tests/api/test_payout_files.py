@@ -1,5 +1,7 @@
 """Files of payouts over HTTP: set up, built, handed over by a checker, answered by the bank, attested by two persons."""
 
+from datetime import date, timedelta
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -147,6 +149,26 @@ def test_each_download_is_the_same_and_in_the_audit_trail(shop: Shop) -> None:
     assert downloads == [3, 2, 1]
     assert len({each["key_id"] for each in trail}) == 2
     assert file["message_id"] not in str([each["after"] for each in trail if each["before"]])
+
+
+def test_a_file_whose_day_is_over_is_refused_and_another_built_with_the_new_date(shop: Shop) -> None:
+    run, file = built(shop)
+    shop.advance(days=1)
+
+    late = shop.post(f"/v1/payout-files/{file['id']}/hand-over", by="finance-checker bob")
+
+    assert (late.status_code, late.json()["code"]) == (409, "payout-file-outdated")
+    assert f"built for {file['pays_on']}" in late.json()["detail"]
+    assert f"/v1/payout-files/{file['id']}/void" in late.json()["detail"]
+    assert shop.post(f"/v1/payout-files/{file['id']}/void", by="finance-maker ann").status_code == 202
+    work(shop)
+    old, new = shop.get(f"/v1/payout-runs/{run['id']}").json()["files"]
+    assert (old["status"], old["pays_on"]) == ("void", file["pays_on"])
+    assert date.fromisoformat(new["pays_on"]) == date.fromisoformat(file["pays_on"]) + timedelta(days=1)
+    content = hand_over(shop, new)
+    assert new["pays_on"].encode() in content
+    shop.advance(days=40)
+    assert hand_over(shop, new) == content
 
 
 def test_only_a_checker_hands_over_and_nobody_reads_the_bytes_otherwise(shop: Shop) -> None:

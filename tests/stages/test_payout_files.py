@@ -12,13 +12,15 @@ from sqlalchemy import Engine
 
 from service.domain.destination import Destination
 from service.domain.payout import ItemState, Outcome, RunState
+from service.domain.payout_control import LimitKind, WaitsFor
 from service.domain.payout_file import FileRailName, FileState
 from service.infra.crash import Crashed, CrashPoint, crashing_at
-from service.infra.db import execute, make_engine, run_unit
+from service.infra.db import execute, make_engine, run_unit, unit_of_work
+from service.infra.ids import new_id
 from service.infra.security import Security
 from service.payouts.control import stop_sending
 from service.payouts.file_settings import PayerAccountMissing, demand_payer
-from service.payouts.files import FileNotBuilt, void
+from service.payouts.files import FileNotBuilt, build, void
 from service.payouts.find import WrongRunState, lock_run
 from service.payouts.gate import notice
 from service.payouts.hand_over import FileOutdated, FileVoid, RunStopped, hand_over
@@ -28,6 +30,7 @@ from service.payouts.record import stop
 from service.payouts.release import MayHaveBeenSent, cancel, release
 from service.payouts.retry import NothingToRetry, retry
 from service.payouts.send import expire, lease_planned, lease_unknown
+from service.tables.control import EVERYBODY, PayoutLimitRow
 from tests.support.payout_files import FileDesk, an_account, findings
 from tests.support.payouts import CHECKER, MAKER
 
@@ -349,6 +352,131 @@ def test_a_file_in_which_something_changed_is_kept_here_and_built_anew_without_i
     files.hand_over(new)
     assert files.desk.state(bob) == ItemState.UNKNOWN
     assert findings(files.desk) == []
+
+
+def test_a_file_is_handed_over_on_the_merchants_day_it_is_for_alone_and_built_anew_for_the_next(engine: Engine) -> None:
+    files = FileDesk.opened(engine, time_zone="Asia/Ho_Chi_Minh")
+    ann = files.payee(1000)
+    # 19:00 there: its day has five hours left.
+    run, [old] = files.built()
+    files.desk.later(hours=5)
+
+    with pytest.raises(FileOutdated, match=r"built for 2026-11-20.*today is 2026-11-21.*/void: another is built"):
+        files.hand_over(old)
+    assert files.desk.state(ann) == ItemState.SENDING
+    files.void(old)
+    files.work(run)
+
+    new = files.files(run)[1]
+    content = files.hand_over(new).content
+    assert b"<ReqdExctnDt><Dt>2026-11-21</Dt></ReqdExctnDt>" in content
+    files.desk.later(days=3)
+    assert files.hand_over(new).content == content
+    assert [each.outcome for each in files.desk.attempts(ann)] == [Outcome.ABSENT, Outcome.UNKNOWN]
+    assert findings(files.desk) == []
+
+
+def test_a_file_goes_on_the_last_minute_of_its_day(engine: Engine) -> None:
+    files = FileDesk.opened(engine, time_zone="Asia/Ho_Chi_Minh")
+    files.payee(1000)
+    _, [file] = files.built()
+    files.desk.later(hours=4, minutes=59)
+
+    assert files.hand_over(file).is_first
+
+
+def test_a_file_built_for_another_day_takes_its_room_of_the_new_one(files: FileDesk) -> None:
+    _limited(files, LimitKind.DAY, 1500)
+    ann, bob = files.payee(1000), files.payee(1000, number=2)
+    old_run, [old] = files.built(ann)
+    files.desk.later(days=1)
+    new_run, [new] = files.built(bob)
+
+    files.void(old)
+    files.work(old_run)
+
+    assert files.desk.run(old_run).waits_for == WaitsFor.DAY_LIMIT
+    assert [each.state for each in files.files(old_run)] == [FileState.VOID]
+    assert files.hand_over(new).is_first
+    files.desk.later(days=1)
+    files.work(old_run)
+    assert [each.state for each in files.files(old_run)] == [FileState.VOID, FileState.BUILT]
+    assert len(files.files(new_run)) == 1
+    assert findings(files.desk) == []
+
+
+def _limited(files: FileDesk, kind: LimitKind, amount_minor: int) -> None:
+    with unit_of_work(files.desk.engine) as session:
+        session.add(
+            PayoutLimitRow(
+                merchant_id=files.desk.merchant_id,
+                id=new_id(),
+                kind=kind,
+                currency=files.desk.currency,
+                key_id=EVERYBODY,
+                amount_minor=amount_minor,
+                set_by=MAKER,
+                created_at=files.desk.now,
+            )
+        )
+
+
+def test_what_stands_in_a_file_is_not_planned_anew_however_long_it_waits(files: FileDesk) -> None:
+    ann = files.payee(1000)
+    run, built = files.built()
+    files.desk.later(days=9)
+
+    files.work(run)
+
+    assert files.files(run) == built
+    assert [each.outcome for each in files.desk.attempts(ann)] == [Outcome.PLANNED]
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        pytest.param({"minutes": 6}, id="a while"),
+        # From 23:58 on.
+        pytest.param({"minutes": 3}, id="midnight"),
+    ],
+)
+def test_what_was_planned_and_stands_in_no_file_is_planned_anew_with_the_checks_of_its_day(
+    files: FileDesk, span: dict[str, int]
+) -> None:
+    files.desk.later(hours=11, minutes=58)
+    ann, bob = files.payee(1000), files.payee(2000, number=2)
+    run = files.desk.an_executing_run()
+    with crashing_at(CrashPoint.FILE_BEFORE_COMMIT), pytest.raises(Crashed):
+        files.work(run)
+    assert [each.outcome for each in files.desk.attempts(ann)] == [Outcome.PLANNED]
+    files.desk.change(bob, status="suspended")
+    files.desk.later(**span)
+
+    files.work(run)
+
+    [file] = files.files(run)
+    assert (file.lines, file.control_sum_minor) == (1, 1000)
+    assert [each.outcome for each in files.desk.attempts(ann)] == [Outcome.ABSENT, Outcome.PLANNED]
+    assert files.desk.state(bob) == ItemState.RELEASED
+    assert files.hand_over(file).is_first
+    assert findings(files.desk) == []
+
+
+def test_midnight_between_planning_and_building_leaves_it_to_the_next_pass(files: FileDesk) -> None:
+    ann = files.payee(1000)
+    run = files.desk.an_executing_run()
+    with crashing_at(CrashPoint.FILE_BEFORE_COMMIT), pytest.raises(Crashed):
+        files.work(run)
+    files.desk.later(hours=12)
+
+    rows = files.desk.do(
+        build, security=files.desk.security, rail=FILE_RAILS[files.name], run_id=run.id, now=files.desk.now
+    )
+
+    assert (rows, files.files(run)) == (0, [])
+    assert files.work(run).next_at == files.desk.now + timedelta(hours=1)
+    assert [each.outcome for each in files.desk.attempts(ann)] == [Outcome.ABSENT, Outcome.PLANNED]
+    assert [each.lines for each in files.files(run)] == [1]
 
 
 def test_an_account_changed_after_the_file_was_built_keeps_it_here(files: FileDesk) -> None:

@@ -66,8 +66,10 @@ class FileDesk:
     name: FileRailName
 
     @classmethod
-    def opened(cls, engine: Any, name: FileRailName = FileRailName.SEPA_FILE, *, currency: str = "EUR") -> "FileDesk":
-        desk = Desk.opened(engine, currency=currency)
+    def opened(
+        cls, engine: Any, name: FileRailName = FileRailName.SEPA_FILE, *, currency: str = "EUR", time_zone: str = "UTC"
+    ) -> "FileDesk":
+        desk = Desk.opened(engine, currency=currency, time_zone=time_zone)
         desk.rail = FILE_RAILS[name]  # type: ignore[assignment] # a rail of another kind: all that a desk asks of one before sending
         self = cls(desk, name)
         if name in PAYERS:
@@ -150,6 +152,9 @@ class FileDesk:
                 when=self.desk.when,
                 now=self.desk.now,
             )
+
+    def void(self, file: PayoutFileRow) -> None:
+        self.desk.do(files.void, file_id=file.id, by=MAKER, when=self.desk.when, now=self.desk.now)
 
     def answer(self, file: PayoutFileRow, content: bytes | str) -> Imported:
         """Let the bank's answer come in."""

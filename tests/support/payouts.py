@@ -191,6 +191,7 @@ class Desk:
     merchant_id: UUID = field(default_factory=new_id)
     program_id: UUID = field(default_factory=new_id)
     currency: str = "USD"
+    time_zone: str = "UTC"
     security: Security = field(default_factory=lambda: Security(bytes(32)))
 
     @classmethod
@@ -217,7 +218,7 @@ class Desk:
                     id=desk.merchant_id,
                     name="Shop",
                     is_test=True,
-                    time_zone="UTC",
+                    time_zone=desk.time_zone,
                     created_at=desk.now,
                     # Most payees here have the one account that the double knows to pay.
                     shared_accounts="allow",
@@ -242,7 +243,7 @@ class Desk:
 
     @property
     def when(self) -> MerchantTime:
-        return MerchantTime(self.now, "UTC")
+        return MerchantTime(self.now, self.time_zone)
 
     def later(self, **span: int) -> None:
         self.now += timedelta(**span)
