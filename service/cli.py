@@ -581,6 +581,8 @@ def _say_reviewed(run: PayoutRunRow, found: run_review.Review, *, top: int) -> N
         ("paid for the first time", found.first),
         ("to another account than the last time", found.moved),
         ("to an account of several payees", found.shared),
+        ("possible splitting", found.split),
+        ("tax owed by the merchant", found.not_withheld),
     ):
         table.add_row(name, f"{listed.payees:,}", money(listed.net_minor))
     _out.print(table)

@@ -148,6 +148,15 @@ class ReviewChangesView(View):
     """Paid to an account that another payee of the run is paid to."""
 
 
+class ReviewTaxCautionsView(View):
+    """Payouts whose `tax_cautions` have one of these."""
+
+    possible_splitting: ReviewListView
+    """Each payout of the month is below the threshold of the tax rule, and together they reach it."""
+    owed_by_merchant: ReviewListView
+    """Paid without a deduction, because you declared mode `warn`: you owe the tax."""
+
+
 class ReviewLeftOutView(View):
     reason_code: Excluded
     needs_somebody: bool
@@ -195,6 +204,7 @@ class RunReviewView(View):
     """The largest 20."""
     unusual: ReviewUnusualListView
     changes: ReviewChangesView
+    tax_cautions: ReviewTaxCautionsView
     excluded: list[ReviewLeftOutView]
     """Who was left out when the run was made, by reason."""
     cautions: list[RunCaution]
@@ -227,6 +237,9 @@ def review_payout_run(run_id: RunId, caller: Reader, session: ReadSession) -> Ru
         top=[shown.top(each, found.totals.net_minor) for each in found.top],
         unusual=shown.unusual(found),
         changes=shown.changes(found),
+        tax_cautions=ReviewTaxCautionsView(
+            possible_splitting=shown.listed(found.split), owed_by_merchant=shown.listed(found.not_withheld)
+        ),
         excluded=[shown.left_out(each) for each in found.left_out],
         cautions=list(found.cautions),
         chart=[ReviewSeriesView.of(each) for each in chart(found, run.currency)],

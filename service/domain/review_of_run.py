@@ -7,6 +7,7 @@ from typing import assert_never
 
 from service.domain.money import round_half_away
 from service.domain.payout import Excluded
+from service.domain.withholding.model import Caution
 
 TIMES = 3
 """A payout of at least so many times the median of the payee's earlier ones is unusual."""
@@ -46,6 +47,10 @@ class RunCaution(StrEnum):
     """It is far larger, or smaller, than the last run on this rail and in this currency."""
     NO_EARLIER_RUN = "no_earlier_run"
     """There is nothing to compare it with."""
+    SPLIT_PAYOUTS = Caution.SPLIT_PAYOUTS.value
+    """Somebody's payouts of a month are each below the threshold of a tax rule, and together reach it."""
+    NOT_WITHHELD = Caution.NOT_WITHHELD.value
+    """Somebody is paid gross because the merchant only has itself warned, and owes the tax."""
     LEFT_OUT = "left_out"
     """Money that is owed stays behind until somebody does something."""
 
@@ -64,6 +69,8 @@ class Figures:
     changed_destinations: int
     shared_destinations: int
     first_payouts: int
+    split_payouts: int
+    not_withheld: int
     left_out: int
     earlier_net_minor: int | None
 
@@ -120,6 +127,8 @@ def cautions(figures: Figures) -> list[RunCaution]:
         RunCaution.SUM_JUMPED: figures.earlier_net_minor is not None
         and not figures.earlier_net_minor < JUMPED * figures.net_minor < JUMPED * JUMPED * figures.earlier_net_minor,
         RunCaution.NO_EARLIER_RUN: figures.earlier_net_minor is None,
+        RunCaution.SPLIT_PAYOUTS: figures.split_payouts > 0,
+        RunCaution.NOT_WITHHELD: figures.not_withheld > 0,
         RunCaution.LEFT_OUT: figures.left_out > 0,
     }
     return [caution for caution in RunCaution if found[caution]]

@@ -23,6 +23,7 @@ from service.domain.review_of_run import (
     needs_somebody,
     why_unusual,
 )
+from service.domain.withholding.model import Caution
 from service.infra.db import fetch
 from service.tables.payouts import PayoutRunRow
 
@@ -123,7 +124,7 @@ class Review:
 
     new, gone: payees of this run and not of the one before it, and the other way round. first: payees never paid in
     this currency. moved: payees whose last payout in this currency on this rail went to another account. shared: payees
-    whose account is another payee's too.
+    whose account is another payee's too. split, not_withheld: payees whose tax was decided with that caution.
     """
 
     totals: Totals
@@ -139,6 +140,8 @@ class Review:
     first: Listed
     moved: Listed
     shared: Listed
+    split: Listed
+    not_withheld: Listed
     left_out: Sequence[LeftOut]
     cautions: Sequence[RunCaution]
 
@@ -153,6 +156,9 @@ def review(session: Session, run: PayoutRunRow) -> Review:
     since = asked | {"earlier_id": None if earlier is None else earlier.id}
     left_out = _left_out(session, asked)
     first, moved, shared = _first(session, asked), _moved(session, asked, run.rail), _shared(session, asked)
+    split, not_withheld = (
+        _cautioned(session, asked, caution) for caution in (Caution.SPLIT_PAYOUTS, Caution.NOT_WITHHELD)
+    )
     top = _payouts(fetch(session, f"{_ITEMS} SELECT * FROM item {_NAMED_FIRST} LIMIT {TOP}", asked))  # noqa: S608 - our own constants
     figures = Figures(
         payees=totals.payees,
@@ -162,6 +168,8 @@ def review(session: Session, run: PayoutRunRow) -> Review:
         changed_destinations=moved.payees,
         shared_destinations=shared.payees,
         first_payouts=first.payees,
+        split_payouts=split.payees,
+        not_withheld=not_withheld.payees,
         left_out=sum(each.owed for each in left_out if needs_somebody(each.reason)),
         earlier_net_minor=None if earlier is None else earlier.net_minor,
     )
@@ -179,6 +187,8 @@ def review(session: Session, run: PayoutRunRow) -> Review:
         first=first,
         moved=moved,
         shared=shared,
+        split=split,
+        not_withheld=not_withheld,
         left_out=left_out,
         cautions=cautions(figures),
     )
@@ -434,6 +444,14 @@ def _shared(session: Session, asked: dict[str, Any]) -> Listed:
         WHERE fingerprint IN (SELECT fingerprint FROM item GROUP BY fingerprint HAVING count(*) > 1)
         """  # noqa: S608 - put together from our own constants
     return _listed(session, statement, asked)
+
+
+def _cautioned(session: Session, asked: dict[str, Any], caution: Caution) -> Listed:
+    statement = f"""
+        {_ITEMS}
+        SELECT * FROM item WHERE tax_decision -> 'cautions' @> to_jsonb(CAST(:caution AS text))
+        """  # noqa: S608 - put together from our own constants
+    return _listed(session, statement, asked | {"caution": caution.value})
 
 
 def _left_out(session: Session, asked: dict[str, Any]) -> list[LeftOut]:

@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 from service.infra import ids
 from tests.api.test_cli import environment, koc
 from tests.api.test_payout_runs import a_run, settled, shop, verb, work
+from tests.api.test_tax import declared, profiled, vnd
 from tests.support.shop import Json, Shop
 
 __all__ = ["shop"]
@@ -68,6 +69,31 @@ def test_a_checker_sees_what_to_look_at(shop: Shop, run: Json) -> None:
         assert len(series["labels"]) == len(series["values"])
     [runs] = [series for series in told["chart"] if series["name"] == "runs"]
     assert (runs["unit"], runs["values"]) == ("minor", [4000, 8000])
+
+
+def test_a_checker_sees_whose_tax_the_shop_owes_and_who_waits_for_somebody(shop: Shop) -> None:
+    declared(shop, mode="warn")
+    lan, mai = shop.an_affiliate("Lan"), shop.an_affiliate("Mai")
+    profiled(shop, lan["id"])
+    profiled(shop, mai["id"], details={})
+    for code in [shop.a_coupon(each)["code"] for each in (lan, mai)]:
+        lines = [{"id": "1", "sku": "sku-1", "quantity": 1, "net": "60000000"}]
+        shop.an_order(f"of {code}", currency="VND", coupon_codes=[code], lines=lines)
+    settled(shop)
+    run = a_run(shop, currency="VND")
+
+    told = shop.get(f"/v1/payout-runs/{run['id']}/review", by="finance-checker bob").json()
+
+    owed = told["tax_cautions"]["owed_by_merchant"]
+    [payout] = owed["payouts"]
+    assert (owed["payees"], owed["net"], payout["affiliate_name"]) == (1, vnd(6_000_000), "Lan")
+    shown = shop.get(f"/v1/payouts/{payout['payout_id']}").json()
+    assert (shown["tax_cautions"], shown["tax_borne"]) == (["owed_by_merchant"], vnd(600_000))
+    assert told["tax_cautions"]["possible_splitting"]["payouts"] == []
+    assert [(each["reason_code"], each["needs_somebody"]) for each in told["excluded"]] == [
+        ("tax_details_missing", True)
+    ]
+    assert {"owed_by_merchant", "left_out"} <= set(told["cautions"])
 
 
 def test_another_merchants_run_is_as_good_as_missing(shop: Shop, client: TestClient, run: Json) -> None:

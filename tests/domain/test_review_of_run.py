@@ -31,6 +31,8 @@ CALM = Figures(
     changed_destinations=0,
     shared_destinations=0,
     first_payouts=0,
+    split_payouts=0,
+    not_withheld=0,
     left_out=0,
     earlier_net_minor=1000,
 )
@@ -67,6 +69,8 @@ def test_a_calm_run_asks_for_no_caution() -> None:
         ({"earlier_net_minor": 500}, RunCaution.SUM_JUMPED),
         ({"earlier_net_minor": 2000}, RunCaution.SUM_JUMPED),
         ({"earlier_net_minor": None}, RunCaution.NO_EARLIER_RUN),
+        ({"split_payouts": 1}, RunCaution.SPLIT_PAYOUTS),
+        ({"not_withheld": 1}, RunCaution.NOT_WITHHELD),
         ({"left_out": 1}, RunCaution.LEFT_OUT),
     ],
 )

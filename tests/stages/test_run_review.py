@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event
 from service.domain.payout import Excluded
 from service.domain.payout_control import LimitKind
 from service.domain.review_of_run import FIRST_TIMES, TIMES, RunCaution, Unusual
-from service.domain.withholding.model import Regime
+from service.domain.withholding.model import Mode, Regime
 from service.infra.db import execute, read_session, unit_of_work
 from service.infra.ids import new_id
 from service.payouts.release import release
@@ -182,6 +182,45 @@ def test_accounts_of_several_payees_are_told(desk: Desk) -> None:
     assert sorted(names(found.shared)) == ["ann", "ben"]
     assert found.shared.net_minor == 200
     assert RunCaution.DESTINATION_SHARED in found.cautions
+
+
+def test_payouts_that_may_have_been_split_are_told(engine: Engine) -> None:
+    desk = Desk.opened(engine, currency="VND")
+    desk.declare("VN", Regime.VN)
+    people = {name: payee(desk, 3_000_000, name) for name in ("lan", "mai")}
+    for each in people.values():
+        desk.tax(each, "VN")
+    # One after the other below the threshold of five million, in the same month.
+    paid_run(desk, people["lan"])
+    desk.earn(people["lan"], 2_000_000)
+
+    run = desk.reserve()
+    found = reviewed(desk, run)
+
+    assert (names(found.split), found.split.net_minor) == (["lan"], 2_000_000)
+    assert RunCaution.SPLIT_PAYOUTS in found.cautions
+    assert found.not_withheld.payees == 0
+
+    desk.do(release, item_id=desk.item(people["lan"]).id, when=desk.when, now=desk.now)
+
+    assert reviewed(desk, run).split.payees == 0
+
+
+@pytest.mark.parametrize("mode", [Mode.WARN, Mode.WITHHOLD])
+def test_payouts_of_which_the_merchant_owes_the_tax_are_told(engine: Engine, mode: Mode) -> None:
+    desk = Desk.opened(engine, currency="VND")
+    desk.declare("VN", Regime.VN, mode=mode)
+    for name, amount in (("lan", 6_000_000), ("mai", 1_000_000), ("off", 9_000_000)):
+        made = payee(desk, amount, name)
+        if name != "off":
+            desk.tax(made, "VN")
+
+    found = reviewed(desk, desk.reserve())
+
+    is_warned = mode is Mode.WARN
+    assert (names(found.not_withheld), found.not_withheld.net_minor) == ((["lan"], 6_000_000) if is_warned else ([], 0))
+    assert (RunCaution.NOT_WITHHELD in found.cautions) is is_warned
+    assert found.split.payees == 0
 
 
 def test_who_was_left_out_is_summed_by_reason(desk: Desk) -> None:
