@@ -552,10 +552,13 @@ def _say_reviewed(run: PayoutRunRow, found: run_review.Review, *, top: int) -> N
         highlight=False,
         soft_wrap=True,
     )
-    sums = Table("payees", "gross", "carried", "tax", "fee", "net", "smallest", "median", "largest", title="Totals")
-    amounts = (totals.gross_minor, totals.carried_minor, totals.tax_minor, totals.fee_minor, totals.net_minor)
+    sums = Table(
+        "payees", "gross", "carried", "tax", "fee", "net", "tax borne", "smallest", "median", "largest", title="Totals"
+    )
+    taken = (totals.gross_minor, totals.carried_minor, totals.tax_minor, totals.fee_minor, totals.net_minor)
+    borne = totals.tax_borne_minor
     spread = (totals.smallest_minor, totals.median_minor, totals.largest_minor)
-    sums.add_row(f"{totals.payees:,}", *(money(each) for each in (*amounts, *spread)))
+    sums.add_row(f"{totals.payees:,}", *(money(each) for each in (*taken, borne, *spread)))
     _out.print(sums)
     for series in run_review.chart(found, run.currency):
         points = series.points[:top] if series.name == "top" else series.points

@@ -57,6 +57,9 @@ class RunTotalsView(View):
     carried: MoneyView
     net: MoneyView
     tax: MoneyView
+    """Withheld from the payees."""
+    tax_borne: MoneyView
+    """At your cost, beside the net."""
     fee: MoneyView
     remainder: MoneyView
     released: int
@@ -305,6 +308,7 @@ def _totals(session: Session, merchant_id: UUID, currencies: dict[UUID, str]) ->
                CAST(coalesce(sum(carried_minor) FILTER (WHERE kept), 0) AS bigint) AS carried,
                CAST(coalesce(sum(net_minor) FILTER (WHERE kept), 0) AS bigint) AS net,
                CAST(coalesce(sum(tax_minor) FILTER (WHERE kept), 0) AS bigint) AS tax,
+               CAST(coalesce(sum(tax_borne_minor) FILTER (WHERE kept), 0) AS bigint) AS tax_borne,
                CAST(coalesce(sum(fee_minor) FILTER (WHERE kept), 0) AS bigint) AS fee,
                CAST(coalesce(sum(remainder_minor) FILTER (WHERE kept), 0) AS bigint) AS remainder
         FROM (SELECT *, released_at IS NULL AS kept FROM payout_item
@@ -320,7 +324,7 @@ def _totals(session: Session, merchant_id: UUID, currencies: dict[UUID, str]) ->
             released=found[run_id].released,
             **{
                 name: MoneyView(amount_minor=getattr(found[run_id], name), currency=currency)
-                for name in ("gross", "carried", "net", "tax", "fee", "remainder")
+                for name in ("gross", "carried", "net", "tax", "tax_borne", "fee", "remainder")
             },
         )
         for run_id, currency in currencies.items()

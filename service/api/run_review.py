@@ -45,6 +45,9 @@ class ReviewTotalsView(View):
     gross: MoneyView
     carried: MoneyView
     tax: MoneyView
+    """Withheld from the payees."""
+    tax_borne: MoneyView
+    """At your cost, beside the net."""
     fee: MoneyView
     remainder: MoneyView
     net: MoneyView
@@ -262,6 +265,7 @@ class _Shown:
             gross=self.money(totals.gross_minor),
             carried=self.money(totals.carried_minor),
             tax=self.money(totals.tax_minor),
+            tax_borne=self.money(totals.tax_borne_minor),
             fee=self.money(totals.fee_minor),
             remainder=self.money(totals.remainder_minor),
             net=self.money(totals.net_minor),

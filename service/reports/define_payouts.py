@@ -21,6 +21,7 @@ PAYOUTS = Report(
         Column("gross", Kind.MONEY, "Taken from payable."),
         Column("carried", Kind.MONEY, "Taken along from earlier payouts, deductions done."),
         Column("tax", Kind.MONEY, "Withheld."),
+        Column("tax_borne", Kind.MONEY, "Tax at the merchant's cost, beside what is taken and sent."),
         Column("fee", Kind.MONEY, "Platform fee."),
         Column("remainder", Kind.MONEY, "Below one step of the rail; carried forward."),
         Column("net", Kind.MONEY, "Sent, or to be sent: gross + carried - tax - fee - remainder."),
@@ -48,8 +49,8 @@ PAYOUTS = Report(
                 WHEN told.reversed_minor > 0 THEN 'part_reversed'
                 WHEN told.booked THEN 'settled'
                 ELSE 'sent' END AS state,
-           item.currency, item.gross_minor, item.carried_minor, item.tax_minor, item.fee_minor, item.remainder_minor,
-           item.net_minor,
+           item.currency, item.gross_minor, item.carried_minor, item.tax_minor, item.tax_borne_minor, item.fee_minor,
+           item.remainder_minor, item.net_minor,
            least(item.net_minor, coalesce(told.reversed_minor, 0) + coalesce(told.returned_minor, 0)) AS came_back_minor,
            item.tax_rule, coalesce(tried.number, 0) AS attempts, tried.reference, item.release_reason, item.created_at,
            told.accepted_at

@@ -35,12 +35,16 @@ RUNS_SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over the payouts that hold their money. released: payouts that gave it back."""
+    """Sums over the payouts that hold their money. released: payouts that gave it back.
+
+    tax_borne_minor: at the merchant's cost, beside what leaves the payees' balances.
+    """
 
     payees: int
     gross_minor: int
     carried_minor: int
     tax_minor: int
+    tax_borne_minor: int
     fee_minor: int
     remainder_minor: int
     net_minor: int
@@ -267,6 +271,7 @@ def _totals(session: Session, asked: dict[str, Any]) -> Totals:
                CAST(coalesce(sum(gross_minor) FILTER (WHERE kept), 0) AS bigint) AS gross_minor,
                CAST(coalesce(sum(carried_minor) FILTER (WHERE kept), 0) AS bigint) AS carried_minor,
                CAST(coalesce(sum(tax_minor) FILTER (WHERE kept), 0) AS bigint) AS tax_minor,
+               CAST(coalesce(sum(tax_borne_minor) FILTER (WHERE kept), 0) AS bigint) AS tax_borne_minor,
                CAST(coalesce(sum(fee_minor) FILTER (WHERE kept), 0) AS bigint) AS fee_minor,
                CAST(coalesce(sum(remainder_minor) FILTER (WHERE kept), 0) AS bigint) AS remainder_minor,
                CAST(coalesce(sum(net_minor) FILTER (WHERE kept), 0) AS bigint) AS net_minor,
@@ -282,6 +287,7 @@ def _totals(session: Session, asked: dict[str, Any]) -> Totals:
         gross_minor=row.gross_minor,
         carried_minor=row.carried_minor,
         tax_minor=row.tax_minor,
+        tax_borne_minor=row.tax_borne_minor,
         fee_minor=row.fee_minor,
         remainder_minor=row.remainder_minor,
         net_minor=row.net_minor,

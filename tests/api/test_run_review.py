@@ -84,6 +84,8 @@ def test_a_checker_sees_whose_tax_the_shop_owes_and_who_waits_for_somebody(shop:
 
     told = shop.get(f"/v1/payout-runs/{run['id']}/review", by="finance-checker bob").json()
 
+    for totals in (told["totals"], run["totals"]):
+        assert (totals["tax"], totals["tax_borne"], totals["net"]) == (vnd(0), vnd(600_000), vnd(6_000_000))
     owed = told["tax_cautions"]["owed_by_merchant"]
     [payout] = owed["payouts"]
     assert (owed["payees"], owed["net"], payout["affiliate_name"]) == (1, vnd(6_000_000), "Lan")
@@ -108,7 +110,7 @@ def test_the_command_prints_it_with_bars(shop: Shop, run: Json, database_url: st
     assert answer.returncode == 0, answer.stderr
     lines = [" ".join(line.replace("│", " ").split()) for line in answer.stdout.splitlines()]
     assert f"Payout run {run['id']}: draft, sandbox, USD, to leave on {run['pay_on']}" in lines
-    assert "2 80.00 0.00 0.00 0.00 80.00 20.00 20.00 60.00" in lines
+    assert "2 80.00 0.00 0.00 0.00 80.00 0.00 20.00 20.00 60.00" in lines
     assert any(line.startswith("Lan 60.00 █") for line in lines)
     assert not any(line.startswith("Chi 20.00 █") for line in lines)
     assert "Lan 60.00 20.00 above_earlier" in lines

@@ -29,10 +29,10 @@ def desk(engine: Engine) -> Desk:
     return desk
 
 
-def rows(desk: Desk, **filters: Any) -> list[dict[str, str]]:
+def rows(desk: Desk, name: str = "tax", **filters: Any) -> list[dict[str, str]]:
     with read_session(desk.engine) as session:
-        narrowed = {Filter(name.rstrip("_")): value for name, value in filters.items()}
-        blocks = stream(session, find("tax"), Format.CSV, Asked(desk.merchant_id, "UTC", desk.now, narrowed))
+        narrowed = {Filter(key.rstrip("_")): value for key, value in filters.items()}
+        blocks = stream(session, find(name), Format.CSV, Asked(desk.merchant_id, "UTC", desk.now, narrowed))
         return list(csv.DictReader(io.StringIO(b"".join(blocks).decode(), newline="")))
 
 
@@ -102,6 +102,9 @@ def test_what_the_merchant_bears_is_passed_on_too(desk: Desk) -> None:
     paid(desk, lan, 6_000_000)
 
     assert [(row["tax"], row["borne"], row["remitted"]) for row in rows(desk)] == [("600000", "600000", "no")]
+    assert [(row["tax"], row["tax_borne_minor"], row["tax_borne"], row["net"]) for row in rows(desk, "payouts")] == [
+        ("0", "600000", "600000", "6000000")
+    ]
 
 
 def test_the_report_is_narrowed_by_day_currency_and_run(desk: Desk) -> None:

@@ -62,6 +62,21 @@ def test_sums_are_those_of_the_payouts_that_hold_their_money(desk: Desk) -> None
     assert (totals.smallest_minor, totals.median_minor, totals.largest_minor) == (110, 210, 310)
 
 
+def test_tax_that_the_merchant_bears_is_summed_apart(engine: Engine) -> None:
+    desk = Desk.opened(engine, currency="CNY")
+    desk.declare("CN", Regime.CN_LABOUR, gross_up=True)
+    people = [payee(desk, 504_000, name) for name in ("li", "wu", "out")]
+    for each in people:
+        desk.tax(each, "CN")
+    run = desk.reserve()
+    desk.do(release, item_id=desk.item(people[-1]).id, when=desk.when, now=desk.now)
+
+    totals = reviewed(desk, run).totals
+
+    assert (totals.gross_minor, totals.tax_minor, totals.net_minor) == (1_008_000, 0, 1_008_000)
+    assert totals.tax_borne_minor == 2 * 96_000
+
+
 def test_sums_by_country_and_group_add_up_to_the_whole(desk: Desk) -> None:
     for amount, name, country in ((100, "a", "VN"), (300, "b", "VN"), (250, "c", None), (9, "d", "TH")):
         desk.change(payee(desk, amount, name), country=country)
