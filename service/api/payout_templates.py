@@ -13,7 +13,7 @@ from service.api.deps import Admin, Caller, Reader, ReadSession, WriteSession, l
 from service.api.etags import IfMatch
 from service.api.views import Body, Currency, KeyId, Moment, Text, View
 from service.domain.destination import AccountType, Destination
-from service.domain.payout_file import FileRailName, Said
+from service.domain.payout_file import FileRailName, Recipient, Said
 from service.payouts.file_settings import newest_template
 from service.payouts.providers.file_model import REFERENCE_CHARS_MAX, REFERENCE_CHARS_MIN, Header, Row, reference_of
 from service.payouts.providers.sheet_file import ACCOUNTS, preset
@@ -63,6 +63,11 @@ class SheetColumn(Body):
     """An empty cell refuses its row."""
     needed_from_minor: Annotated[int, Strict(), Field(ge=1, le=10**15)] | None = None
     """From this amount on an empty cell refuses its row."""
+    words: Annotated[
+        dict[_CellText, _CellText],
+        Field(default_factory=dict, max_length=50, examples=[{"person": "PERSON", "company": "INSTITUTION"}]),
+    ]
+    """What your bank calls what would stand there, such as what {recipient} is; what is not named stays."""
 
 
 class SheetResults(Body):
@@ -225,6 +230,13 @@ _ACCOUNTS = {
 }
 
 
+_HOLDERS = (
+    ("Nguyễn Thị Đào", Recipient.PERSON),
+    ("王芳", Recipient.PERSON),
+    ("Ann O'Neil Ltd", Recipient.COMPANY),
+)
+
+
 def _made_up(template: SheetTemplate, name: SheetName, caller: Caller) -> tuple[list[Row], Header]:
     account_type = min(ACCOUNTS[FileRailName(name.value)] & _ACCOUNTS.keys())
     currency = template.currencies[0] if template.currencies else "USD"
@@ -247,8 +259,9 @@ def _made_up(template: SheetTemplate, name: SheetName, caller: Caller) -> tuple[
                 street="1 Lý Thường Kiệt",
                 postcode="100000",
             ),
+            recipient=recipient,
         )
-        for number, holder in enumerate(("Nguyễn Thị Đào", "王芳", "Ann O'Neil"), start=1)
+        for number, (holder, recipient) in enumerate(_HOLDERS, start=1)
     ]
     payer = Destination(type=account_type, account=account, holder="Tea Shop", bank_code="970436", bank_name="Bank")
     header = Header(

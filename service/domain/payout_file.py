@@ -23,6 +23,14 @@ class FileRailName(StrEnum):
     """Wise's sheet of payments to e-mail addresses."""
 
 
+class Recipient(StrEnum):
+    """What a sheet says that somebody is who is paid by it."""
+
+    PERSON = "person"
+    """Also a household, or a trader without a company."""
+    COMPANY = "company"
+
+
 class FileState(StrEnum):
     """Where a file stands. What became of its lines is told by their payouts."""
 

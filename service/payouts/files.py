@@ -16,7 +16,8 @@ from sqlmodel import Session
 from service.domain.errors import Conflict
 from service.domain.ledger import MerchantTime
 from service.domain.payout import Answer, AnswerKind, Outcome, RunState
-from service.domain.payout_file import FileState
+from service.domain.payout_file import FileState, Recipient
+from service.domain.withholding.model import PayeeKind
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, run_unit
@@ -33,7 +34,7 @@ from service.payouts.release import void_built
 from service.payouts.send import Leased
 from service.payouts.wake import wake
 from service.payouts.withdraw import end_planned, plan_anew, plan_waiting_anew
-from service.tables.parties import MerchantRow
+from service.tables.parties import AffiliateKind, MerchantRow, TaxRule
 from service.tables.payout_files import PayoutFileRow
 from service.tables.payouts import PayoutRunRow
 
@@ -128,8 +129,8 @@ def build(
     header = _header(file_id, merchant, run, settings, when)
     fit: list[_Fit] = []
     refused: list[Verdict] = []
-    for attempt in attempts:
-        row = row_of(attempt.request, reference_chars_max=settings.rail.reference_chars_max)
+    for attempt, recipient in attempts:
+        row = row_of(attempt.request, reference_chars_max=settings.rail.reference_chars_max, recipient=recipient)
         flaw = settings.rail.why_unfit(row, header)
         if flaw is None:
             fit.append(_Fit(attempt, row))
@@ -166,8 +167,10 @@ def void(
 
 def _unfiled(
     session: Session, security: Security, run: PayoutRunRow, limit: int, when: MerchantTime
-) -> Sequence[Leased]:
-    """Planned attempts of a locked run that are in no file, in the order of their items; requests in the clear.
+) -> Sequence[tuple[Leased, Recipient]]:
+    """Planned attempts of a locked run that are in no file, in the order of their items, each with what its payee is.
+
+    Requests are in the clear.
 
     Those planned on an earlier day stay out: a file is of one day, and they took their room in limits of another.
     """
@@ -175,9 +178,12 @@ def _unfiled(
         session,
         """
         SELECT attempt.id, attempt.item_id, attempt.number, attempt.idempotency_key, attempt.request, attempt.fence,
-               attempt.sends, attempt.created_at
+               attempt.sends, attempt.created_at, affiliate.kind, affiliate.tax_rule, profile.kind AS tax_kind
         FROM payout_item AS item
         JOIN payout_attempt AS attempt ON attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
+        JOIN affiliate ON affiliate.merchant_id = item.merchant_id AND affiliate.id = item.payee_id
+        LEFT JOIN tax_profile AS profile
+          ON profile.merchant_id = affiliate.merchant_id AND profile.id = affiliate.tax_profile_id
         WHERE item.merchant_id = :merchant_id AND item.run_id = :run_id AND item.live
           AND item.frozen_code IS NULL AND attempt.outcome = 'planned'
           AND CAST(item.handed_over_at AT TIME ZONE :time_zone AS date) = :today
@@ -195,20 +201,31 @@ def _unfiled(
         },
     )
     return [
-        Leased(
-            merchant_id=run.merchant_id,
-            id=row.id,
-            item_id=row.item_id,
-            number=row.number,
-            key=row.idempotency_key,
-            request=security.decrypt(row.request, purpose=REQUEST),
-            fence=row.fence,
-            sends=row.sends,
-            first_sent_at=None,
-            lease_until=row.created_at,
+        (
+            Leased(
+                merchant_id=run.merchant_id,
+                id=row.id,
+                item_id=row.item_id,
+                number=row.number,
+                key=row.idempotency_key,
+                request=security.decrypt(row.request, purpose=REQUEST),
+                fence=row.fence,
+                sends=row.sends,
+                first_sent_at=None,
+                lease_until=row.created_at,
+            ),
+            _recipient(row.kind, tax_rule=row.tax_rule, tax_kind=row.tax_kind),
         )
         for row in rows
     ]
+
+
+def _recipient(kind: str, *, tax_rule: str | None, tax_kind: str | None) -> Recipient:
+    """What a payee is, by its tax rule and profile; where those do not say, an agency and an operator are companies."""
+    if tax_rule == TaxRule.NONE_COMPANY or tax_kind == PayeeKind.COMPANY:
+        return Recipient.COMPANY
+    is_company = tax_kind is None and kind != AffiliateKind.KOC
+    return Recipient.COMPANY if is_company else Recipient.PERSON
 
 
 def _header(

@@ -1,5 +1,7 @@
 """Files of payouts: built from what is planned, frozen, handed over once however often they are fetched."""
 
+import csv
+import io
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -14,6 +16,7 @@ from service.domain.destination import Destination
 from service.domain.payout import ItemState, Outcome, RunState
 from service.domain.payout_control import LimitKind, WaitsFor
 from service.domain.payout_file import FileRailName, FileState
+from service.domain.withholding.model import PayeeKind
 from service.infra.crash import Crashed, CrashPoint, crashing_at
 from service.infra.db import execute, make_engine, run_unit, unit_of_work
 from service.infra.ids import new_id
@@ -31,6 +34,7 @@ from service.payouts.release import MayHaveBeenSent, cancel, release
 from service.payouts.retry import NothingToRetry, retry
 from service.payouts.send import expire, lease_planned, lease_unknown
 from service.tables.control import EVERYBODY, PayoutLimitRow
+from service.tables.parties import AffiliateKind, TaxRule
 from tests.support.payout_files import FileDesk, an_account, findings
 from tests.support.payouts import CHECKER, MAKER
 
@@ -631,6 +635,33 @@ def test_a_merchants_own_column_map_counts_for_files_built_from_then_on(engine: 
     assert row.split(",")[1] == "1000"
     assert len(row.split(",")[2]) == 16
     assert b"12.34,USD" in files.hand_over(plain).content
+
+
+@pytest.mark.parametrize(
+    ("values", "tax_kind", "word"),
+    [
+        pytest.param({}, None, "PERSON", id="nothing said"),
+        pytest.param({"tax_rule": TaxRule.NONE_COMPANY}, None, "INSTITUTION", id="company by its rule"),
+        pytest.param({}, PayeeKind.COMPANY, "INSTITUTION", id="company by its profile"),
+        pytest.param({}, PayeeKind.HOUSEHOLD, "PERSON", id="household"),
+        pytest.param({"kind": AffiliateKind.AGENCY}, None, "INSTITUTION", id="agency"),
+        pytest.param({"kind": AffiliateKind.AGENCY}, PayeeKind.INDIVIDUAL, "PERSON", id="agency of one person"),
+    ],
+)
+def test_a_sheet_says_what_a_payee_is_by_tax_rule_profile_and_kind(
+    engine: Engine, values: dict[str, str], tax_kind: PayeeKind | None, word: str
+) -> None:
+    files = FileDesk.opened(engine, FileRailName.WISE_FILE, currency="USD")
+    payee = files.payee(1000)
+    if tax_kind is not None:
+        files.desk.tax(payee, "VN", kind=tax_kind)
+        values = {"tax_rule": "off"} | values
+    files.desk.change(payee, **values)
+
+    _, [file] = files.built()
+
+    [row] = csv.DictReader(io.StringIO(files.hand_over(file).content.decode()))
+    assert row["receiverType"] == word
 
 
 # A process dies.

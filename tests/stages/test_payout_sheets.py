@@ -16,12 +16,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import xmlschema
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.domain.destination import AccountType, Destination
 from service.domain.money import text_of
-from service.domain.payout_file import FileRailName
+from service.domain.payout_file import FileRailName, Recipient
 from service.payouts.providers import FILE_RAILS
 from service.payouts.providers.file_model import FileRail, Header, Row, UnusablePayer, frozen_row, reference_of, row_of
 from service.payouts.providers.model import Sending
@@ -108,6 +108,32 @@ def test_a_test_merchants_file_says_so_in_its_name(name: FileRailName) -> None:
 
     assert test == f"TEST-{live}"
     assert re.fullmatch(r"[A-Za-z0-9._-]+", live)
+
+
+def test_wises_sheet_says_of_each_row_whether_it_pays_a_person_or_a_company() -> None:
+    name = FileRailName.WISE_FILE
+    rows = [a_row(name), replace(a_row(name, 2), recipient=Recipient.COMPANY)]
+
+    content = FILE_RAILS[name].render(rows, a_header(name)).content.decode()
+
+    assert [row["receiverType"] for row in csv.DictReader(io.StringIO(content))] == ["PERSON", "INSTITUTION"]
+
+
+def test_a_column_says_it_in_the_banks_words_and_what_they_do_not_name_stays() -> None:
+    columns = [
+        {"title": "Id", "value": "{reference}"},
+        {"title": "Account", "value": "{account}"},
+        {"title": "Amount", "value": "{amount}"},
+        {"title": "Loại", "value": "{recipient}", "words": {"company": "Doanh nghiệp"}, "letters": "upper"},
+        {"title": "Both", "value": "is {recipient}", "words": {"is person": "=natural"}},
+    ]
+    template = SheetTemplate.of_json({"format": "csv", "rows_max": 9, "columns": columns})
+    row = a_row(FileRailName.WISE_FILE)
+
+    content = render(template, [row, replace(row, recipient=Recipient.COMPANY)], a_header()).content.decode()
+
+    cells = [line.split(",")[3:] for line in content.splitlines()[1:]]
+    assert cells == [["PERSON", "natural"], ["DOANH NGHIEP", "is company"]]
 
 
 # Credit transfers.
@@ -284,6 +310,8 @@ def test_a_row_below_the_least_amount_or_with_parts_of_a_unit_is_not_written() -
 
 
 @given(st.text(max_size=60))
+@example(" =1+1")
+@example("= -1")
 def test_no_text_of_a_sheet_is_a_formula_or_breaks_a_row(name: str) -> None:
     row = a_row(FileRailName.WISE_FILE, holder=name)
     template = SheetTemplate.of_json(preset(FileRailName.WISE_FILE))
@@ -375,6 +403,13 @@ def small(*columns: dict[str, Any], **parts: Any) -> dict[str, Any]:
     return {"format": "csv", "rows_max": 10, "columns": [*needed, *columns], **parts}
 
 
+def words_on(place: int) -> dict[str, Any]:
+    """A map that has words for what is told exactly."""
+    told = small()
+    told["columns"][place] |= {"words": {"1": "2"}}
+    return told
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -391,6 +426,9 @@ def small(*columns: dict[str, Any], **parts: Any) -> dict[str, Any]:
         pytest.param(small(reference_chars_max=36), id="long-ids"),
         pytest.param(small(currencies=["EURO"]), id="no-currency"),
         pytest.param(small(whole_units=["eur"]), id="no-currency-in-whole-units"),
+        pytest.param(words_on(0), id="another-account"),
+        pytest.param(words_on(1), id="another-amount"),
+        pytest.param(words_on(2), id="another-id"),
         pytest.param(small() | {"columns": small()["columns"][1:]}, id="nobody-to-pay"),
         pytest.param(small() | {"columns": small()["columns"][:1]}, id="no-amount"),
         pytest.param(small() | {"columns": small()["columns"][:2]}, id="no-id"),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from service.domain.destination import AccountType, Destination
 from service.domain.errors import Invalid
-from service.domain.payout_file import Said
+from service.domain.payout_file import Recipient, Said
 from service.infra import ids
 from service.payouts.providers.model import Payable, Sending
 
@@ -31,13 +31,14 @@ class UnreadableResult(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One payment in a file. reference: its end-to-end id. payout: the item's public id."""
+    """One payment in a file. reference: its end-to-end id. payout: the item's public id. recipient: what the payee is."""
 
     reference: str
     payout: str
     amount_minor: int
     currency: str
     destination: Destination
+    recipient: Recipient = Recipient.PERSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def frozen_row(sending: Sending) -> bytes:
     ).encode()
 
 
-def row_of(request: bytes, *, reference_chars_max: int) -> Row:
+def row_of(request: bytes, *, reference_chars_max: int, recipient: Recipient = Recipient.PERSON) -> Row:
     """Return the row that `frozen_row` fixed, with its end-to-end id."""
     frozen = json.loads(request)
     item_id = UUID(frozen["item"])
@@ -157,6 +158,7 @@ def row_of(request: bytes, *, reference_chars_max: int) -> Row:
         amount_minor=frozen["amount_minor"],
         currency=frozen["currency"],
         destination=Destination.of_text(frozen["destination"]),
+        recipient=recipient,
     )
 
 

@@ -7,7 +7,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
@@ -32,6 +32,7 @@ PAYMENT = ACCOUNT | {
     "payout",
     "amount",
     "holder",
+    "recipient",
     "bank_code",
     "bank_name",
     "branch",
@@ -133,7 +134,8 @@ class Letters(StrEnum):
 class Column:
     """A column. value: what its cells are filled with. chars_max: longer texts are cut, but what is EXACT never is.
 
-    needed: an empty cell refuses its row. needed_from_minor: only from this amount on.
+    needed: an empty cell refuses its row. needed_from_minor: only from this amount on. words: what the bank calls what would
+    stand there, such as a company; what it does not name stays.
     """
 
     title: str
@@ -142,6 +144,7 @@ class Column:
     chars_max: int | None = None
     needed: bool = False
     needed_from_minor: int | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_exact(self) -> bool:
@@ -194,6 +197,7 @@ class SheetTemplate:
                 chars_max=each.get("chars_max"),
                 needed=each.get("needed", False),
                 needed_from_minor=each.get("needed_from_minor"),
+                words=each.get("words", {}),
             )
             for each in told["columns"]
         )
@@ -250,6 +254,10 @@ class SheetTemplate:
         for each in self.columns:
             if "{amount}" in each.value and each.value != "{amount}":
                 raise UnusableTemplate(f"Column {each.title!r}: an amount stands alone, so that it stays a number.")
+            if each.words and (each.is_exact or "{amount}" in each.value):
+                raise UnusableTemplate(
+                    f"Column {each.title!r}: an account, id or amount is written as it is, without words."
+                )
             written = len(_PLACEHOLDER.sub("", each.value)) + self.reference_chars_max
             if "{reference}" in each.value and each.chars_max is not None and each.chars_max < written:
                 raise UnusableTemplate(
@@ -385,6 +393,7 @@ def _names(template: SheetTemplate, row: Row, header: Header, *, line: int) -> d
         "iban": to.account if to.type is AccountType.IBAN else "",
         "account_number": to.account if to.type is AccountType.BANK else "",
         "holder": to.holder,
+        "recipient": row.recipient.value,
         "bank_code": to.bank_code,
         "bank_name": to.bank_name,
         "branch": to.branch,
@@ -429,6 +438,7 @@ def _cell(column: Column, names: Mapping[str, Cell]) -> Cell:
     cell = _filled(column.value, names)
     if not isinstance(cell, str):
         return cell
+    cell = column.words.get(cell, cell)
     if column.letters is not Letters.AS_IS:
         cell = without_marks(cell)
     if column.letters is Letters.UPPER:
@@ -448,7 +458,8 @@ def _filled(value: str, names: Mapping[str, Cell]) -> Cell:
 
 def _guarded(cell: Cell) -> Cell:
     """A text that no spreadsheet takes for a formula. Breaks in it would end a row for some readers."""
-    return " ".join(cell.lstrip(_FORMULA).split()) if isinstance(cell, str) else cell
+    # Spaces first: one before a formula's beginning would hide it, and be gone afterwards.
+    return " ".join(cell.split()).lstrip(f"{_FORMULA} ") if isinstance(cell, str) else cell
 
 
 def _written(cell: Cell) -> str:
