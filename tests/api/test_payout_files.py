@@ -171,6 +171,21 @@ def test_a_file_whose_day_is_over_is_refused_and_another_built_with_the_new_date
     assert hand_over(shop, new) == content
 
 
+@pytest.mark.parametrize("begins", [b"PK\x03\x04\x14\x00\x06\x00", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00"])
+def test_a_workbook_that_a_bank_answers_with_is_to_be_saved_as_csv(shop: Shop, begins: bytes) -> None:
+    _, file = built(shop)
+    hand_over(shop, file)
+
+    answer = shop.client.post(
+        f"/v1/payout-files/{file['id']}/results",
+        content=begins + bytes(range(256)),
+        headers={**shop.key_of("finance-maker ann"), "content-type": "text/csv"},
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "unreadable-payout-result")
+    assert "save it as CSV in UTF-8" in answer.json()["detail"]
+
+
 def test_only_a_checker_hands_over_and_nobody_reads_the_bytes_otherwise(shop: Shop) -> None:
     _, file = built(shop)
 

@@ -14,6 +14,8 @@ from service.payouts.providers.sheets import AmountFormat, ResultMap, SheetTempl
 
 NEUTRAL = "end_to_end_id, status, amount, currency, reason, booked_on"
 _DELIMITERS = ",;\t|"
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+"""How a workbook begins: .xlsx and .ods, which are archives, and the older .xls."""
 _TITLES_WITHIN = 30
 """Rows before the titles that a wallet's sheet may have."""
 
@@ -34,6 +36,10 @@ def read(content: bytes, *, currency: str, template: SheetTemplate | None = None
 
 
 def _text(content: bytes, template: SheetTemplate | None) -> str:
+    if content.startswith(_WORKBOOKS):
+        raise UnreadableResult(
+            "It is a workbook (.xlsx, .xls or .ods). Open it in a spreadsheet, save it as CSV in UTF-8, and send that."
+        )
     # Sheets in the old encoding are hardly ever UTF-8 by chance, so that is tried first.
     for encoding in ("utf-8-sig", template.encoding if template is not None else "utf-8"):
         try:
