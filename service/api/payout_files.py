@@ -23,10 +23,11 @@ from service.domain.rails import RailName
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.infra.db import fetch
-from service.payouts.file_lines import FileMissing, day_of
+from service.payouts.file_lines import FileMissing
 from service.payouts.files import void
 from service.payouts.hand_over import hand_over
 from service.payouts.results import Imported, LineResult, import_results
+from service.payouts.tell import day_of
 from service.tables.parties import MerchantRow
 from service.tables.payout_files import PayoutFileRow
 from service.tables.payouts import PayoutRunRow

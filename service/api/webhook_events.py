@@ -15,6 +15,7 @@ from service.api.views import (
     InboxId,
     Moment,
     OrderId,
+    PayoutFileId,
     PayoutId,
     PayoutMethodId,
     ProgramId,
@@ -30,6 +31,7 @@ from service.domain.correction import CorrectionKind
 from service.domain.delivery import DisabledReason
 from service.domain.destination import AccountType
 from service.domain.events import EventType
+from service.domain.payout_file import FileState
 
 Json = dict[str, Any]
 
@@ -141,6 +143,20 @@ class PayoutRunStoppedData(PayoutRunData):
 class PayoutRunCancelledData(PayoutRunData):
     released: int
     """Payouts that gave their money back."""
+
+
+class PayoutFileData(View):
+    payout_file_id: PayoutFileId
+    payout_run_id: RunId
+    number: int
+    """Of the run's files, from 1."""
+    rail: str
+    currency: str
+    status: FileState
+    lines: int
+    control_sum_minor: int
+    pays_on: Day
+    """The day it is for; it is handed over on no later one."""
 
 
 class PayoutData(View):
@@ -333,6 +349,9 @@ DATA: Mapping[EventType, type[View]] = {
     EventType.PAYOUT_RUN_STOPPED: PayoutRunStoppedData,
     EventType.PAYOUT_RUN_CLOSED: PayoutRunData,
     EventType.PAYOUT_RUN_CANCELLED: PayoutRunCancelledData,
+    EventType.PAYOUT_FILE_BUILT: PayoutFileData,
+    EventType.PAYOUT_FILE_HANDED_OVER: PayoutFileData,
+    EventType.PAYOUT_FILE_VOIDED: PayoutFileData,
     EventType.PAYOUT_SENT: PayoutSentData,
     EventType.PAYOUT_SETTLED: PayoutAmountData,
     EventType.PAYOUT_REFUSED: PayoutReasonData,

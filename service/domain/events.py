@@ -48,6 +48,13 @@ class EventType(StrEnum):
     PAYOUT_RUN_CLOSED = "payout_run.closed", "Every payout of a run is sent or released."
     PAYOUT_RUN_CANCELLED = "payout_run.cancelled", "A payout run was cancelled before anything was sent."
 
+    PAYOUT_FILE_BUILT = "payout_file.built", "A file of payouts waits for a person to hand it over on the day pays_on."
+    PAYOUT_FILE_HANDED_OVER = (
+        "payout_file.handed_over",
+        "Somebody has had a file of payouts for the first time: all in it may be paid.",
+    )
+    PAYOUT_FILE_VOIDED = "payout_file.voided", "A file of payouts that nobody had was withdrawn."
+
     PAYOUT_SENT = "payout.sent", "The rail has accepted a payout."
     PAYOUT_SETTLED = "payout.settled", "The rail says that a payout arrived."
     PAYOUT_REFUSED = "payout.refused", "The rail refused a payout; its money is still here."

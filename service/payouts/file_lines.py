@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
 from service.domain.destination import Destination
 from service.domain.errors import Missing
-from service.domain.ledger import booking_day
 from service.domain.payout import Answer, AnswerKind, Outcome
 from service.domain.payout_file import Said
 from service.infra import ids
@@ -85,14 +83,6 @@ def lock_file(session: Session, merchant_id: UUID, file_id: UUID) -> tuple[Payou
         raise FileMissing(f"No file of payouts {ids.encode('pfl', file_id)} here.")
     run = lock_run(session, merchant_id, run_id)
     return run, session.get_one(PayoutFileRow, (merchant_id, file_id), populate_existing=True)
-
-
-def day_of(file: PayoutFileRow, time_zone: str) -> date:
-    """Return the day a file is for: its payments are dated by it, and it took its room in the limits of that day.
-
-    time_zone: the merchant's, which never changes.
-    """
-    return booking_day(file.built_at, time_zone)
 
 
 def lines_of(

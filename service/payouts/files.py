@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.domain.errors import Conflict
+from service.domain.events import EventType
 from service.domain.ledger import MerchantTime
 from service.domain.payout import Answer, AnswerKind, Outcome, RunState
 from service.domain.payout_file import FileState, Recipient
@@ -23,6 +24,7 @@ from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, run_unit
 from service.infra.security import Security
 from service.outbox.emit import emit
+from service.payouts import tell
 from service.payouts.execute import PLAN_AT_ONCE, Progress, close
 from service.payouts.file_lines import CONTENT, lock_file
 from service.payouts.file_settings import FileSettings, settings_of
@@ -138,7 +140,7 @@ def build(
             refused.append(Verdict(attempt, Outcome.REFUSED, Answer(AnswerKind.REFUSED, code=flaw)))
     record(session, security, refused, run_id=run_id, when=when, now=now)
     if fit:
-        _store(session, security, run, settings, header, fit, file_id=file_id, at=when.now)
+        _store(session, security, run, settings, header, fit, file_id=file_id, when=when)
     crash_point(CrashPoint.FILE_BEFORE_COMMIT)
     return len(attempts)
 
@@ -158,7 +160,7 @@ def void(
         raise FileNotBuilt(
             f"The file {ids.encode('pfl', file_id)} was handed over: what is in it may be paid. Wait for the bank's answer."
         )
-    void_built(session, run, at=when.now, file_id=file_id)
+    void_built(session, run, when=when, file_id=file_id)
     plan_anew(session, merchant_id, end_planned(session, run, file_id=file_id), by=by, when=when)
     wake(session, merchant_id=merchant_id, run_id=run.id, at=now)
     session.refresh(file)
@@ -252,7 +254,7 @@ def _store(
     fit: Sequence[_Fit],
     *,
     file_id: UUID,
-    at: datetime,
+    when: MerchantTime,
 ) -> None:
     rendered = settings.rail.render([each.row for each in fit], header)
     numbers = fetch(
@@ -260,28 +262,28 @@ def _store(
         "SELECT count(*) AS files FROM payout_file WHERE merchant_id = :merchant_id AND run_id = :run_id",
         {"merchant_id": run.merchant_id, "run_id": run.id},
     )
-    session.add(
-        PayoutFileRow(
-            merchant_id=run.merchant_id,
-            id=file_id,
-            run_id=run.id,
-            number=numbers[0].files + 1,
-            rail=run.rail,
-            state=FileState.BUILT,
-            message_id=header.message_id,
-            template_version=settings.template_version,
-            payer_version=settings.payer_version if settings.rail.needs_payer else None,
-            currency=run.currency,
-            control_sum_minor=sum(each.row.amount_minor for each in fit),
-            lines=len(fit),
-            file_name=rendered.file_name,
-            media_type=rendered.media_type,
-            content=security.encrypt(rendered.content, purpose=CONTENT),
-            sha256=hashlib.sha256(rendered.content).hexdigest(),
-            built_at=at,
-        )
+    file = PayoutFileRow(
+        merchant_id=run.merchant_id,
+        id=file_id,
+        run_id=run.id,
+        number=numbers[0].files + 1,
+        rail=run.rail,
+        state=FileState.BUILT,
+        message_id=header.message_id,
+        template_version=settings.template_version,
+        payer_version=settings.payer_version if settings.rail.needs_payer else None,
+        currency=run.currency,
+        control_sum_minor=sum(each.row.amount_minor for each in fit),
+        lines=len(fit),
+        file_name=rendered.file_name,
+        media_type=rendered.media_type,
+        content=security.encrypt(rendered.content, purpose=CONTENT),
+        sha256=hashlib.sha256(rendered.content).hexdigest(),
+        built_at=when.now,
     )
+    session.add(file)
     session.flush()
+    emit(session, [tell.of_file(file, EventType.PAYOUT_FILE_BUILT, when=when)])
     execute(
         session,
         """

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.domain.errors import Conflict, InvariantBroken
+from service.domain.events import EventType
 from service.domain.ledger import MerchantTime
 from service.domain.payout import RunState
 from service.domain.payout_file import FileState
@@ -15,8 +16,10 @@ from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute
 from service.infra.security import Security
+from service.outbox.emit import emit
+from service.payouts import tell
 from service.payouts.control import closed
-from service.payouts.file_lines import CONTENT, HANDED_OVER, day_of, lines_of, lock_file
+from service.payouts.file_lines import CONTENT, HANDED_OVER, lines_of, lock_file
 from service.payouts.find import demand, items_of
 from service.payouts.gate import notice
 from service.payouts.plan import check
@@ -87,6 +90,7 @@ def hand_over(
         _mark(session, file, now=now)
         file.state = FileState.HANDED_OVER
         file.handed_over_at, file.handed_over_by = when.now, by
+        emit(session, [tell.of_file(file, EventType.PAYOUT_FILE_HANDED_OVER, when=when)])
     file.downloads += 1
     content = security.decrypt(file.content, purpose=CONTENT)
     if hashlib.sha256(content).hexdigest() != file.sha256:
@@ -100,7 +104,7 @@ def hand_over(
 def _check(session: Session, run: PayoutRunRow, file: PayoutFileRow, when: MerchantTime) -> None:
     """Raise FileOutdated unless it is of today, and everything in it is still what was approved."""
     withdraw = f"Withdraw it with POST /v1/payout-files/{ids.encode('pfl', file.id)}/void"
-    day = day_of(file, when.time_zone)
+    day = tell.day_of(file, when.time_zone)
     if when.day > day:
         raise FileOutdated(
             f"It was built for {day}, the day its payments are dated and counted in limits, and today is {when.day}. "

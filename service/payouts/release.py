@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from service.domain.errors import Conflict
+from service.domain.events import EventType
 from service.domain.ledger import Account, MerchantTime, Posting
 from service.domain.payout import UNEXPECTED_TRANSFER, Excluded, Released, RunState
 from service.domain.payout_file import FileState
@@ -59,7 +60,7 @@ def cancel(session: Session, *, merchant_id: UUID, run_id: UUID, when: MerchantT
     demand(run, RunState.DRAFT, RunState.SUBMITTED, RunState.APPROVED, RunState.EXECUTING)
     items = live_items(session, run)
     withdrawn = end_planned(session, run)
-    void_built(session, run, at=when.now)
+    void_built(session, run, when=when)
     known = known_of(session, merchant_id, [item.id for item in items])
     unsent = [item for item in items if not known[item.id].has_open_attempt and item.frozen_code != UNEXPECTED_TRANSFER]
     kept_back = {item.id for item in items if item.frozen_code == UNEXPECTED_TRANSFER}
@@ -135,24 +136,26 @@ def _sent_any(session: Session, run: PayoutRunRow) -> bool:
     return bool(rows[0].sent)
 
 
-def void_built(session: Session, run: PayoutRunRow, *, at: datetime, file_id: UUID | None = None) -> None:
-    """Withdraw a locked run's files that nobody has had. Their attempts have to be ended beside it. at: the merchant's clock.
+def void_built(session: Session, run: PayoutRunRow, *, when: MerchantTime, file_id: UUID | None = None) -> None:
+    """Withdraw a locked run's files that nobody has had. Their attempts have to be ended beside it.
 
     file_id: only this one, if given.
     """
-    execute(
+    files = fetch(
         session,
         """
         UPDATE payout_file SET state = :void, voided_at = :at
         WHERE merchant_id = :merchant_id AND run_id = :run_id AND state = :built
           AND (CAST(:file_id AS uuid) IS NULL OR id = CAST(:file_id AS uuid))
+        RETURNING merchant_id, id, run_id, number, rail, currency, state, lines, control_sum_minor, built_at
         """,
         {
             "merchant_id": run.merchant_id,
             "run_id": run.id,
             "void": FileState.VOID.value,
             "built": FileState.BUILT.value,
-            "at": at,
+            "at": when.now,
             "file_id": file_id,
         },
     )
+    emit(session, [tell.of_file(file, EventType.PAYOUT_FILE_VOIDED, when=when) for file in files])

@@ -31,10 +31,10 @@ ONLY_RAILS_TELL = {
 TOLD_ELSEWHERE = frozenset(
     each
     for each in EventType
-    if each.partition(".")[0] in {"correction", "payout_method", "statement", "stripe_account"}
+    if each.partition(".")[0] in {"correction", "payout_file", "payout_method", "statement", "stripe_account"}
     and each is not EventType.PAYOUT_METHOD_ADDED
 )
-"""What has tests of its own: of corrections, payees' accounts, statements, and accounts at Stripe."""
+"""What has tests of its own: of corrections, files of payouts, payees' accounts, statements, and accounts at Stripe."""
 
 
 @pytest.fixture
