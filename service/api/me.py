@@ -41,13 +41,14 @@ from service.api.views import (
     ProgramId,
     View,
 )
-from service.api.waiting import StatementDaysView, Waiting, WaitView
+from service.api.waiting import MyLeftOutView, StatementDaysView, Waiting, WaitView, owed_of
 from service.api.words import SectionView, enrolled_since, names_in, sections_of
 from service.domain.commission import CommissionReason, CommissionStatus
 from service.domain.errors import Missing
 from service.domain.ledger import booking_day
 from service.domain.payout import ItemState
 from service.domain.program import Claim, ProgramVersion, Terms, claims
+from service.domain.waiting import Owed
 from service.domain.wording import reasons, versions
 from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Language
@@ -181,9 +182,12 @@ class EarningsView(View):
     lifetime: MoneyView
     """All ever earned, less what was taken back."""
     next_settlement: NextSettlementView | None
+    left_out: MyLeftOutView | None
+    """Why the newest payout run did not pay what is payable. Null: nothing is, no run has looked at it, or the newest one
+    that did has a payout for you."""
 
     @classmethod
-    def of(cls, row: Row[Any], upcoming: Row[Any] | None) -> Self:
+    def of(cls, row: Row[Any], upcoming: Row[Any] | None, owed: Owed | None) -> Self:
         def money(amount_minor: int) -> MoneyView:
             return MoneyView(amount_minor=int(amount_minor), currency=row.currency)
 
@@ -203,6 +207,7 @@ class EarningsView(View):
             next_settlement=None
             if upcoming is None
             else NextSettlementView(at=upcoming.at, amount=money(upcoming.amount_minor)),
+            left_out=None if owed is None else MyLeftOutView.of(owed, row.currency),
             **{name: money(amount_minor) for name, amount_minor in places.items()},
         )
 
@@ -512,7 +517,7 @@ def get_my_program_terms(
 
 @router.get("/v1/me/earnings")
 def get_my_earnings(caller: AffiliateCaller, session: ReadSession) -> EarningsList:
-    """Return what you earned, by currency and place, and when the next of it becomes payable."""
+    """Return what you earned, by currency and place, when the next of it becomes payable, and why it was not paid."""
     rows = fetch(
         session,
         f"""
@@ -540,7 +545,13 @@ def get_my_earnings(caller: AffiliateCaller, session: ReadSession) -> EarningsLi
         {**_mine(caller), "time_zone": caller.merchant.time_zone},
     )
     by_currency = {row.currency: row for row in upcoming}
-    return EarningsList(data=[EarningsView.of(row, by_currency.get(row.currency)) for row in rows])
+    owed = owed_of(session, caller.merchant_id, {caller.affiliate_id}, at=caller.now)
+    return EarningsList(
+        data=[
+            EarningsView.of(row, by_currency.get(row.currency), owed.get((caller.affiliate_id, row.currency)))
+            for row in rows
+        ]
+    )
 
 
 @router.get("/v1/me/calendar")

@@ -1,6 +1,6 @@
 """When commissions become payable and what they wait for, as the API shows it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime
 from typing import Any, Self
 from uuid import UUID
@@ -11,11 +11,42 @@ from sqlmodel import Session
 from service.api.views import Moment, MoneyView, View
 from service.domain.commission import CommissionReason, Places
 from service.domain.order import Milestone
-from service.domain.payout import lowest_minimum
+from service.domain.payout import Excluded, lowest_minimum
 from service.domain.settlement import Outlook, Statement
 from service.domain.waiting import Owed, Wait, WaitCode, expected_at, waits_for
 from service.infra.db import fetch
+from service.payouts.left_out import left_out
 from service.payouts.minimums import promised_minimums
+
+
+class MyLeftOutView(View):
+    """Why the newest payout run that looked at a balance has no payout for it. Runs count once they are submitted."""
+
+    reason_code: Excluded
+    on: date
+    """The run's pay day, by the merchant's calendar."""
+    looked_at: Moment
+    """When the run looked; what was mended since counts for the next one."""
+    payable: MoneyView
+    """What the run saw and did not pay, what earlier payouts left over included. It stays payable."""
+    short: MoneyView | None
+    """How much the balance lacks now to be paid out: up to the programme's minimum, or of a debt up to zero. Null: nothing."""
+
+    @classmethod
+    def of(cls, owed: Owed, currency: str) -> Self | None:
+        if owed.left_out is None:
+            return None
+
+        def money(amount_minor: int) -> MoneyView:
+            return MoneyView(amount_minor=amount_minor, currency=currency)
+
+        return cls(
+            reason_code=owed.left_out.reason,
+            on=owed.left_out.on,
+            looked_at=owed.left_out.at,
+            payable=money(owed.left_out.owed_minor),
+            short=money(owed.short_minor) if owed.short_minor else None,
+        )
 
 
 class WaitView(View):
@@ -28,11 +59,22 @@ class WaitView(View):
     """Of code milestone: what has not been told of the order."""
     short: MoneyView | None
     """Of minimum_payout and debt: how much the balance lacks."""
+    reason_code: Excluded | None
+    """Of left_out: what the newest payout run found; it waits for a run that does not find it."""
+    on: date | None
+    """Of left_out: that run's pay day."""
 
     @classmethod
     def of(cls, wait: Wait, currency: str) -> Self:
         short = None if wait.short_minor is None else MoneyView(amount_minor=wait.short_minor, currency=currency)
-        return cls(code=wait.code, until=wait.until, milestone=wait.milestone, short=short)
+        return cls(
+            code=wait.code,
+            until=wait.until,
+            milestone=wait.milestone,
+            short=short,
+            reason_code=None if wait.left_out is None else wait.left_out.reason,
+            on=None if wait.left_out is None else wait.left_out.on,
+        )
 
 
 class StatementDaysView(View):
@@ -58,14 +100,14 @@ class StatementDaysView(View):
 
 
 class Waiting:
-    """What the commissions of one answer wait for, looked up together: two statements, however many there are.
+    """What the commissions of one answer wait for, looked up together: a few statements, however many there are.
 
     rows: of commissions.select_commissions. now: by the merchant's clock.
     """
 
     def __init__(self, session: Session, merchant_id: UUID, rows: Sequence[Row[Any]], *, now: datetime) -> None:
         self._now = now
-        self._owed = _owed(session, merchant_id, [row for row in rows if row.payable_minor > 0], now)
+        self._owed = owed_of(session, merchant_id, {row.payee_id for row in rows if row.payable_minor > 0}, at=now)
 
     def expected_at(self, row: Row[Any]) -> datetime | None:
         """When what is pending becomes payable if nothing changes."""
@@ -100,14 +142,13 @@ def _outlook(row: Row[Any]) -> Outlook | None:
     return None if row.outlook is None else Outlook.of_json(row.outlook)
 
 
-def _owed(
-    session: Session, merchant_id: UUID, rows: Sequence[Row[Any]], now: datetime
-) -> Mapping[tuple[UUID, str], Owed]:
-    """Balances and minimums of the payees of rows, by payee and currency."""
-    if not rows:
+def owed_of(session: Session, merchant_id: UUID, payees: Set[UUID], *, at: datetime) -> Mapping[tuple[UUID, str], Owed]:
+    """Balances, minimums, and why the newest run left them out, by payee and currency. at: by the merchant's clock."""
+    if not payees:
         return {}
-    payee_ids = sorted({row.payee_id for row in rows})
-    promised = promised_minimums(session, merchant_id, payee_ids, at=now)
+    payee_ids = sorted(payees)
+    promised = promised_minimums(session, merchant_id, payee_ids, at=at)
+    told = left_out(session, merchant_id, payee_ids)
     balances = fetch(
         session,
         """
@@ -123,7 +164,10 @@ def _owed(
     )
     return {
         (row.owner_id, row.currency): Owed(
-            row.payable_minor, row.carried_minor, lowest_minimum(promised.get(row.owner_id, ()), row.currency)
+            row.payable_minor,
+            row.carried_minor,
+            lowest_minimum(promised.get(row.owner_id, ()), row.currency),
+            told.get((row.owner_id, row.currency)),
         )
         for row in balances
     }

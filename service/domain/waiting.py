@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
+from typing import Final
 
 from service.domain.commission import CommissionReason, Places
 from service.domain.order import Milestone
+from service.domain.payout import Excluded
 from service.domain.settlement import FrozenReason, Outlook
 
 
@@ -34,6 +36,8 @@ class WaitCode(StrEnum):
     """The payee owes from before; what is earned next pays it off first."""
     MINIMUM = "minimum_payout"
     """The balance is too small to be paid out."""
+    LEFT_OUT = "left_out"
+    """That a payout run does not find the reason for which the newest one left it out."""
     PAYOUT_RUN = "payout_run"
     """Finance makes one."""
     PAYOUT = "payout"
@@ -41,13 +45,30 @@ class WaitCode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why the newest payout run that considered a payee has no payout for them.
+
+    on: the run's pay day. at: when the run was made, or dropped them. owed_minor: the balance it saw, with what was carried.
+    """
+
+    reason: Excluded
+    on: date
+    at: datetime
+    owed_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
-    """until: when it is over by itself. milestone: the one that is missing. short_minor: how much the balance lacks."""
+    """until: when it is over by itself. milestone: the one that is missing. short_minor: how much the balance lacks.
+
+    left_out: of code left_out.
+    """
 
     code: WaitCode
     until: datetime | None = None
     milestone: Milestone | None = None
     short_minor: int | None = None
+    left_out: LeftOut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +78,14 @@ class Owed:
     payable_minor: int
     carried_minor: int
     minimum_minor: int
+    left_out: LeftOut | None = None
+
+    @property
+    def short_minor(self) -> int:
+        """How much it lacks to be paid out; 0 where it is enough. A debt first, as domain.payout.why_excluded asks."""
+        if self.payable_minor < 0:
+            return -self.payable_minor
+        return max(0, self.minimum_minor - self.payable_minor - self.carried_minor)
 
 
 def expected_at(*, settles_at: datetime | None, places: Places, approved_minor: int | None) -> datetime | None:
@@ -130,9 +159,27 @@ def _by_reason(reason: CommissionReason, settles_at: datetime | None, now: datet
         yield Wait(WaitCode.STATEMENT if statement else WaitCode.HOLD_PERIOD, until=settles_at)
 
 
+_OVER: Final = frozenset(
+    {
+        # What the balance is now has been asked already.
+        Excluded.IN_DEBT,
+        Excluded.BELOW_MINIMUM,
+        # The other payout has the money it holds; this is what came since.
+        Excluded.LIVE_ITEM,
+        # Something was no longer as approved. The next run takes it as it is.
+        Excluded.METHOD_CHANGED,
+        Excluded.TAX_RULE_CHANGED,
+        Excluded.TAX_CHANGED,
+        Excluded.CONTENT_CHANGED,
+    }
+)
+"""Reasons of a run that keep nobody out of the next one."""
+
+
 def _before_payout(owed: Owed) -> Wait:
-    """As domain.payout.why_excluded asks first: a debt, then the minimum."""
-    if owed.payable_minor < 0:
-        return Wait(WaitCode.DEBT, short_minor=-owed.payable_minor)
-    short_minor = owed.minimum_minor - owed.payable_minor - owed.carried_minor
-    return Wait(WaitCode.MINIMUM, short_minor=short_minor) if short_minor > 0 else Wait(WaitCode.PAYOUT_RUN)
+    """As domain.payout.why_excluded asks first: a debt, then the minimum; then what only a run finds out."""
+    if owed.short_minor:
+        return Wait(WaitCode.DEBT if owed.payable_minor < 0 else WaitCode.MINIMUM, short_minor=owed.short_minor)
+    if owed.left_out is not None and owed.left_out.reason not in _OVER:
+        return Wait(WaitCode.LEFT_OUT, left_out=owed.left_out)
+    return Wait(WaitCode.PAYOUT_RUN)

@@ -1,13 +1,14 @@
 """What a commission waits for, part by part."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 
 from service.domain.commission import CommissionReason, Places
 from service.domain.order import Fact, Milestone
+from service.domain.payout import Excluded
 from service.domain.settlement import (
     Approval,
     Outlook,
@@ -17,7 +18,7 @@ from service.domain.settlement import (
     outlook,
     together,
 )
-from service.domain.waiting import Owed, Wait, WaitCode, expected_at, waits_for
+from service.domain.waiting import LeftOut, Owed, Wait, WaitCode, expected_at, waits_for
 from tests.domain.builders import a_dispute, a_hold, an_order, day, lines, reached, told, utc
 
 PAID = Milestone.PAID
@@ -92,6 +93,38 @@ def test_what_earned_money_waits_for(ahead: Outlook, places: Places, now: dateti
     ],
 )
 def test_what_settled_money_waits_for(owed: Owed, expected: Wait) -> None:
+    assert waits(seen(ROLLING, reached(PAID)), Places(0, 0, 100), now=day(15), owed=owed) == [expected]
+
+
+def left_out(reason: Excluded) -> LeftOut:
+    return LeftOut(reason, date(2026, 3, 20), day(9), 100)
+
+
+@pytest.mark.parametrize("reason", Excluded)
+def test_what_a_run_left_out_waits_for_the_reason_while_it_may_still_stand(reason: Excluded) -> None:
+    over = {
+        "in_debt",
+        "below_minimum",
+        "live_item",
+        "method_changed",
+        "tax_rule_changed",
+        "tax_changed",
+        "content_changed",
+    }
+    told = left_out(reason)
+
+    found = waits(seen(ROLLING, reached(PAID)), Places(0, 0, 100), now=day(15), owed=Owed(100, 0, 1, told))
+
+    assert found == [Wait(WaitCode.PAYOUT_RUN) if reason in over else Wait(WaitCode.LEFT_OUT, left_out=told)]
+
+
+@pytest.mark.parametrize(
+    ("payable", "expected"),
+    [(-30, Wait(WaitCode.DEBT, short_minor=30)), (90, Wait(WaitCode.MINIMUM, short_minor=60))],
+)
+def test_what_the_balance_lacks_now_comes_before_what_a_run_found(payable: int, expected: Wait) -> None:
+    owed = Owed(payable, 0, 150, left_out(Excluded.NO_PAYOUT_METHOD))
+
     assert waits(seen(ROLLING, reached(PAID)), Places(0, 0, 100), now=day(15), owed=owed) == [expected]
 
 
