@@ -210,7 +210,7 @@ QUESTIONS = (
         ),
         """
         SELECT kind.about, count(difference.id)
-        FROM unnest(ARRAY['order', 'payout']) AS kind (about)
+        FROM unnest(ARRAY['order', 'commission', 'payout']) AS kind (about)
         LEFT JOIN (reconciliation_difference AS difference
                    JOIN merchant ON merchant.id = difference.merchant_id AND NOT merchant.is_test)
           ON difference.about = kind.about AND difference.explained_by IS NULL AND difference.note_at IS NULL

@@ -266,7 +266,8 @@ def create_reconciliation(
 ) -> ReconciliationView:
     """Begin to lay files of some days beside the books; then send them by `…/files/{file}`.
 
-    Orders of a file are compared with the orders that commissions are computed from, and the lines of a bank or provider
+    Orders of a file are compared with the orders that commissions are computed from, the commission that the file tells of
+    an order, if it does, with what was computed, and the lines of a bank or provider
     with the payouts that were booked as paid. Nothing is booked by it. A worker does it once all files are here.
     """
     if asked.orders is None and asked.bank is None:
@@ -378,7 +379,9 @@ def list_reconciliation_differences(
     caller: Reader,
     session: ReadSession,
     paging: Paging,
-    about: Annotated[About | None, Query(description="Only differences of orders, or of payouts.")] = None,
+    about: Annotated[
+        About | None, Query(description="Only differences of orders, of commissions on them, or of payouts.")
+    ] = None,
     kind: Annotated[DifferenceKind | None, Query(description="Only differences of this kind.")] = None,
     explained: Annotated[
         bool | None,

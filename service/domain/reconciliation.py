@@ -24,6 +24,8 @@ class About(StrEnum):
 
     ORDER = "order"
     """The merchant's file of orders with what commissions are computed from."""
+    COMMISSION = "commission"
+    """What the merchant's file says that commissions on an order come to, with what was computed."""
     PAYOUT = "payout"
     """A bank's or provider's lines with what we booked as paid."""
 
@@ -56,6 +58,8 @@ class Explanation(StrEnum):
     """Of other days: it is here, and not of this period."""
     REFUND_NOT_IN_FILE = "refund_not_in_file"
     REFUND_NOT_HERE = "refund_not_here"
+    ORDER_DIFFERS = "order_differs"
+    """The commission is of another amount because the order is."""
     NEWER_HERE = "newer_here"
     """We know a newer version of the order than the file shows."""
     NEWER_IN_FILE = "newer_in_file"
@@ -215,6 +219,29 @@ def compare_order(
     else:
         found += _compared(theirs, ours, hint)
     return found
+
+
+def compare_commission(
+    theirs_minor: int | None,
+    currency: str,
+    ours: OrderFigures | None,
+    commissions: Mapping[str, int],
+    span: Span,
+    *,
+    order_differs: bool,
+) -> list[Difference]:
+    """What differs between the commission that a file tells of an order and ours; nothing where it tells none.
+
+    commissions: what those of all its payees come to, by currency. An order that is not here, or of other days, is told as
+    such and has none to compare.
+    """
+    if theirs_minor is None or ours is None or not span.holds(ours.placed_at):
+        return []
+    ours_minor = commissions.get(currency, 0)
+    if theirs_minor == ours_minor:
+        return []
+    why = Explanation.ORDER_DIFFERS if order_differs else None
+    return [Difference(DifferenceKind.AMOUNT, currency, theirs_minor, ours_minor, why)]
 
 
 def _extra_order(ours: OrderFigures, span: Span) -> Difference:

@@ -138,10 +138,9 @@ def _order(mapping: ImportMapping, specs: Specs, rows: Sequence[Row]) -> JsonObj
     customer = _texts(mapping.customer, rows)
     _put(customer, "address", _texts(mapping.address, rows))
     _put(event, "customer", customer)
-    if "virtual_payment" in specs:
-        amount = _amount(specs["virtual_payment"], rows, mapping.layout)
-        told = None if amount is None else _money(amount, specs["virtual_payment"], rows, currency)
-        _put(event, "virtual_payment", told)
+    for name in ("virtual_payment", "commission"):
+        amount = _amount(specs[name], rows, mapping.layout) if name in specs else None
+        _put(event, name, None if amount is None else _money(amount, specs[name], rows, currency))
     _put(event, "totals", _totals(mapping, rows, currency))
     _put(event, "milestones", _moments(mapping.milestones, rows, layout))
     event["lines"] = _lines(mapping, rows, currency)

@@ -98,6 +98,7 @@ _ORDER: dict[str, str] = {
     "lines_less": _AMOUNT,
     "lines_come_to": _AMOUNT,
     "virtual_payment": _AMOUNT,
+    "commission": _AMOUNT,
 }
 _CUSTOMER = dict.fromkeys(("email", "id", "phone", "country", "payment_fingerprint"), _TEXT)
 _ADDRESS = dict.fromkeys(("line1", "line2", "house", "postal_code", "city", "country"), _TEXT)

@@ -27,6 +27,7 @@ from service.infra.security import Security
 from service.intake import bank_lines, import_rows
 from service.intake.adapters import ADAPTERS
 from service.intake.adapters.model import Delivery, NotUnderstood, Reading
+from service.intake.adapters.parse import load, minor
 from service.intake.bank_lines import BankFormat, NumberedLine, payout_named
 from service.intake.batch import content_id
 from service.intake.cells import Event, Refused, Skipped
@@ -231,6 +232,17 @@ class _HeardOrder:
     facts: list[Fact] = field(default_factory=list)
     times: int = 0
     rows: list[int] = field(default_factory=list)
+    told: tuple[datetime, int] | None = None
+    """The newest version with what it says that commissions come to; below zero where it does not."""
+
+    @property
+    def commission_minor(self) -> int | None:
+        return None if self.told is None or self.told[1] < 0 else self.told[1]
+
+    def hear_commission(self, commission_minor: int | None, version_at: datetime) -> None:
+        """Of several versions the newest counts; of equal ones the larger amount, so that the order of rows does not."""
+        heard = (version_at, -1 if commission_minor is None else commission_minor)
+        self.told = heard if self.told is None else max(self.told, heard)
 
 
 @dataclass(slots=True)
@@ -247,6 +259,7 @@ def _heard(items: Iterable[Event | Refused | Skipped], reading: Reading) -> _Hea
             continue
         try:
             told = translate(Delivery(content_id(item.body), "", item.body), reading)
+            commission_minor = _commission(item.body) if told.facts else None
         except NotUnderstood as error:
             detail = f"Row {item.row}: {error.detail}"
             heard.refused += _refused([Refused(item.row, item.rows, error.reason_code, detail)], FileKind.ORDERS)
@@ -255,8 +268,20 @@ def _heard(items: Iterable[Event | Refused | Skipped], reading: Reading) -> _Hea
             order = heard.orders.setdefault(told.order_id, _HeardOrder())
             order.facts += told.facts
             order.rows.append(item.row)
-            order.times += sum(fact.kind is FactKind.ORDER for fact in told.facts)
+            for fact in told.facts:
+                if fact.kind is FactKind.ORDER:
+                    order.times += 1
+                    order.hear_commission(commission_minor, fact.version_at)
     return heard
+
+
+def _commission(body: bytes) -> int | None:
+    """What an order's event says that commissions come to, in minor units; None where it does not. Raises NotUnderstood."""
+    if b'"commission"' not in body:
+        return None
+    event = load(body)
+    told = event.get("commission")
+    return None if told is None or event.get("type") != "order" else minor(told, event["currency"], "commission")
 
 
 def _keep_orders(session: Session, known: Reconciliation, orders: dict[str, _HeardOrder]) -> None:
@@ -266,24 +291,30 @@ def _keep_orders(session: Session, known: Reconciliation, orders: dict[str, _Hea
         for row in fetch(
             session,
             """
-            SELECT name, facts, is_same, rows FROM reconciliation_order
+            SELECT name, facts, is_same, rows, commission_minor FROM reconciliation_order
             WHERE merchant_id = :merchant_id AND reconciliation_id = :id AND name = ANY(CAST(:names AS text[]))
             """,
             {"merchant_id": known.merchant_id, "id": known.id, "names": names},
         )
     }
     before = {name: unpack(bytes(row.facts)) for name, row in stored.items()}
+    for name, row in stored.items():
+        for fact in before[name]:
+            if fact.kind is FactKind.ORDER:
+                orders[name].hear_commission(row.commission_minor, fact.version_at)
     all_facts = {name: [*before.get(name, ()), *orders[name].facts] for name in names}
     execute(
         session,
         """
-        INSERT INTO reconciliation_order AS known (merchant_id, reconciliation_id, name, facts, times, is_same, rows)
-        SELECT :merchant_id, :id, name, facts, times, is_same, CAST(rows AS jsonb)
+        INSERT INTO reconciliation_order AS known (merchant_id, reconciliation_id, name, facts, times, is_same, rows,
+                                                   commission_minor)
+        SELECT :merchant_id, :id, name, facts, times, is_same, CAST(rows AS jsonb), commission_minor
         FROM unnest(CAST(:names AS text[]), CAST(:facts AS bytea[]), CAST(:times AS bigint[]),
-                    CAST(:same AS boolean[]), CAST(:rows AS text[])) AS read (name, facts, times, is_same, rows)
+                    CAST(:same AS boolean[]), CAST(:rows AS text[]), CAST(:commissions AS bigint[]))
+             AS read (name, facts, times, is_same, rows, commission_minor)
         ON CONFLICT (merchant_id, reconciliation_id, name) DO UPDATE
         SET facts = excluded.facts, times = known.times + excluded.times, is_same = excluded.is_same,
-            rows = excluded.rows
+            rows = excluded.rows, commission_minor = excluded.commission_minor
         """,
         {
             "merchant_id": known.merchant_id,
@@ -298,6 +329,7 @@ def _keep_orders(session: Session, known: Reconciliation, orders: dict[str, _Hea
                 json.dumps(sorted({*(stored[name].rows if name in stored else ()), *orders[name].rows})[:ROWS_KEPT])
                 for name in names
             ],
+            "commissions": [orders[name].commission_minor for name in names],
         },
     )
 

@@ -254,7 +254,11 @@ RECONCILIATION_DIFFERENCES = Report(
         Column("begins_on", Kind.DAY, "The first day that was reconciled."),
         Column("until", Kind.DAY, "The last."),
         Column("difference_id", Kind.ID, "The difference.", prefix="rdf"),
-        Column("about", Kind.TEXT, "An order of the shop's file, or a payout and a line of the bank's."),
+        Column(
+            "about",
+            Kind.TEXT,
+            "An order of the shop's file, the commission it tells of one, or a payout and a line of the bank's.",
+        ),
         Column("kind", Kind.TEXT, "Missing here, extra here, amount, currency, status, or twice in the file."),
         Column("external_id", Kind.TEXT, "The shop's id of the order, or what the bank calls the payment."),
         Column("order_id", Kind.ID, "The order here.", prefix="ord"),

@@ -26,6 +26,7 @@ from service.domain.reconciliation import (
     OrderFigures,
     PayoutFigures,
     Told,
+    compare_commission,
     compare_line,
     compare_order,
     compare_payout,
@@ -121,7 +122,7 @@ def _orders(session: Session, known: Reconciliation) -> _Page:
     rows = fetch(
         session,
         """
-        SELECT name, facts, times, is_same, rows FROM reconciliation_order
+        SELECT name, facts, times, is_same, rows, commission_minor FROM reconciliation_order
         WHERE merchant_id = :merchant_id AND reconciliation_id = :id AND name > :after
         ORDER BY name LIMIT :limit
         """,
@@ -161,7 +162,33 @@ def _orders(session: Session, known: Reconciliation) -> _Page:
             )
             for difference in differences
         ]
+        if theirs is not None and own is not None:
+            found += _commission(known, row, theirs, own, order_differs=bool(differences))
     return _Page(found, len(rows), ReconciliationStage.ORDERS, {"after": names[-1]})
+
+
+def _commission(
+    known: Reconciliation, row: Row[Any], theirs: OrderFigures, own: _Ours, *, order_differs: bool
+) -> list[Found]:
+    return [
+        Found(
+            About.COMMISSION,
+            row.name,
+            difference,
+            order_id=own.order_id,
+            theirs=theirs.as_json() | {"commission_minor": row.commission_minor},
+            ours=own.as_json(),
+            rows=tuple(row.rows),
+        )
+        for difference in compare_commission(
+            row.commission_minor,
+            theirs.currency,
+            own.figures,
+            own.commissions,
+            known.span,
+            order_differs=order_differs,
+        )
+    ]
 
 
 def _ours_named(session: Session, known: Reconciliation, names: Sequence[str]) -> dict[str, _Ours]:

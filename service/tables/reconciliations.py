@@ -189,6 +189,8 @@ class ReconciliationOrderRow(SQLModel, table=True):
     """How often the order itself was told."""
     is_same: bool = Field(sa_type=Boolean, nullable=False)
     """It was told the same each time."""
+    commission_minor: int | None = minor_or_none()
+    """What its newest version says that commissions come to, in the order's currency; null where the file does not tell."""
     rows: list[int] = listing()
     """Rows it stands in, the first few."""
 

@@ -33,6 +33,7 @@ from service.domain.reconciliation import (
     PayoutFigures,
     Span,
     Told,
+    compare_commission,
     compare_line,
     compare_order,
     compare_payout,
@@ -117,6 +118,37 @@ def test_what_differs_of_an_order(name: str) -> None:
     theirs, ours, expected = ORDERS[name]
 
     assert short(compare_order(theirs, ours, OCTOBER)) == expected
+
+
+@pytest.mark.parametrize(
+    ("theirs_minor", "ours", "order_differs", "expected"),
+    [
+        pytest.param(None, ORDER, False, [], id="not told"),
+        pytest.param(1_000, ORDER, False, [], id="equal"),
+        pytest.param(900, ORDER, False, [("amount", 900, 1_000, None)], id="less"),
+        pytest.param(0, ORDER, False, [("amount", 0, 1_000, None)], id="none"),
+        pytest.param(900, ORDER, True, [("amount", 900, 1_000, "order_differs")], id="the order differs"),
+        pytest.param(900, None, True, [], id="only events here"),
+        pytest.param(900, replace(ORDER, placed_at=ORDER.placed_at - timedelta(days=90)), True, [], id="other days"),
+    ],
+)
+def test_what_differs_of_a_commission(
+    theirs_minor: int | None,
+    ours: OrderFigures | None,
+    order_differs: bool,
+    expected: list[tuple[str, int | None, int | None, str | None]],
+) -> None:
+    found = compare_commission(
+        theirs_minor, "USD", ours, {"EUR": 7, "USD": 1_000}, OCTOBER, order_differs=order_differs
+    )
+
+    assert short(found) == expected
+
+
+def test_a_commission_in_another_currency_is_none_of_this_one() -> None:
+    [found] = compare_commission(500, "EUR", ORDER, {"USD": 500}, OCTOBER, order_differs=True)
+
+    assert (found.theirs_minor, found.ours_minor, found.currency) == (500, 0, "EUR")
 
 
 def test_a_refund_that_explains_is_named() -> None:

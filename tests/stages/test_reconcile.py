@@ -22,7 +22,7 @@ from service.infra.db import execute, fetch, read_session, run_unit, unit_of_wor
 from service.infra.ids import encode
 from service.infra.security import Security
 from service.intake import reconcile_file
-from service.intake.mapping import InvalidMapping, load_document
+from service.intake.mapping import InvalidMapping, load_document, read_mapping
 from service.intake.reconcile_file import check_mapping
 from service.intake.record import Received
 from service.payouts.reconcile import Told, reconcile
@@ -135,6 +135,99 @@ def test_each_kind_of_difference_is_told_with_both_sides(engine: Engine) -> None
     assert by_name["missing"].order_id is None
     assert all(by_name[name].order_id for name in ("less", "extra", "euro", "waits"))
     assert by_name["waits"].explained_ref.startswith("inb_")
+
+
+COMMISSIONS: Json = MAPPING | {"order": ORDER | {"commission": "commission"}}
+
+
+def with_commissions(*rows: tuple[str, str, str, str]) -> bytes:
+    """Orders as (id, time, net, commission)."""
+    return "\n".join(["id,at,net,commission", *(",".join(row) for row in rows)]).encode()
+
+
+def test_the_commission_that_a_file_tells_is_compared_with_what_was_computed(engine: Engine) -> None:
+    books = Books.opened(engine)
+    for name in ("equal", "less", "untold", "other-order"):
+        told(books, name)
+    file = with_commissions(
+        (*row("equal"), "10.00"),
+        (*row("less"), "9.50"),
+        (*row("untold"), ""),
+        (*row("other-order", "90.00"), "9.00"),
+        (*row("missing"), "10.00"),
+        (*row("below"), "-1.00"),
+    )
+
+    done = matched(books, file, mapping=COMMISSIONS).run()
+
+    assert [(each.about, *short) for each, short in zip(done.differences, done.told, strict=True)] == [
+        ("commission", "less", K.AMOUNT, 950, 1_000, None),
+        ("commission", "other-order", K.AMOUNT, 900, 1_000, E.ORDER_DIFFERS),
+        ("order", "missing", K.MISSING, 10_000, None, None),
+        ("order", "other-order", K.AMOUNT, 9_000, 10_000, None),
+    ]
+    assert [each["reason_code"] for each in done.row.refusals] == ["negative_amount"]
+    less = done.differences[0]
+    assert less.theirs is not None
+    assert less.ours is not None
+    assert (less.theirs["commission_minor"], less.ours["commissions"], less.rows) == (950, {"USD": 1_000}, [3])
+    assert less.order_id is not None
+
+
+@pytest.mark.parametrize("at_once", [1, 500])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_of_several_versions_the_newest_ones_commission_counts_in_any_order_and_page(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, at_once: int, is_turned: bool
+) -> None:
+    monkeypatch.setattr(reconcile_file, "ITEMS_AT_ONCE", at_once)
+    books = Books.opened(engine)
+    told(books, "two")
+    rows = [(*row("two", version=5), "10.00"), (*row("two", version=6), "9.00")]
+
+    done = matched(books, with_commissions(*(reversed(rows) if is_turned else rows)), mapping=COMMISSIONS).run()
+
+    assert [(each.theirs_minor, each.ours_minor) for each in done.differences if each.about == "commission"] == [
+        (900, 1_000)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("commission", "expected"),
+    [
+        pytest.param('"9.50"', [(950, 1_000)], id="text"),
+        pytest.param("9.5", [(950, 1_000)], id="number"),
+        pytest.param("null", [], id="null"),
+        pytest.param("[]", None, id="no amount"),
+    ],
+)
+def test_a_file_of_events_may_tell_commissions_too(
+    engine: Engine, commission: str, expected: list[tuple[int, int]] | None
+) -> None:
+    books = Books.opened(engine)
+    told(books, "o")
+    event = (
+        f'{{"type": "order", "id": "o", "updated_at": "{at(5).isoformat()}", "placed_at": "{at(5).isoformat()}", '
+        f'"currency": "USD", "lines": [{{"id": "1", "net": "100.00"}}], "commission": {commission}}}'
+    )
+
+    done = matched(books, event.encode(), mapping={"format": "ndjson"}).run()
+
+    if expected is None:
+        assert done.row.rows_refused == 1
+    else:
+        found = [(each.theirs_minor, each.ours_minor) for each in done.differences if each.about == "commission"]
+        assert found == expected
+
+
+def test_a_commission_in_a_file_that_is_imported_changes_nothing(engine: Engine, tmp_path: Path) -> None:
+    books = Books.opened(engine)
+    file = with_commissions((*row("o"), "99.00"))
+
+    imported(engine, books.source_id, written(tmp_path, file), read_mapping(COMMISSIONS))
+
+    with read_session(engine) as session:
+        facts = fetch(session, "SELECT payload FROM fact WHERE merchant_id = :id", {"id": books.merchant_id})
+    assert ["commission" in str(fact.payload) for fact in facts] == [False]
 
 
 def test_a_parked_delivery_that_names_the_order_explains_it(engine: Engine) -> None:
