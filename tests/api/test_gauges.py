@@ -48,7 +48,7 @@ def test_a_quiet_service_says_zero_to_all_that_has_no_currency(client: TestClien
 
     assert found.pop(gauges.READ.name) == 1
     assert set(found.values()) == {0}
-    assert len(found) == 2 + 2 + 2 + 4 + 4 + 3 + 2 + 1 + 2 + 1 + 2 + 2 + 1
+    assert len(found) == 2 + 2 + 2 + 4 + 4 + 3 + 2 + 1 + 2 + 1 + 3 + 2 + 1
 
 
 def test_what_waits_or_is_parked_is_counted_with_its_age(client: TestClient, live: Shop, engine: Engine) -> None:
