@@ -1,5 +1,6 @@
 """Payout runs: made by one person, approved by another, executed by the worker."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Self
@@ -22,7 +23,7 @@ from service.domain.payout_control import FundingState, WaitsFor
 from service.domain.rails import RailName
 from service.infra.clock import utc_now
 from service.infra.db import fetch
-from service.infra.ids import decode, encode
+from service.infra.ids import encode
 from service.infra.settings import Settings
 from service.payouts.approve import approve, execute_run, submit
 from service.payouts.file_settings import demand_payer
@@ -30,7 +31,7 @@ from service.payouts.find import RunMissing, states_in
 from service.payouts.providers import RailNotAvailable, Rails, make_rails, rail_for
 from service.payouts.release import cancel
 from service.payouts.reserve import Asked, reserve
-from service.tables.payouts import PayoutItemRow, PayoutRunRow
+from service.tables.payouts import PayoutItemRow, PayoutLeftOutRow, PayoutRunRow
 
 router = APIRouter(tags=["payout runs"])
 
@@ -118,8 +119,8 @@ class PayoutRunView(View):
     """What the rail had when it was last asked; null before."""
 
     @classmethod
-    def of(cls, run: PayoutRunRow, totals: RunTotalsView) -> Self:
-        return cls(**_fields(run, totals))
+    def of(cls, run: PayoutRunRow, totals: RunTotalsView, *, excluded_total: int) -> Self:
+        return cls(**_fields(run, totals, excluded_total=excluded_total))
 
 
 class ExcludedView(View):
@@ -199,7 +200,13 @@ def list_payout_runs(
     chosen = created.narrow(chosen, col(PayoutRunRow.created_at))
     runs = session.exec(newest_first(chosen, asked, col(PayoutRunRow.id))).all()
     totals = _totals(session, caller.merchant_id, {run.id: run.currency for run in runs})
-    return page(runs, asked, key=lambda run: (run.id,), view=lambda run: PayoutRunView.of(run, totals[run.id]))
+    excluded = _excluded(session, caller.merchant_id, [run.id for run in runs])
+    return page(
+        runs,
+        asked,
+        key=lambda run: (run.id,),
+        view=lambda run: PayoutRunView.of(run, totals[run.id], excluded_total=excluded.get(run.id, 0)),
+    )
 
 
 @router.get("/v1/payout-runs/{run_id}")
@@ -273,7 +280,7 @@ def _rails(settings: Settings) -> Rails:
     return make_rails(settings)
 
 
-def _fields(run: PayoutRunRow, totals: RunTotalsView) -> dict[str, Any]:
+def _fields(run: PayoutRunRow, totals: RunTotalsView, *, excluded_total: int) -> dict[str, Any]:
     return {
         "id": run.id,
         "external_id": run.external_id,
@@ -283,7 +290,7 @@ def _fields(run: PayoutRunRow, totals: RunTotalsView) -> dict[str, Any]:
         "pay_on": run.pay_on,
         "content_hash": run.content_hash,
         "totals": totals,
-        "excluded_total": len(run.excluded),
+        "excluded_total": excluded_total,
         "created_by": run.created_by,
         "submitted_by": run.submitted_by,
         "approved_by": run.approved_by,
@@ -331,6 +338,20 @@ def _totals(session: Session, merchant_id: UUID, currencies: dict[UUID, str]) ->
     }
 
 
+def _excluded(session: Session, merchant_id: UUID, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """How many each run left out; only runs that left out somebody."""
+    rows = fetch(
+        session,
+        """
+        SELECT run_id, count(*) AS payees FROM payout_left_out
+        WHERE merchant_id = :merchant_id AND run_id = ANY(CAST(:run_ids AS uuid[]))
+        GROUP BY run_id
+        """,
+        {"merchant_id": merchant_id, "run_ids": list(run_ids)},
+    )
+    return {row.run_id: row.payees for row in rows}
+
+
 def _detail(session: Session, run: PayoutRunRow) -> PayoutRunDetailView:
     session.flush()
     items = session.exec(
@@ -342,12 +363,18 @@ def _detail(session: Session, run: PayoutRunRow) -> PayoutRunDetailView:
     ).all()
     views = views_of(session, run.merchant_id, items)
     totals = _totals(session, run.merchant_id, {run.id: run.currency})[run.id]
+    left_out = session.exec(
+        select(PayoutLeftOutRow)
+        .where(col(PayoutLeftOutRow.merchant_id) == run.merchant_id, col(PayoutLeftOutRow.run_id) == run.id)
+        .order_by(col(PayoutLeftOutRow.payee_id))
+        .limit(_SHOWN_MAX)
+    ).all()
 
     def money(amount_minor: int) -> MoneyView:
         return MoneyView(amount_minor=amount_minor, currency=run.currency)
 
     return PayoutRunDetailView(
-        **_fields(run, totals),
+        **_fields(run, totals, excluded_total=_excluded(session, run.merchant_id, [run.id]).get(run.id, 0)),
         states=[
             StateCountView(status=each.state, payouts=each.items, net=money(each.net_minor))
             for each in states_in(session, run)
@@ -356,11 +383,11 @@ def _detail(session: Session, run: PayoutRunRow) -> PayoutRunDetailView:
         payouts=[views[item.id] for item in items],
         excluded=[
             ExcludedView(
-                affiliate_id=decode("aff", each["affiliate_id"]),
-                reason_code=Excluded(each["reason_code"]),
-                payable=money(each["payable_minor"]),
-                carried=money(each["carried_minor"]),
+                affiliate_id=each.payee_id,
+                reason_code=Excluded(each.reason_code),
+                payable=money(each.payable_minor),
+                carried=money(each.carried_minor),
             )
-            for each in run.excluded[:_SHOWN_MAX]
+            for each in left_out
         ],
     )

@@ -123,6 +123,7 @@ NOT_SHOWN: Mapping[type[SQLModel], str] = {
     programs.LinkLabelRow: "says again what its link says",
     bindings.CustomerListingRow: "hundreds in a request, and kept for ever; how many went on a list is noted",
     payouts.PayoutItemRow: "thousands in a run, whose row and content hash stand for them; steps with one are noted",
+    payouts.PayoutLeftOutRow: "thousands in a run, whose row stands for them",
     payouts.PayoutAttemptRow: "the worker's, and kept for ever",
     payouts.ProviderFactRow: "the rail's, and kept for ever",
     payout_files.PayoutFileLineRow: "thousands in a file, whose row and digest stand for them",

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlmodel import Session
@@ -121,9 +120,9 @@ def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime
         items.append(item)
     if not items:
         raise NothingToPay(_why_nobody(excluded))
-    run.excluded = _told(excluded)
     session.add(run)
     session.flush()
+    _leave_out(session, run, excluded)
     _hold(session, items, when)
     emit(session, [tell.of_run(run, "created", at=when.now, items=len(items))])
     crash_point(CrashPoint.RESERVE_BEFORE_COMMIT)
@@ -139,23 +138,31 @@ def _draft(asked: Asked, rail: str, when: MerchantTime) -> PayoutRunRow:
         rail=rail,
         currency=asked.currency,
         pay_on=asked.pay_on,
-        excluded=[],
         created_by=asked.by,
         created_at=when.now,
     )
 
 
-def _told(excluded: Mapping[UUID, tuple[Payee, Excluded]]) -> list[dict[str, Any]]:
-    """Whom a run leaves out, why, and what they are owed, as it is kept."""
-    return [
+def _leave_out(session: Session, run: PayoutRunRow, excluded: Mapping[UUID, tuple[Payee, Excluded]]) -> None:
+    """Write down whom a run leaves out, why, and what they are owed."""
+    told = [excluded[payee_id] for payee_id in sorted(excluded)]
+    execute(
+        session,
+        """
+        INSERT INTO payout_left_out (merchant_id, run_id, payee_id, reason_code, payable_minor, carried_minor)
+        SELECT :merchant_id, :run_id, left_out.*
+        FROM unnest(CAST(:payee_ids AS uuid[]), CAST(:reasons AS text[]), CAST(:payable AS bigint[]),
+                    CAST(:carried AS bigint[])) AS left_out
+        """,
         {
-            "affiliate_id": ids.encode("aff", payee.id),
-            "reason_code": reason.value,
-            "payable_minor": payee.payable_minor,
-            "carried_minor": payee.carried_minor,
-        }
-        for payee, reason in sorted(excluded.values(), key=lambda each: each[0].id)
-    ]
+            "merchant_id": run.merchant_id,
+            "run_id": run.id,
+            "payee_ids": [payee.id for payee, _ in told],
+            "reasons": [reason.value for _, reason in told],
+            "payable": [payee.payable_minor for payee, _ in told],
+            "carried": [payee.carried_minor for payee, _ in told],
+        },
+    )
 
 
 def _hold(session: Session, items: Sequence[PayoutItemRow], when: MerchantTime) -> None:

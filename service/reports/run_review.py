@@ -467,9 +467,7 @@ def _left_out(session: Session, asked: dict[str, Any]) -> list[LeftOut]:
         SELECT reason_code AS reason, count(*) AS payees,
                count(*) FILTER (WHERE payable_minor >= 0 AND payable_minor + carried_minor > 0) AS owed,
                CAST(sum(payable_minor) AS bigint) AS payable_minor, CAST(sum(carried_minor) AS bigint) AS carried_minor
-        FROM payout_run CROSS JOIN LATERAL jsonb_to_recordset(excluded)
-             AS one (reason_code text, payable_minor bigint, carried_minor bigint)
-        WHERE merchant_id = :merchant_id AND id = :run_id
+        FROM payout_left_out WHERE merchant_id = :merchant_id AND run_id = :run_id
         GROUP BY reason ORDER BY payees DESC, reason
         """,
         asked,

@@ -1,5 +1,6 @@
 """The revisions make exactly the tables that the code describes, and each can be undone."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from contextlib import AbstractContextManager
 from sqlmodel import SQLModel
 
 import service.tables
-from service.infra import migrate
+from service.infra import ids, migrate
 from service.infra.db import make_engine
 from tests.support import databases
 
@@ -191,3 +192,48 @@ def test_there_is_one_line_of_revisions_and_the_template_is_at_its_end(database_
         rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
 
     assert rows == [(migrate.revisions()[-1],)]
+
+
+def test_whom_runs_of_an_older_release_left_out_get_rows(new_database: NewDatabase) -> None:
+    ann = ids.new_id()
+    told = [
+        {
+            "affiliate_id": ids.encode("aff", ann),
+            "reason_code": "below_minimum",
+            "payable_minor": 900,
+            "carried_minor": 7,
+        }
+    ]
+    revisions = migrate.revisions()
+    with new_database(migrated=False) as url:
+        migrate.upgrade(url, revisions[revisions.index("0027") - 1])
+        with databases.connect(url) as connection:
+            connection.execute(
+                """
+                INSERT INTO merchant (id, name, is_test, time_zone, clock_offset_s, created_at)
+                VALUES (CAST(repeat('1', 32) AS uuid), 'Shop', true, 'UTC', 0, now())
+                """
+            )
+            connection.execute(
+                """
+                INSERT INTO affiliate (merchant_id, id, name, profile, identities, status, created_at, updated_at)
+                SELECT id, %s, 'Ann', '{}', '{}', 'approved', now(), now() FROM merchant
+                """,
+                [ann],
+            )
+            connection.execute(
+                """
+                INSERT INTO payout_run (merchant_id, id, status, rail, currency, pay_on, excluded, created_by, created_at)
+                SELECT id, gen_random_uuid(), 'draft', 'sandbox', 'USD', '2026-11-20', told, id, now()
+                FROM merchant, unnest(CAST(%s AS jsonb[])) AS told
+                """,
+                [[json.dumps(told), "[]"]],
+            )
+
+        migrate.upgrade(url, "0027")
+
+        with databases.connect(url) as connection:
+            rows = connection.execute(
+                "SELECT payee_id, reason_code, payable_minor, carried_minor FROM payout_left_out"
+            ).fetchall()
+    assert rows == [(ann, "below_minimum", 900, 7)]

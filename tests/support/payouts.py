@@ -438,6 +438,15 @@ class Desk:
         with read_session(self.engine) as session:
             return session.get_one(PayoutRunRow, (self.merchant_id, run.id))
 
+    def left_out(self, run: PayoutRunRow) -> list[tuple[UUID, str]]:
+        """Whom a run left out, and why."""
+        rows = self.rows(
+            "SELECT payee_id, reason_code FROM payout_left_out"
+            " WHERE merchant_id = :merchant_id AND run_id = :run_id ORDER BY payee_id",
+            run_id=run.id,
+        )
+        return [(row.payee_id, row.reason_code) for row in rows]
+
     def items(self, payee_id: UUID) -> list[PayoutItemRow]:
         """The payee's items, oldest first."""
         with read_session(self.engine) as session:
