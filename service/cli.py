@@ -61,6 +61,7 @@ from service.rebuild.books import Rebuilt, rebuild
 from service.reports import run_review, simulate
 from service.reports.export import export
 from service.reports.recheck import SAMPLE, recheck
+from service.reports.recheck_statements import recheck_statements
 from service.reports.run_review import TOP
 from service.reports.simulated import Ranking, ranked, totals
 from service.tables.parties import ApiKeyRow, MerchantRow, Scope
@@ -244,6 +245,8 @@ def check_books(
     ] = None,
 ) -> None:
     """Prove that postings, balances, entries and payouts agree, and that orders computed anew come out the same.
+
+    Statements that were issued must be as they were then, without a number missing.
 
     Prints the head of each chain. Noted elsewhere and given again later as `--head`, it proves that not even somebody
     who rewrote postings and chain alike has changed what was chained by then.
@@ -915,6 +918,7 @@ def _findings(
 ) -> list[Finding]:
     """Check merchant after merchant, showing how far it is, and say how far each chain goes."""
     assert settings.database_url is not None
+    security = Security(base64.b64decode(settings.secret_key))
     engine = make_engine(settings.database_url, pool_size=1, application_name="koc check-books")
     try:
         chosen = _merchants(engine, merchant_id)
@@ -926,6 +930,7 @@ def _findings(
                 with read_session(engine) as session:
                     findings += check(session, each) + through(session, each, noted)
                     findings += recheck(session, each, sample=sample)
+                    findings += recheck_statements(session, security, each)
                     _say_height(each, height(session, each))
                 progress.advance(task)
         return findings

@@ -10,7 +10,7 @@ from pydantic import Strict
 from sqlalchemy import Row
 from sqlmodel import Session, col, func, select
 
-from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, WriteSession
+from service.api.deps import Caller, FinanceMaker, Reader, ReadSession, WriteSession, lock_merchant
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.views import (
@@ -279,6 +279,7 @@ def create_reconciliation(
         source = session.get(SourceRow, asked.orders.source_id)
         if source is None or source.merchant_id != caller.merchant_id:
             raise Missing("This merchant has no such source.")
+    lock_merchant(session, caller)
     _check_room(session, caller)
     row = ReconciliationRow(
         merchant_id=caller.merchant_id,

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, func, select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.deps import Caller, OwnUnits, Reader, ReadSession, WriteSession
+from service.api.deps import Caller, OwnUnits, Reader, ReadSession, WriteSession, lock_merchant
 from service.api.filters import Created
 from service.api.paging import Page, Paging, newest_first, page
 from service.api.reports import MEDIA_TYPES, ReportName
@@ -150,6 +150,7 @@ def create_report_job(asked: ReportJobCreate, caller: Reader, session: WriteSess
     run_id = filters.get(Filter.RUN_ID)
     if run_id is not None and session.get(PayoutRunRow, (caller.merchant_id, run_id)) is None:
         raise RunMissing("This merchant has no such payout run.")
+    lock_merchant(session, caller)
     _check_room(session, caller)
     row = ReportJobRow(
         merchant_id=caller.merchant_id,

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -158,6 +159,14 @@ def test_only_so_many_are_under_way_at_once(shop: Shop) -> None:
     assert asked(shop).status_code == 202
     worked(shop)
     assert asked(shop).status_code == 202
+
+
+def test_jobs_asked_for_at_once_are_not_more_than_may_be_open(shop: Shop) -> None:
+    shop.key_of("read")
+    with ThreadPoolExecutor(2 * report_jobs.OPEN_MAX) as threads:
+        answers = list(threads.map(lambda _: asked(shop).status_code, range(2 * report_jobs.OPEN_MAX)))
+
+    assert sorted(answers) == [202] * report_jobs.OPEN_MAX + [409] * report_jobs.OPEN_MAX
 
 
 def test_jobs_are_listed_newest_first_and_narrowed(shop: Shop) -> None:
