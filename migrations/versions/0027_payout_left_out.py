@@ -18,7 +18,7 @@ depends_on = None
 
 # Every reason there is.
 _REASONS = (
-    "'in_debt', 'below_minimum', 'below_rail_step', 'no_payout_method', 'no_tax_rule', 'no_tax_regime',"
+    "'in_debt', 'below_minimum', 'below_rail_step', 'other_rail', 'no_payout_method', 'no_tax_rule', 'no_tax_regime',"
     " 'no_tax_rule_in_force', 'tax_currency', 'tax_details_missing', 'live_item', 'over_limit', 'affiliate_suspended',"
     " 'affiliate_not_approved', 'method_cooling', 'shared_account', 'method_changed', 'tax_rule_changed', 'tax_changed',"
     " 'content_changed', 'account_not_ready'"
@@ -48,9 +48,15 @@ def upgrade() -> None:
             name=op.f("payout_left_out_merchant_id_run_id_fk"),
         ),
         sa.PrimaryKeyConstraint("merchant_id", "run_id", "payee_id", name=op.f("payout_left_out_pk")),
+        if_not_exists=True,
     )
-    op.create_index("payout_left_out_payee_ix", "payout_left_out", ["merchant_id", "payee_id", "run_id"])
-    _fill()
+    op.create_index(
+        "payout_left_out_payee_ix", "payout_left_out", ["merchant_id", "payee_id", "run_id"], if_not_exists=True
+    )
+    # Run by run, each by itself, so that runs and payees are not kept from others meanwhile; where it breaks off, all of
+    # it is done again.
+    with op.get_context().autocommit_block():
+        _fill()
 
 
 def downgrade() -> None:
@@ -73,6 +79,7 @@ def _fill() -> None:
                 SELECT :merchant_id, :run_id, left_out.*
                 FROM unnest(CAST(:payee_ids AS uuid[]), CAST(:reasons AS text[]), CAST(:payable AS bigint[]),
                             CAST(:carried AS bigint[])) AS left_out
+                ON CONFLICT DO NOTHING
                 """
             ),
             {

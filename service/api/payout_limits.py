@@ -158,7 +158,11 @@ class RailList(View):
 
 @router.post("/v1/payout-limits", status_code=201)
 def create_payout_limit(asked: PayoutLimitCreate, caller: Admin, session: WriteSession) -> PayoutLimitView:
-    """Set a limit, in the place of another or where there is none. It holds at once, also for runs under way."""
+    """Set a limit, in the place of another or where there is none.
+
+    It holds at once: also for approvals that are still to come, and for payouts of runs under way that were not handed to
+    a rail yet. One of these that no limit will ever let pass is released.
+    """
     if asked.limit.amount_minor <= 0:
         raise Invalid("A limit is above 0; to send nothing, stop the rail.")
     if asked.key_id is not None:

@@ -169,9 +169,16 @@ def create_payout_run(
     )
     rail = rail_for(_rails(service.settings), asked.rail, is_test=caller.merchant.is_test)
     demand_payer(session, caller.merchant_id, rail)
+    elsewhere = [
+        each.name
+        for each in _rails(service.settings).values()
+        if each.name != rail.name
+        and each.serves(is_test=caller.merchant.is_test)
+        and each.step_minor(asked.currency) is not None
+    ]
     refusal = ExternalIdTaken(f"Another payout run has the external_id {asked.external_id!r}.")
     with taken("payout_run_merchant_id_external_id_key", refusal):
-        run = reserve(session, wanted, rail=rail, when=when)
+        run = reserve(session, wanted, rail=rail, when=when, elsewhere=elsewhere)
     return _detail(session, run)
 
 

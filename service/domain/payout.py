@@ -182,6 +182,8 @@ class Excluded(StrEnum):
     BELOW_MINIMUM = "below_minimum"
     BELOW_RAIL_STEP = "below_rail_step"
     """The rail pays only whole steps, and this is less than one."""
+    OTHER_RAIL = "other_rail"
+    """The payee's account is one of another rail that pays the currency; its runs pay."""
     NO_PAYOUT_METHOD = "no_payout_method"
     NO_TAX_RULE = "no_tax_rule"
     """Nobody chose what is withheld from this payee."""
@@ -247,6 +249,8 @@ class Payee:
     account_shared: bool = False
     account_ready: bool = True
     """Whether nothing is known that keeps the account from taking money; a rail that tells nothing leaves it so."""
+    paid_elsewhere: bool = False
+    """Whether there is an account of another rail that pays the currency."""
 
 
 def why_excluded(
@@ -265,6 +269,8 @@ def why_excluded(
         return Excluded.IN_DEBT
     if total_minor < max(1, minimum_minor):
         return Excluded.BELOW_MINIMUM
+    if payee.payout_method_id is None and payee.paid_elsewhere:
+        return Excluded.OTHER_RAIL
     if total_minor - payee.deducted_minor < step_minor:
         return Excluded.BELOW_RAIL_STEP
     if limit_minor is not None and total_minor - payee.deducted_minor > limit_minor:
@@ -288,11 +294,19 @@ def no_tax(payee: Payee) -> Excluded | None:
 
 
 def why_dropped(
-    payee: Payee, *, fingerprint: str, tax: Decision, tax_now: Decision | None, approved_hash: str, content: str
+    payee: Payee,
+    *,
+    net_minor: int,
+    limit_minor: int | None,
+    fingerprint: str,
+    tax: Decision,
+    tax_now: Decision | None,
+    approved_hash: str,
+    content: str,
 ) -> Excluded | None:
     """The first reason to take an approved item out of its run just before it is handed to the rail, or None.
 
-    fingerprint, tax, approved_hash: as approved. tax_now: as it would be decided today, None where it cannot.
+    net_minor, fingerprint, tax, approved_hash: as approved. limit_minor: the largest payout there may be today. tax_now: as it would be decided today, None where it cannot.
     content: the item's hash as recomputed now.
     """
     if content != approved_hash:
@@ -308,6 +322,8 @@ def why_dropped(
         return Excluded.METHOD_COOLING
     if not payee.account_ready:
         return Excluded.ACCOUNT_NOT_READY
+    if limit_minor is not None and net_minor > limit_minor:
+        return Excluded.OVER_LIMIT
     if tax_now is None:
         # A rule set between the two reads: nothing was compared, and what was not compared is not sent.
         return no_tax(payee) or Excluded.TAX_CHANGED

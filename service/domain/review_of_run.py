@@ -102,7 +102,7 @@ def needs_somebody(reason: Excluded) -> bool:
         case Excluded.METHOD_COOLING:
             # Time ends it, and nobody can shorten it.
             return False
-        case Excluded.LIVE_ITEM:
+        case Excluded.LIVE_ITEM | Excluded.OTHER_RAIL:
             # The other run pays, and its own states say where somebody is wanted.
             return False
         case Excluded.AFFILIATE_SUSPENDED:

@@ -166,6 +166,8 @@ _OVER: Final = frozenset(
         Excluded.BELOW_MINIMUM,
         # The other payout has the money it holds; this is what came since.
         Excluded.LIVE_ITEM,
+        # That run was not theirs.
+        Excluded.OTHER_RAIL,
         # Something was no longer as approved. The next run takes it as it is.
         Excluded.METHOD_CHANGED,
         Excluded.TAX_RULE_CHANGED,

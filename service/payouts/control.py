@@ -18,7 +18,7 @@ from service.tables.payouts import PayoutItemRow, PayoutRunRow
 
 class RunOverLimit(Conflict):
     code = "payout-run-over-limit"
-    title = "The payout run is larger than a run may be"
+    title = "The payout run, or a payout of it, is larger than it may be"
 
 
 class ApprovalOverLimit(Forbidden):

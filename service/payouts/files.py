@@ -61,7 +61,8 @@ class Builder:
 
 def advance(builder: Builder, *, merchant_id: UUID, run_id: UUID, until: datetime) -> Progress:
     """Do all that is due of a run. until: begin nothing new after that, by our clock. Safe to repeat anywhere."""
-    plan_waiting_anew(builder.engine, merchant_id=merchant_id, run_id=run_id, now=builder.clock())
+    # A large run is planned in several turns, and only then built; what stands in a file is checked at its hand-over.
+    plan_waiting_anew(builder.engine, merchant_id=merchant_id, run_id=run_id, now=builder.clock(), waits_at_most=None)
     built = 0
     while builder.clock() < until:
         planned = run_unit(

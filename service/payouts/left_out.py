@@ -66,8 +66,15 @@ def _newest(session: Session, merchant_id: UUID, payee_ids: Sequence[UUID]) -> S
             JOIN payout_run ON payout_run.merchant_id = :merchant_id AND payout_run.id = one.run_id
                  AND payout_run.currency = owed.currency AND payout_run.status = ANY(CAST(:telling AS text[]))
             WHERE one.merchant_id = :merchant_id AND one.payee_id = owed.payee_id
+              -- It looked at them for their balance only; the runs of their own rail tell.
+              AND one.reason_code <> :other_rail
             ORDER BY one.run_id DESC LIMIT 1
         ) AS told ON true
         """,
-        {"merchant_id": merchant_id, "payee_ids": list(payee_ids), "telling": list(_TELLING)},
+        {
+            "merchant_id": merchant_id,
+            "payee_ids": list(payee_ids),
+            "telling": list(_TELLING),
+            "other_rail": Excluded.OTHER_RAIL,
+        },
     )

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from service.domain.ledger import AccountKind, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Payee, RunState, why_dropped
-from service.domain.payout_control import fitting
+from service.domain.payout_control import WaitsFor, fitting
 from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -21,7 +21,7 @@ from service.outbox.emit import emit
 from service.payouts import book
 from service.payouts.accounts import not_ready
 from service.payouts.approve import hashes_of
-from service.payouts.control import closed, room_on
+from service.payouts.control import closed, largest_of, room_on
 from service.payouts.find import items_of, lock_run, merchant_time
 from service.payouts.providers.model import DESTINATION, Payable, Sending
 from service.payouts.release import store_released
@@ -61,6 +61,9 @@ def plan(
         return Planned(0, 0)
     numbers = _to_plan(session, run, limit)
     run.waits_for = closed(session, run)
+    if not numbers and run.waits_for in {WaitsFor.FUNDS, WaitsFor.FUNDS_UNKNOWN}:
+        # Its rail was asked for what has been released since.
+        run.waits_for = None
     session.add(run)
     if not numbers or run.waits_for is not None:
         return Planned(0, 0)
@@ -115,12 +118,15 @@ def check(
     payable = {each.owner_id: kept[each].amount_minor for each in kept if each.kind is AccountKind.PAYABLE}
     payees = _payees(session, run, [item.payee_id for item in items], payable, when)
     hashes = hashes_of(run, items)
+    limit_minor = largest_of(session, run.merchant_id, run.currency)
     dropped: dict[UUID, Excluded] = {}
     for item in items:
         tax_now = taxes[item.payee_id].decide(item.gross_minor, item.currency)
         refusal = tax_now.reason if isinstance(tax_now, Refused) else None
         reason = why_dropped(
             replace(payees[item.payee_id].payee, tax_refusal=refusal),
+            net_minor=item.net_minor,
+            limit_minor=limit_minor,
             fingerprint=item.fingerprint,
             tax=decided(item),
             tax_now=tax_now if isinstance(tax_now, Decision) else None,

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from uuid import UUID
@@ -52,10 +52,12 @@ class Asked:
     payee_ids: Sequence[UUID] = ()
 
 
-def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime) -> PayoutRunRow:
+def reserve(
+    session: Session, asked: Asked, *, rail: Payable, when: MerchantTime, elsewhere: Collection[str] = ()
+) -> PayoutRunRow:
     """Make a draft run of everybody who can be paid, and move what they are owed to reserved.
 
-    A fixed number of statements, however many payees there are.
+    elsewhere: the merchant's other rails that pay the currency. A fixed number of statements, however many payees there are.
     Raises RailNotAvailable, PayOnOutOfRange, NothingToPay.
     """
     step_minor = rail.step_minor(asked.currency)
@@ -65,7 +67,7 @@ def reserve(session: Session, asked: Asked, *, rail: Payable, when: MerchantTime
         raise PayOnOutOfRange(
             f"pay_on must be from {when.day} (today, by the merchant's calendar) to {PAY_ON_DAYS_AHEAD_MAX} days later."
         )
-    owed = _owed(session, asked, rail.name, when)
+    owed = _owed(session, asked, rail.name, elsewhere, when)
     promised = promised_minimums(session, asked.merchant_id, [payee.id for payee in owed], at=when.now)
     minimums = {payee.id: lowest_minimum(promised[payee.id], asked.currency) for payee in owed}
     fee_minor = fee_on(session, asked.merchant_id, rail=rail.name, currency=asked.currency, on=asked.pay_on)
@@ -199,7 +201,7 @@ def _after_tax(payee: Payee, tax: Taxed, currency: str, *, fee_minor: int) -> tu
             return payee, None
 
 
-def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list[Payee]:
+def _owed(session: Session, asked: Asked, rail: str, elsewhere: Collection[str], when: MerchantTime) -> list[Payee]:
     """Everybody with a balance that is not 0 in the currency, as read without a lock."""
     rows = fetch(
         session,
@@ -215,6 +217,9 @@ def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list
             GROUP BY owner_id
         )
         SELECT affiliate.id, affiliate.status, affiliate.tax_rule, payout_method.id AS payout_method_id,
+               EXISTS (SELECT FROM payout_method AS other
+                       WHERE other.merchant_id = :merchant_id AND other.affiliate_id = affiliate.id
+                         AND other.rail = ANY(CAST(:elsewhere AS text[])) AND other.replaced_at IS NULL) AS paid_elsewhere,
                payout_method.fingerprint, coalesce(payout_method.usable_from > :now, false) AS method_waits,
                payout_method.sharing_confirmed_at IS NULL AND EXISTS (
                    SELECT FROM payout_method AS other
@@ -239,6 +244,7 @@ def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list
             "merchant_id": asked.merchant_id,
             "currency": asked.currency,
             "rail": rail,
+            "elsewhere": list(elsewhere),
             "now": when.now,
             "everybody": not asked.payee_ids,
             "payee_ids": list(asked.payee_ids),
@@ -259,6 +265,7 @@ def _owed(session: Session, asked: Asked, rail: str, when: MerchantTime) -> list
             method_waits=row.method_waits,
             account_shared=row.account_shared,
             account_ready=row.id not in unready,
+            paid_elsewhere=row.paid_elsewhere,
         )
         for row in rows
     ]

@@ -55,26 +55,32 @@ def plan_anew(
     )
 
 
-def plan_waiting_anew(engine: Engine, *, merchant_id: UUID, run_id: UUID, now: datetime) -> int:
+def plan_waiting_anew(
+    engine: Engine, *, merchant_id: UUID, run_id: UUID, now: datetime, waits_at_most: timedelta | None = WAITS_AT_MOST
+) -> int:
     """Withdraw what a run planned and did not send for a while: its rail was stopped, or the worker died. now: our clock.
 
-    Returns how many there were; those in files are their hand-over's to look at.
+    waits_at_most: None where only another day counts. Returns how many there were; those in files are their hand-over's
+    to look at.
     """
-    return run_unit(engine, partial(_plan_waiting_anew, merchant_id=merchant_id, run_id=run_id, now=now))
+    before = None if waits_at_most is None else now - waits_at_most
+    return run_unit(engine, partial(_plan_waiting_anew, merchant_id=merchant_id, run_id=run_id, now=now, before=before))
 
 
-def _plan_waiting_anew(session: Session, *, merchant_id: UUID, run_id: UUID, now: datetime) -> int:
+def _plan_waiting_anew(
+    session: Session, *, merchant_id: UUID, run_id: UUID, now: datetime, before: datetime | None
+) -> int:
     run = lock_run(session, merchant_id, run_id)
     if run.status != RunState.EXECUTING:
         return 0
     _, when = merchant_time(session, merchant_id, now=now)
     # Limits of days and months gave it room on the day it was planned.
     alone = """
-        (attempt.created_at < :before OR CAST(item.handed_over_at AT TIME ZONE :time_zone AS date) < :today)
+        (attempt.created_at < CAST(:before AS timestamptz) OR CAST(item.handed_over_at AT TIME ZONE :time_zone AS date) < :today)
         AND NOT EXISTS (SELECT FROM payout_file_line AS line
                         WHERE line.merchant_id = attempt.merchant_id AND line.attempt_id = attempt.id)
     """
-    given = {"before": now - WAITS_AT_MOST, "time_zone": when.time_zone, "today": when.day}
+    given = {"before": before, "time_zone": when.time_zone, "today": when.day}
     numbers = _end(session, run, alone, given)
     plan_anew(session, merchant_id, numbers, by=run.approved_by, when=when)
     return len(numbers)

@@ -9,8 +9,8 @@ from sqlmodel import Session, col, select
 from service.domain.statement import digest_of, number_text
 from service.infra import ids
 from service.infra.db import fetch
-from service.infra.security import Security
-from service.ledger.findings import FINDINGS_MAX, Finding
+from service.infra.security import CannotDecrypt, Security
+from service.ledger.findings import FINDINGS_MAX, Finding, word
 from service.reports.issue import document_of
 from service.tables.statements import StatementRow
 
@@ -23,7 +23,7 @@ class StatementCode(StrEnum):
     DIGEST = "statement-digest"
     """A statement is not what it was when it was issued."""
     NUMBER = "statement-number"
-    """A year's statements are not numbered from one without gaps: one is gone."""
+    """A year's statements are not numbered from one without gaps, or, in the last year, not up to the last number given."""
 
 
 def recheck_statements(session: Session, security: Security, merchant_id: UUID) -> list[Finding]:
@@ -32,26 +32,41 @@ def recheck_statements(session: Session, security: Security, merchant_id: UUID) 
     for row in _issued(session, merchant_id):
         if len(findings) >= FINDINGS_MAX:
             break
-        document = document_of(row, security)
-        now, told = digest_of(document), document["waterfall"][-1]["amount_minor"]
-        subject = ids.encode("stm", row.id)
-        if now != row.digest:
-            code, kept, found = StatementCode.DIGEST, row.digest.hex(), now.hex()
-            findings.append(Finding(code, merchant_id, subject, number_text(row.year, row.number), kept, found))
-        elif told != row.closing_minor:
-            detail = f"{number_text(row.year, row.number)} closes with"
-            findings.append(
-                Finding(StatementCode.DIGEST, merchant_id, subject, detail, str(told), str(row.closing_minor))
-            )
+        findings += _compare(row, security)
     return findings
+
+
+def _compare(row: StatementRow, security: Security) -> list[Finding]:
+    subject, number = ids.encode("stm", row.id), number_text(row.year, row.number)
+    try:
+        document = document_of(row, security)
+        found = digest_of(document).hex()
+    except (CannotDecrypt, KeyError, TypeError, ValueError) as error:
+        return [_changed(row, subject, number, row.digest.hex(), f"nothing that can be read: {type(error).__name__}")]
+    if found != row.digest.hex():
+        return [_changed(row, subject, number, row.digest.hex(), found)]
+    closing_minor = document["waterfall"][-1]["amount_minor"]
+    if closing_minor != row.closing_minor:
+        return [_changed(row, subject, f"{number} closes with", word(closing_minor), word(row.closing_minor))]
+    return []
+
+
+def _changed(row: StatementRow, subject: str, detail: str, expected: str, found: str) -> Finding:
+    return Finding(StatementCode.DIGEST, row.merchant_id, subject, detail, expected, found)
 
 
 def _missing(session: Session, merchant_id: UUID) -> list[Finding]:
     rows = fetch(
         session,
         """
-        SELECT year, max(number) AS last, count(*) AS issued FROM statement WHERE merchant_id = :merchant_id
-        GROUP BY year HAVING count(*) <> max(number) ORDER BY year
+        SELECT year, max(last) AS last, sum(issued) AS issued
+        FROM (
+            SELECT year, max(number) AS last, count(*) AS issued FROM statement
+            WHERE merchant_id = :merchant_id GROUP BY year
+            UNION ALL
+            SELECT year, last, 0 FROM statement_counter WHERE merchant_id = :merchant_id
+        ) AS told
+        GROUP BY year HAVING sum(issued) <> max(last) ORDER BY year
         """,
         {"merchant_id": merchant_id},
     )

@@ -20,6 +20,7 @@ from service.domain.payout import MAY_HAVE_PAID, Outcome, ProviderSays, RunState
 from service.domain.reconciliation import (
     About,
     BankLine,
+    DifferenceKind,
     Explanation,
     Hint,
     LineKind,
@@ -163,7 +164,8 @@ def _orders(session: Session, known: Reconciliation) -> _Page:
             for difference in differences
         ]
         if theirs is not None and own is not None:
-            found += _commission(known, row, theirs, own, order_differs=bool(differences))
+            differs = any(each.kind is not DifferenceKind.DUPLICATE for each in differences)
+            found += _commission(known, row, theirs, own, order_differs=differs)
     return _Page(found, len(rows), ReconciliationStage.ORDERS, {"after": names[-1]})
 
 

@@ -392,7 +392,17 @@ def test_what_drops_an_approved_item_before_it_is_sent(payee: Payee, content: st
     untaxed = Decision(rule="off", gross_minor=5_000, withheld_minor=0, borne_minor=0)
 
     assert (
-        why_dropped(payee, fingerprint="f1", tax=untaxed, tax_now=untaxed, approved_hash="h1", content=content) is why
+        why_dropped(
+            payee,
+            net_minor=5_000,
+            limit_minor=None,
+            fingerprint="f1",
+            tax=untaxed,
+            tax_now=untaxed,
+            approved_hash="h1",
+            content=content,
+        )
+        is why
     )
 
 
@@ -432,14 +442,53 @@ TAXED = Decision(
 def test_tax_that_is_not_what_was_approved_drops_an_item(now: Decision | None, why: Excluded | None) -> None:
     payee = WELL if now is not None else replace(WELL, tax_refusal=Refusal.NO_RULE)
 
-    assert why_dropped(payee, fingerprint="f1", tax=TAXED, tax_now=now, approved_hash="h1", content="h1") is why
+    assert (
+        why_dropped(
+            payee,
+            net_minor=5_000,
+            limit_minor=None,
+            fingerprint="f1",
+            tax=TAXED,
+            tax_now=now,
+            approved_hash="h1",
+            content="h1",
+        )
+        is why
+    )
 
 
 def test_tax_that_cannot_be_compared_drops_an_item_though_nothing_refuses_it() -> None:
     """A rule set between the read of taxes and that of payees."""
-    why = why_dropped(WELL, fingerprint="f1", tax=TAXED, tax_now=None, approved_hash="h1", content="h1")
+    why = why_dropped(
+        WELL,
+        net_minor=5_000,
+        limit_minor=None,
+        fingerprint="f1",
+        tax=TAXED,
+        tax_now=None,
+        approved_hash="h1",
+        content="h1",
+    )
 
     assert why is Excluded.TAX_CHANGED
+
+
+@pytest.mark.parametrize(("limit", "why"), [(None, None), (5_000, None), (4_999, Excluded.OVER_LIMIT)])
+def test_a_limit_set_since_the_approval_drops_what_it_would_never_let_pass(
+    limit: int | None, why: Excluded | None
+) -> None:
+    dropped = why_dropped(
+        WELL,
+        net_minor=5_000,
+        limit_minor=limit,
+        fingerprint="f1",
+        tax=TAXED,
+        tax_now=TAXED,
+        approved_hash="h1",
+        content="h1",
+    )
+
+    assert dropped is why
 
 
 def test_a_decision_is_read_as_it_was_written() -> None:

@@ -99,6 +99,7 @@ def test_of_every_reason_to_be_left_out_it_is_said_whether_somebody_is_needed(re
         Excluded.BELOW_RAIL_STEP,
         Excluded.METHOD_COOLING,
         Excluded.LIVE_ITEM,
+        Excluded.OTHER_RAIL,
         Excluded.AFFILIATE_SUSPENDED,
         Excluded.METHOD_CHANGED,
         Excluded.TAX_RULE_CHANGED,

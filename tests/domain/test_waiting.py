@@ -106,6 +106,7 @@ def test_what_a_run_left_out_waits_for_the_reason_while_it_may_still_stand(reaso
         "in_debt",
         "below_minimum",
         "live_item",
+        "other_rail",
         "method_changed",
         "tax_rule_changed",
         "tax_changed",

@@ -141,6 +141,17 @@ def test_a_day_hands_over_no_more_than_its_limit_and_the_rest_goes_the_next_day(
     assert (sent(desk), desk.run(run).status, waits_for(desk, run)) == (4_000, RunState.CLOSED, None)
 
 
+def test_what_a_limit_set_since_would_never_let_pass_is_released(desk: Desk) -> None:
+    ann, ben = desk.payee(1_000), desk.payee(500)
+    run = desk.an_executing_run()
+    limited(desk, LimitKind.DAY, 999)
+
+    desk.work(run)
+
+    assert (desk.state(ann), desk.item(ann).release_reason) == (ItemState.RELEASED, "over_limit")
+    assert (desk.state(ben), desk.run(run).status) == (ItemState.SENT, RunState.CLOSED)
+
+
 def test_a_month_is_a_budget_of_all_runs(desk: Desk) -> None:
     limited(desk, LimitKind.MONTH, 1_500)
     ann, ben = desk.payee(1_000), desk.payee(1_000)
@@ -335,6 +346,22 @@ def test_a_run_waits_for_the_rails_money(desk: Desk, has: int | Answer, reason: 
     funding = desk.run(run).funding
     assert funding is not None
     assert (funding["state"], funding["needed_minor"], funding["available_minor"]) == ("enough", 2_000, 2_000)
+
+
+def test_a_run_of_which_nothing_is_left_to_send_waits_for_no_money(desk: Desk) -> None:
+    """Of two, one is frozen and one waited for money until somebody released it."""
+    _, ben = desk.payee(1_000), desk.payee(700)
+    run = desk.an_executing_run()
+    with unit_of_work(desk.engine) as session:
+        execute(session, "UPDATE payout_item SET frozen_code = 'unexpected_transfer' WHERE net_minor = 1000")
+    desk.rail.has = 0
+    desk.work(run)
+    assert waits_for(desk, run) == "funds"
+
+    desk.do(release, item_id=desk.item(ben).id, when=desk.when, now=desk.now)
+    desk.work(run)
+
+    assert (waits_for(desk, run), desk.run(run).status) == (None, RunState.EXECUTING)
 
 
 def test_a_fee_is_taken_from_what_was_settled_and_kept_apart(desk: Desk) -> None:

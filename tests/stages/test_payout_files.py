@@ -27,6 +27,7 @@ from service.payouts.files import FileNotBuilt, build, void
 from service.payouts.find import WrongRunState, lock_run
 from service.payouts.gate import notice
 from service.payouts.hand_over import FileOutdated, FileVoid, RunStopped, hand_over
+from service.payouts.plan import plan
 from service.payouts.providers import FILE_RAILS
 from service.payouts.providers.file_model import message_id_of, reference_of
 from service.payouts.record import stop
@@ -436,17 +437,23 @@ def test_what_stands_in_a_file_is_not_planned_anew_however_long_it_waits(files: 
     assert [each.outcome for each in files.desk.attempts(ann)] == [Outcome.PLANNED]
 
 
-@pytest.mark.parametrize(
-    "span",
-    [
-        pytest.param({"minutes": 6}, id="a while"),
-        # From 23:58 on.
-        pytest.param({"minutes": 3}, id="midnight"),
-    ],
-)
-def test_what_was_planned_and_stands_in_no_file_is_planned_anew_with_the_checks_of_its_day(
-    files: FileDesk, span: dict[str, int]
-) -> None:
+def test_a_run_that_is_planned_for_longer_than_a_while_gets_its_file(files: FileDesk) -> None:
+    """A turn is over before all is planned, and other runs have theirs in between."""
+    payees = [files.payee(1000, number=number) for number in range(1, 5)]
+    run = files.desk.an_executing_run()
+    for _ in payees:
+        files.desk.do(
+            plan, rail=FILE_RAILS[files.name], security=files.desk.security, run_id=run.id, limit=1, now=files.desk.now
+        )
+        files.desk.later(minutes=4)
+
+    files.work(run)
+
+    assert [each.lines for each in files.files(run)] == [4]
+    assert [[each.outcome for each in files.desk.attempts(payee)] for payee in payees] == [[Outcome.PLANNED]] * 4
+
+
+def test_what_was_planned_and_stands_in_no_file_is_planned_anew_with_the_checks_of_its_day(files: FileDesk) -> None:
     files.desk.later(hours=11, minutes=58)
     ann, bob = files.payee(1000), files.payee(2000, number=2)
     run = files.desk.an_executing_run()
@@ -454,7 +461,7 @@ def test_what_was_planned_and_stands_in_no_file_is_planned_anew_with_the_checks_
         files.work(run)
     assert [each.outcome for each in files.desk.attempts(ann)] == [Outcome.PLANNED]
     files.desk.change(bob, status="suspended")
-    files.desk.later(**span)
+    files.desk.later(minutes=3)
 
     files.work(run)
 

@@ -8,10 +8,11 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine, event
 
-from service.domain.payout import ItemState, RunState
-from service.infra.db import execute, unit_of_work
+from service.domain.payout import Excluded, ItemState, RunState
+from service.infra.db import execute, read_session, unit_of_work
 from service.payouts.approve import RunChanged, SelfApproval
 from service.payouts.find import WrongRunState
+from service.payouts.left_out import left_out
 from service.payouts.providers.model import RailNotAvailable
 from service.payouts.release import MayHaveBeenSent, cancel, release
 from service.payouts.reserve import NothingToPay, PayOnOutOfRange
@@ -81,6 +82,20 @@ def test_who_cannot_be_paid_is_left_out_with_a_reason(engine: Engine, payee: dic
     assert desk.left_out(run) == [(left_out, reason)]
     assert len(desk.items(paid)) == 1
     assert desk.items(left_out) == []
+
+
+def test_who_is_paid_on_another_rail_is_not_called_without_an_account(desk: Desk) -> None:
+    ann, bob = desk.payee(100, destination=None), desk.payee(100, destination=None)
+    desk.method(ann, "DE1", rail="sepa_file")
+
+    desk.payee(100)
+
+    alone = desk.reserve()
+    desk.do(cancel, run_id=alone.id, when=desk.when, now=desk.now)
+    beside = desk.reserve(elsewhere=("sepa_file",))
+
+    assert sorted(desk.left_out(alone)) == sorted([(ann, "no_payout_method"), (bob, "no_payout_method")])
+    assert sorted(desk.left_out(beside)) == sorted([(ann, "other_rail"), (bob, "no_payout_method")])
 
 
 def test_a_payee_with_an_item_in_another_run_is_left_out(desk: Desk) -> None:
@@ -291,6 +306,21 @@ def test_a_method_that_waits_is_left_out_until_its_time_has_come(desk: Desk) -> 
 
     assert desk.left_out(before) == [(ann, "method_cooling")]
     assert (len(desk.items(ann)), len(desk.items(bob))) == (1, 1)
+
+
+def test_a_run_of_another_rail_does_not_hide_what_a_payees_own_one_found(desk: Desk) -> None:
+    ann, bob, other = desk.payee(100), desk.payee(100), desk.payee(100, destination=None)
+    desk.method(ann, "sandbox_new", usable_from=desk.now + timedelta(hours=72))
+    desk.submit(desk.reserve(ann, bob))
+    desk.rail.name = "wise_file"
+    desk.method(other, "P1")
+
+    run = desk.submit(desk.reserve(ann, other, elsewhere=("sandbox",)))
+
+    assert desk.left_out(run) == [(ann, "other_rail")]
+    with read_session(desk.engine) as session:
+        told = left_out(session, desk.merchant_id, [ann, bob, other])
+    assert {payee: each.reason for (payee, _), each in told.items()} == {ann: Excluded.METHOD_COOLING}
 
 
 def test_payees_with_one_account_are_held_until_each_is_confirmed(desk: Desk) -> None:

@@ -51,6 +51,22 @@ def test_statements_as_they_were_issued_are_found_well(desk: Desk) -> None:
             id="what is listed of one is not what it says",
         ),
         pytest.param(
+            "UPDATE statement SET document = '{}' WHERE number = 2", "statement-digest", "2026-000002", id="all is gone"
+        ),
+        pytest.param(
+            "UPDATE statement SET supplier = 'x' WHERE number = 2",
+            "statement-digest",
+            "2026-000002",
+            id="the supplier cannot be read",
+        ),
+        pytest.param(
+            "DELETE FROM statement WHERE number = 3",
+            "statement-number",
+            "statements of 2026",
+            id="the newest is gone",
+        ),
+        pytest.param("DELETE FROM statement", "statement-number", "statements of 2026", id="all are gone"),
+        pytest.param(
             "DELETE FROM statement WHERE number = 2", "statement-number", "statements of 2026", id="one is gone"
         ),
     ],

@@ -186,9 +186,11 @@ def test_of_several_versions_the_newest_ones_commission_counts_in_any_order_and_
 
     done = matched(books, with_commissions(*(reversed(rows) if is_turned else rows)), mapping=COMMISSIONS).run()
 
-    assert [(each.theirs_minor, each.ours_minor) for each in done.differences if each.about == "commission"] == [
-        (900, 1_000)
-    ]
+    assert [
+        (each.theirs_minor, each.ours_minor, each.explained_by)
+        for each in done.differences
+        if each.about == "commission"
+    ] == [(900, 1_000, None)]
 
 
 @pytest.mark.parametrize(

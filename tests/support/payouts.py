@@ -289,8 +289,9 @@ class Desk:
         self.earn(payee_id, carried, kind=AccountKind.TAXED_CARRY)
         return payee_id
 
-    def method(self, payee_id: UUID, destination: str, **parts: Any) -> None:
-        """Make this the payee's account at the rail, instead of the one before. parts: columns of the method."""
+    def method(self, payee_id: UUID, destination: str, *, rail: str | None = None, **parts: Any) -> None:
+        """Make this the payee's account, instead of the one before. rail: the desk's if not told. parts: columns."""
+        rail = rail or self.rail.name
         with unit_of_work(self.engine) as session:
             for row in session.exec(
                 select(PayoutMethodRow).where(
@@ -304,10 +305,10 @@ class Desk:
                     merchant_id=self.merchant_id,
                     id=new_id(),
                     affiliate_id=payee_id,
-                    rail=self.rail.name,
+                    rail=rail,
                     destination=self.security.encrypt(destination.encode(), purpose=DESTINATION),
                     destination_hint=destination[-4:],
-                    fingerprint=self.security.fingerprint(self.merchant_id, self.rail.name, destination),
+                    fingerprint=self.security.fingerprint(self.merchant_id, rail, destination),
                     created_at=self.now,
                     **parts,
                 )
@@ -384,10 +385,12 @@ class Desk:
                 when={self.merchant_id: self.when},
             )
 
-    def reserve(self, *payees: UUID, pay_on: date | None = None, by: UUID = MAKER) -> PayoutRunRow:
+    def reserve(
+        self, *payees: UUID, pay_on: date | None = None, by: UUID = MAKER, elsewhere: Sequence[str] = ()
+    ) -> PayoutRunRow:
         asked = Asked(self.merchant_id, self.currency, pay_on or self.when.day, by, payee_ids=payees)
         with unit_of_work(self.engine) as session:
-            return reserve(session, asked, rail=self.rail, when=self.when)
+            return reserve(session, asked, rail=self.rail, when=self.when, elsewhere=elsewhere)
 
     def submit(self, run: PayoutRunRow, *, by: UUID = MAKER) -> PayoutRunRow:
         with unit_of_work(self.engine) as session:

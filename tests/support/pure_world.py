@@ -724,6 +724,8 @@ class PureWorld:
     def _plan(self, run: Run, item: Item) -> None:
         reason = why_dropped(
             self._payee(item.payee, run.currency),
+            net_minor=item.net,
+            limit_minor=None,
             fingerprint=item.fingerprint,
             tax=UNTAXED,
             tax_now=UNTAXED,
