@@ -171,7 +171,10 @@ def test_who_names_a_type_that_does_not_exist_is_told_what_there_is(shop: Shop) 
 
     [part] = answer.json()["errors"]
     assert part["pointer"] == "#/events/0"
-    assert "commission.*, correction.*, inbox.*, order.*, payout.*, payout_file.*, payout_method.*, payout_run.*" in part["detail"]
+    assert (
+        "commission.*, correction.*, inbox.*, order.*, payout.*, payout_file.*, payout_method.*, payout_run.*"
+        in part["detail"]
+    )
     assert "/openapi.json" in part["detail"]
 
 
