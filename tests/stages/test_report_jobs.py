@@ -356,6 +356,8 @@ def test_money_moves_while_a_long_report_is_written(books: Books, monkeypatch: p
         write(*given)
 
     monkeypatch.setattr(jobs, "_write", slowly)
+    # Else a settlement that came by before the order lets it wait for half a minute.
+    monkeypatch.setattr("service.worker.SETTLE_EVERY", timedelta(milliseconds=100))
     running = threading.Thread(
         target=run_worker,
         args=(books.engine, Settings(secret_key=SECRET_KEY), Security(bytes(32)), stop),
