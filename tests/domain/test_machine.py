@@ -10,4 +10,4 @@ class PureMachine(Machine):
 
 
 def test_no_history_brings_the_rules_out_of_step_with_the_oracle() -> None:
-    play(PureMachine, histories=300, steps=50)
+    play(PureMachine, histories=200, steps=50)

@@ -30,7 +30,7 @@ def test_no_history_brings_the_service_out_of_step_with_the_oracle(
             databases.wipe(broom)
             return ServedWorld(client)
 
-    play(ServedMachine, histories=12, steps=30)
+    play(ServedMachine, histories=8, steps=30)
 
 
 def test_no_provider_makes_the_service_pay_twice_or_lose_count(
@@ -46,4 +46,4 @@ def test_no_provider_makes_the_service_pay_twice_or_lose_count(
             rails["sandbox"] = Rail()
             return ServedWorld(client, rails["sandbox"])
 
-    play(MisledMachine, histories=12, steps=30)
+    play(MisledMachine, histories=8, steps=30)
