@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlmodel import col, select
 
 from service.domain.money import text_of
-from service.infra.db import fetch, let_statements_take, make_engine, read_session, unit_of_work
+from service.infra.db import execute, fetch, let_statements_take, make_engine, read_session, unit_of_work
 from service.infra.ids import encode, new_id
 from service.reports import jobs
 from service.reports.counted import Counted
@@ -93,6 +93,8 @@ def _orm(engine: Engine, merchant_id: UUID, _form: Format) -> tuple[int, int]:
     out = csv.writer(sink)
     with read_session(engine) as session:
         let_statements_take(session, TIMEOUT_MS)
+        # A million objects are written for longer than the service lets a session say nothing.
+        execute(session, "SET LOCAL idle_in_transaction_session_timeout = 0")
         found = session.exec(
             select(CommissionRow, OrderRow, AffiliateRow)
             .join(
