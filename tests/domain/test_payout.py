@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -367,6 +368,30 @@ def test_without_a_minimum_the_rail_decides(payable: int, step: int, why: Exclud
     assert why_excluded(replace(WELL, payable_minor=payable), minimum_minor=0, step_minor=step) is why
 
 
+IN_JULY = Key("cn_labour_61_2018", Duty.INCOME_TAX, "2026-07")
+TAXED = Decision(
+    rule="cn_labour_61_2018",
+    gross_minor=5_000,
+    withheld_minor=640,
+    borne_minor=0,
+    parts=(Part(IN_JULY, base_minor=5_000, tax_minor=640),),
+    accumulates=True,
+)
+UNTAXED = Decision(rule="off", gross_minor=5_000, withheld_minor=0, borne_minor=0)
+
+
+def dropped(payee: Payee, tax: Decision, tax_now: Decision | None, **changes: Any) -> Excluded | None:
+    """Why an item of 50.00 that was approved with a tax is not sent."""
+    as_approved: dict[str, Any] = {
+        "net_minor": 5_000,
+        "limit_minor": None,
+        "fingerprint": "f1",
+        "approved_hash": "h1",
+        "content": "h1",
+    }
+    return why_dropped(payee, tax=tax, tax_now=tax_now, **(as_approved | changes))
+
+
 @pytest.mark.parametrize(
     ("payee", "content", "why"),
     [
@@ -389,32 +414,7 @@ def test_without_a_minimum_the_rail_decides(payable: int, step: int, why: Exclud
     ],
 )
 def test_what_drops_an_approved_item_before_it_is_sent(payee: Payee, content: str, why: Excluded | None) -> None:
-    untaxed = Decision(rule="off", gross_minor=5_000, withheld_minor=0, borne_minor=0)
-
-    assert (
-        why_dropped(
-            payee,
-            net_minor=5_000,
-            limit_minor=None,
-            fingerprint="f1",
-            tax=untaxed,
-            tax_now=untaxed,
-            approved_hash="h1",
-            content=content,
-        )
-        is why
-    )
-
-
-IN_JULY = Key("cn_labour_61_2018", Duty.INCOME_TAX, "2026-07")
-TAXED = Decision(
-    rule="cn_labour_61_2018",
-    gross_minor=5_000,
-    withheld_minor=640,
-    borne_minor=0,
-    parts=(Part(IN_JULY, base_minor=5_000, tax_minor=640),),
-    accumulates=True,
-)
+    assert dropped(payee, UNTAXED, UNTAXED, content=content) is why
 
 
 @pytest.mark.parametrize(
@@ -442,53 +442,19 @@ TAXED = Decision(
 def test_tax_that_is_not_what_was_approved_drops_an_item(now: Decision | None, why: Excluded | None) -> None:
     payee = WELL if now is not None else replace(WELL, tax_refusal=Refusal.NO_RULE)
 
-    assert (
-        why_dropped(
-            payee,
-            net_minor=5_000,
-            limit_minor=None,
-            fingerprint="f1",
-            tax=TAXED,
-            tax_now=now,
-            approved_hash="h1",
-            content="h1",
-        )
-        is why
-    )
+    assert dropped(payee, TAXED, now) is why
 
 
 def test_tax_that_cannot_be_compared_drops_an_item_though_nothing_refuses_it() -> None:
     """A rule set between the read of taxes and that of payees."""
-    why = why_dropped(
-        WELL,
-        net_minor=5_000,
-        limit_minor=None,
-        fingerprint="f1",
-        tax=TAXED,
-        tax_now=None,
-        approved_hash="h1",
-        content="h1",
-    )
-
-    assert why is Excluded.TAX_CHANGED
+    assert dropped(WELL, TAXED, None) is Excluded.TAX_CHANGED
 
 
 @pytest.mark.parametrize(("limit", "why"), [(None, None), (5_000, None), (4_999, Excluded.OVER_LIMIT)])
 def test_a_limit_set_since_the_approval_drops_what_it_would_never_let_pass(
     limit: int | None, why: Excluded | None
 ) -> None:
-    dropped = why_dropped(
-        WELL,
-        net_minor=5_000,
-        limit_minor=limit,
-        fingerprint="f1",
-        tax=TAXED,
-        tax_now=TAXED,
-        approved_hash="h1",
-        content="h1",
-    )
-
-    assert dropped is why
+    assert dropped(WELL, TAXED, TAXED, limit_minor=limit) is why
 
 
 def test_a_decision_is_read_as_it_was_written() -> None:
