@@ -446,8 +446,8 @@ def _moved(session: Session, asked: dict[str, Any], rail: str) -> Listed:
 def _shared(session: Session, asked: dict[str, Any]) -> Listed:
     statement = f"""
         {_ITEMS}
-        SELECT * FROM item
-        WHERE fingerprint IN (SELECT fingerprint FROM item GROUP BY fingerprint HAVING count(*) > 1)
+        SELECT * FROM (SELECT *, count(*) OVER (PARTITION BY fingerprint) AS paid_there FROM item) AS counted
+        WHERE paid_there > 1
         """  # noqa: S608 - put together from our own constants
     return _listed(session, statement, asked)
 
