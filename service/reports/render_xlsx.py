@@ -44,7 +44,7 @@ def blocks(
 ) -> Generator[bytes]:
     """Yields an empty block now and then while rows come, then the workbook in blocks of 64 KiB.
 
-    It is written to the folder for temporary files first: the library needs about 4 KB there for each row of a wide report.
+    It is written to the folder for temporary files first: the library keeps its sheets there, not yet packed.
     at: told in the workbook's properties.
     """
     with tempfile.TemporaryDirectory(prefix="koc-report-") as folder:
