@@ -28,7 +28,7 @@ from service.infra.settings import Settings
 from service.payouts.approve import approve, execute_run, submit
 from service.payouts.file_settings import demand_payer
 from service.payouts.find import RunMissing, states_in
-from service.payouts.providers import RailNotAvailable, Rails, make_rails, rail_for
+from service.payouts.providers import RailNotAvailable, Rails, make_rails, other_rails, rail_for
 from service.payouts.release import cancel
 from service.payouts.reserve import Asked, reserve
 from service.tables.payouts import PayoutItemRow, PayoutLeftOutRow, PayoutRunRow
@@ -169,13 +169,7 @@ def create_payout_run(
     )
     rail = rail_for(_rails(service.settings), asked.rail, is_test=caller.merchant.is_test)
     demand_payer(session, caller.merchant_id, rail)
-    elsewhere = [
-        each.name
-        for each in _rails(service.settings).values()
-        if each.name != rail.name
-        and each.serves(is_test=caller.merchant.is_test)
-        and each.step_minor(asked.currency) is not None
-    ]
+    elsewhere = other_rails(_rails(service.settings), rail, asked.currency, is_test=caller.merchant.is_test)
     refusal = ExternalIdTaken(f"Another payout run has the external_id {asked.external_id!r}.")
     with taken("payout_run_merchant_id_external_id_key", refusal):
         run = reserve(session, wanted, rail=rail, when=when, elsewhere=elsewhere)

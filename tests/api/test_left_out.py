@@ -169,3 +169,22 @@ def test_a_debt_is_told_with_what_it_comes_to_now(shop: Shop) -> None:
     told = _told(shop, owes)
     assert told is not None
     assert (told["reason_code"], told["payable"], told["short"]) == ("in_debt", _usd(-400), _usd(400))
+
+
+def test_a_run_of_another_rail_tells_nobody_that_they_have_no_account(shop: Shop) -> None:
+    """Of a rail whose payouts leave in files, too."""
+    away, homeless, _ = _earned(
+        shop, AWAY={"paid_to": None}, HOMELESS={"paid_to": None}, PAID={"paid_to": "sandbox_paid"}
+    )
+    method = {"rail": "paypal_file", "account": {"kind": "paypal", "account": "away@example.com", "holder": "Away"}}
+    answer = shop.post(f"/v1/affiliates/{away['id']}/payout-methods", method)
+    assert answer.is_success, answer.text
+
+    run = _made(shop)
+    _done(shop, f"payout-runs/{run['id']}/submit")
+
+    assert {each["affiliate_id"]: each["reason_code"] for each in run["excluded"]} == {
+        away["id"]: "other_rail",
+        homeless["id"]: "no_payout_method",
+    }
+    assert (_told(shop, away), _wait(shop, away)["code"]) == (None, "payout_run")

@@ -85,3 +85,13 @@ def rail_for(rails: Rails, name: str, *, is_test: bool) -> Payable:
         kind = "a test" if is_test else "a live"
         raise RailNotAvailable(f"The rail {rail.name} as it is set up does not pay for {kind} merchant.")
     return rail
+
+
+def other_rails(rails: Rails, rail: Payable, currency: str, *, is_test: bool) -> list[str]:
+    """Names of the other rails, files among them, that pay a currency for this kind of merchant."""
+    known: dict[str, Payable] = {**FILE_RAILS, **rails}
+    return [
+        name
+        for name, each in known.items()
+        if name != rail.name and each.serves(is_test=is_test) and each.step_minor(currency) is not None
+    ]
