@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from service.domain.ledger import AccountKind, MerchantTime, Posting
 from service.domain.payout import Excluded, Outcome, Payee, RunState, why_dropped
-from service.domain.payout_control import WaitsFor, fitting
+from service.domain.payout_control import fitting
 from service.domain.withholding.model import Decision, Refused
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -61,9 +61,6 @@ def plan(
         return Planned(0, 0)
     numbers = _to_plan(session, run, limit)
     run.waits_for = closed(session, run)
-    if not numbers and run.waits_for in {WaitsFor.FUNDS, WaitsFor.FUNDS_UNKNOWN}:
-        # Its rail was asked for what has been released since.
-        run.waits_for = None
     session.add(run)
     if not numbers or run.waits_for is not None:
         return Planned(0, 0)

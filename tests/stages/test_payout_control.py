@@ -361,7 +361,7 @@ def test_a_run_of_which_nothing_is_left_to_send_waits_for_no_money(desk: Desk) -
     desk.do(release, item_id=desk.item(ben).id, when=desk.when, now=desk.now)
     desk.work(run)
 
-    assert (waits_for(desk, run), desk.run(run).status) == (None, RunState.EXECUTING)
+    assert (waits_for(desk, run), desk.run(run).funding, desk.run(run).status) == (None, None, RunState.EXECUTING)
 
 
 def test_a_fee_is_taken_from_what_was_settled_and_kept_apart(desk: Desk) -> None:
