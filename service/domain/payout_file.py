@@ -4,6 +4,7 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from service.domain.payout import Outcome
+from service.domain.withholding.model import PayeeKind
 
 
 class FileRailName(StrEnum):
@@ -29,6 +30,16 @@ class Recipient(StrEnum):
     PERSON = "person"
     """Also a household, or a trader without a company."""
     COMPANY = "company"
+
+
+def recipient_of(tax_kind: PayeeKind | None, *, is_taxed_as_company: bool, is_koc: bool) -> Recipient:
+    """What a payee is, by its tax rule and profile; where these do not say, an agency and an operator are companies.
+
+    tax_kind: of the tax profile, None without one.
+    """
+    if is_taxed_as_company or tax_kind is PayeeKind.COMPANY:
+        return Recipient.COMPANY
+    return Recipient.PERSON if tax_kind is not None or is_koc else Recipient.COMPANY
 
 
 class FileState(StrEnum):

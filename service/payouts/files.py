@@ -17,7 +17,7 @@ from service.domain.errors import Conflict
 from service.domain.events import EventType
 from service.domain.ledger import MerchantTime
 from service.domain.payout import Answer, AnswerKind, Outcome, RunState
-from service.domain.payout_file import FileState, Recipient
+from service.domain.payout_file import FileState, Recipient, recipient_of
 from service.domain.withholding.model import PayeeKind
 from service.infra import ids
 from service.infra.crash import CrashPoint, crash_point
@@ -29,7 +29,7 @@ from service.payouts.execute import PLAN_AT_ONCE, Progress, close
 from service.payouts.file_lines import CONTENT, lock_file
 from service.payouts.file_settings import FileSettings, settings_of
 from service.payouts.find import demand, lock_run, merchant_time
-from service.payouts.plan import REQUEST, plan
+from service.payouts.plan import plan
 from service.payouts.providers.file_model import FileRail, Header, Row, message_id_of, row_of
 from service.payouts.record import Verdict, record, stop
 from service.payouts.release import void_built
@@ -173,8 +173,6 @@ def _unfiled(
 ) -> Sequence[tuple[Leased, Recipient]]:
     """Planned attempts of a locked run that are in no file, in the order of their items, each with what its payee is.
 
-    Requests are in the clear.
-
     Those planned on an earlier day stay out: a file is of one day, and they took their room in limits of another.
     """
     rows = fetch(
@@ -205,30 +203,15 @@ def _unfiled(
     )
     return [
         (
-            Leased(
-                merchant_id=run.merchant_id,
-                id=row.id,
-                item_id=row.item_id,
-                number=row.number,
-                key=row.idempotency_key,
-                request=security.decrypt(row.request, purpose=REQUEST),
-                fence=row.fence,
-                sends=row.sends,
-                first_sent_at=None,
-                lease_until=row.created_at,
+            Leased.of(run.merchant_id, row, security, first_sent_at=None, lease_until=row.created_at),
+            recipient_of(
+                None if row.tax_kind is None else PayeeKind(row.tax_kind),
+                is_taxed_as_company=row.tax_rule == TaxRule.NONE_COMPANY,
+                is_koc=row.kind == AffiliateKind.KOC,
             ),
-            _recipient(row.kind, tax_rule=row.tax_rule, tax_kind=row.tax_kind),
         )
         for row in rows
     ]
-
-
-def _recipient(kind: str, *, tax_rule: str | None, tax_kind: str | None) -> Recipient:
-    """What a payee is, by its tax rule and profile; where those do not say, an agency and an operator are companies."""
-    if tax_rule == TaxRule.NONE_COMPANY or tax_kind == PayeeKind.COMPANY:
-        return Recipient.COMPANY
-    is_company = tax_kind is None and kind != AffiliateKind.KOC
-    return Recipient.COMPANY if is_company else Recipient.PERSON
 
 
 def _header(

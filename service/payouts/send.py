@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Self
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.domain.payout import Answer, AnswerKind, may_send
@@ -40,6 +42,32 @@ class Leased:
     lease_until: datetime
     listed_empty: tuple[datetime, ...] = ()
     """Complete listings without it so far, once the key may have been forgotten."""
+
+    @classmethod
+    def of(
+        cls,
+        merchant_id: UUID,
+        row: Row[Any],
+        security: Security,
+        *,
+        first_sent_at: datetime | None,
+        lease_until: datetime,
+        listed_empty: tuple[datetime, ...] = (),
+    ) -> Self:
+        """An attempt as it is stored, its request decrypted."""
+        return cls(
+            merchant_id=merchant_id,
+            id=row.id,
+            item_id=row.item_id,
+            number=row.number,
+            key=row.idempotency_key,
+            request=security.decrypt(row.request, purpose=REQUEST),
+            fence=row.fence,
+            sends=row.sends,
+            first_sent_at=first_sent_at,
+            lease_until=lease_until,
+            listed_empty=listed_empty,
+        )
 
 
 _COLUMNS = """
@@ -173,15 +201,10 @@ def _leased(session: Session, security: Security, statement: str, asked: dict[st
     merchant_id = asked["merchant_id"]
     assert isinstance(merchant_id, UUID)
     return [
-        Leased(
-            merchant_id=merchant_id,
-            id=row.id,
-            item_id=row.item_id,
-            number=row.number,
-            key=row.idempotency_key,
-            request=security.decrypt(row.request, purpose=REQUEST),
-            fence=row.fence,
-            sends=row.sends,
+        Leased.of(
+            merchant_id,
+            row,
+            security,
             first_sent_at=row.first_sent_at,
             lease_until=row.lease_until,
             listed_empty=tuple(datetime.fromisoformat(at) for at in row.proof.get("listings", ())),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from service.domain.latin import without_marks
 from service.domain.payout import Outcome
-from service.domain.payout_file import Said, contradict, meant
+from service.domain.payout_file import Recipient, Said, contradict, meant, recipient_of
+from service.domain.withholding.model import PayeeKind
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,20 @@ def test_what_a_bank_said_means_one_thing_in_every_order(
     for order in permutations(said):
         assert meant([*order, *order]) is outcome
         assert contradict(order) is is_contradiction
+
+
+@pytest.mark.parametrize(
+    ("tax_kind", "is_taxed_as_company", "is_koc", "what"),
+    [
+        pytest.param(PayeeKind.INDIVIDUAL, False, True, Recipient.PERSON, id="a person"),
+        pytest.param(PayeeKind.COMPANY, False, True, Recipient.COMPANY, id="a company by its profile"),
+        pytest.param(PayeeKind.INDIVIDUAL, True, True, Recipient.COMPANY, id="a company by its rule"),
+        pytest.param(PayeeKind.INDIVIDUAL, False, False, Recipient.PERSON, id="an agency that is one person"),
+        pytest.param(None, False, True, Recipient.PERSON, id="a KOC without a profile"),
+        pytest.param(None, False, False, Recipient.COMPANY, id="an agency without a profile"),
+    ],
+)
+def test_what_a_payee_is_follows_its_tax_first(
+    tax_kind: PayeeKind | None, is_taxed_as_company: bool, is_koc: bool, what: Recipient
+) -> None:
+    assert recipient_of(tax_kind, is_taxed_as_company=is_taxed_as_company, is_koc=is_koc) is what
