@@ -362,7 +362,7 @@ class _Commits:
                 connection.driver_connection.close()
                 raise psycopg.OperationalError("the line breaks after the commit")
 
-        engine.dialect.do_commit = do_commit  # type: ignore[assignment,method-assign] # this engine's own
+        engine.dialect.do_commit = do_commit  # type: ignore[assignment,method-assign] # the driver offers no hook between a commit and its answer; close() undoes it
 
     def close(self) -> None:
         """Leave the engine as it was."""

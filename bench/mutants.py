@@ -20,10 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutmut.mutation.diff_apply import get_diff_for_mutant  # type: ignore[import-not-found] # has its own environment
-from mutmut.mutation.file_mutation import mutate_file_contents  # type: ignore[import-not-found] # has its own environment
-from mutmut.stats import status_by_exit_code  # type: ignore[import-not-found] # has its own environment
-from mutmut.utils.format_utils import get_mutant_name  # type: ignore[import-not-found] # has its own environment
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import mutate_file_contents
+from mutmut.stats import status_by_exit_code
+from mutmut.utils.format_utils import get_mutant_name
 
 from bench import show
 from tests.support import databases

@@ -6,12 +6,13 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import psutil
@@ -34,6 +35,8 @@ from service.payouts.reconcile import compare
 from service.payouts.release import cancel
 from service.payouts.reserve import Asked, reserve
 from service.tables.payouts import PayoutRunRow
+
+T = TypeVar("T")
 
 PAYEES = 100_000
 """Unless N= says otherwise."""
@@ -97,7 +100,7 @@ class Rail:
         with self._lock:
             return Listing(tuple(self.by_item.get(UUID(json.loads(request)["item"]), ())))
 
-    def made_for(self, run_id: UUID, *, since: datetime, until: datetime) -> Listing:  # noqa: ARG002 - there is one run
+    def made_for(self, run_id: UUID, *, since: datetime, until: datetime) -> Listing:  # noqa: ARG002 - named by the protocol; there is one run
         assert since < until
         return Listing(tuple(self.made.values()))
 
@@ -256,7 +259,7 @@ def _pay(
     return run
 
 
-def _patient(session: Session, verb, *given, **named):  # type: ignore[no-untyped-def] # whatever verb it is given
+def _patient(session: Session, verb: Callable[..., T], *given: object, **named: object) -> T:
     """Do what people do with a run of this size: no request's time limit is meant for it."""
     let_statements_take(session, 0)
     return verb(session, *given, **named)
@@ -289,7 +292,7 @@ def _ended(session: Session, merchant_id: UUID) -> dict[str, int]:
         """,
         {"merchant_id": merchant_id},
     )
-    return dict(rows[0]._mapping)  # noqa: SLF001 - the row's public way to become a mapping
+    return rows[0]._asdict()
 
 
 def _make(engine: Engine, security: Security, merchant_id: UUID, number: int) -> None:

@@ -6,6 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -215,26 +216,22 @@ def _booking_cpu(ledger: Ledger, server: psutil.Process) -> float:
 def _chaining(ledger: Ledger) -> Iterator[None]:
     """Chain in another thread, over a connection of its own, for as long as the block lasts."""
     stop = threading.Event()
-    failed: list[BaseException] = []
     engine = make_engine(ledger.postgres.url, pool_size=1, application_name="koc bench chain")
 
     def work() -> None:
-        try:
-            while not stop.wait(0.01):
-                run_unit(engine, partial(chain, merchant_id=ledger.merchant_id, now=ledger.now))
-        except BaseException as error:  # noqa: BLE001 # told to the thread that waits, which raises it
-            failed.append(error)
+        while not stop.wait(0.01):
+            run_unit(engine, partial(chain, merchant_id=ledger.merchant_id, now=ledger.now))
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        engine.dispose()
-    if failed:
-        raise failed[0]
+    with ThreadPoolExecutor(1) as thread:
+        chaining = thread.submit(work)
+        try:
+            yield
+        finally:
+            stop.set()
+            wait([chaining])
+            engine.dispose()
+    # Raises what it failed with.
+    chaining.result()
 
 
 def _table(costs: dict[int, dict[str, tuple[Cost, Cost]]]) -> None:

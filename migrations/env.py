@@ -5,7 +5,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
-import service.tables  # noqa: F401 # importing the tables fills SQLModel.metadata
+import service.tables  # noqa: F401 # for its effect: importing the tables fills SQLModel.metadata
 from service.infra.migrate import require
 from service.infra.settings import load
 

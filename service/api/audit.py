@@ -81,7 +81,7 @@ def list_audit(
 
 @router.get("/v1/operator/audit")
 def list_operator_audit(
-    caller: Operator,  # noqa: ARG001 # the dependency lets operators in only
+    caller: Operator,  # noqa: ARG001 # asking for one is the check: the dependency lets operators in only
     session: ReadSession,
     paging: Paging,
     merchant_id: Annotated[
