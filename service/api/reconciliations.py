@@ -267,8 +267,8 @@ def create_reconciliation(
     """Begin to lay files of some days beside the books; then send them by `…/files/{file}`.
 
     Orders of a file are compared with the orders that commissions are computed from, the commission that the file tells of
-    an order, if it does, with what was computed, and the lines of a bank or provider
-    with the payouts that were booked as paid. Nothing is booked by it. A worker does it once all files are here.
+    an order, if it does, with what was computed, and the lines of a bank or provider with the payouts that were booked as
+    paid. Nothing is booked by it. A worker does it once all files are here.
     """
     if asked.orders is None and asked.bank is None:
         raise Invalid("Name orders, bank or both: what is to be compared.")

@@ -306,8 +306,8 @@ def why_dropped(
 ) -> Excluded | None:
     """The first reason to take an approved item out of its run just before it is handed to the rail, or None.
 
-    net_minor, fingerprint, tax, approved_hash: as approved. limit_minor: the largest payout there may be today. tax_now: as it would be decided today, None where it cannot.
-    content: the item's hash as recomputed now.
+    net_minor, fingerprint, tax, approved_hash: as approved. limit_minor: the largest payout there may be now. tax_now: as
+    it would be decided today, None where it cannot. content: the item's hash as recomputed now.
     """
     if content != approved_hash:
         return Excluded.CONTENT_CHANGED

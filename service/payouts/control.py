@@ -112,7 +112,6 @@ def closed(session: Session, run: PayoutRunRow) -> WaitsFor | None:
 
 def room_on(session: Session, run: PayoutRunRow, when: MerchantTime) -> Room:
     """What limits of days and months leave for a run today. Two runs that ask at once share one room."""
-    asked = {"merchant_id": run.merchant_id, "currency": run.currency}
     # The oldest limit stays whatever is ended or set, so everybody waits for the same row, and reads only then.
     held = fetch(
         session,
@@ -122,7 +121,7 @@ def room_on(session: Session, run: PayoutRunRow, when: MerchantTime) -> Room:
         ORDER BY id LIMIT 1
         FOR UPDATE
         """,
-        asked,
+        {"merchant_id": run.merchant_id, "currency": run.currency},
     )
     limits = _of_all(limits_of(session, run.merchant_id, run.currency)) if held else {}
     if not {LimitKind.DAY, LimitKind.MONTH} & limits.keys():

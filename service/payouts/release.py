@@ -62,8 +62,8 @@ def cancel(session: Session, *, merchant_id: UUID, run_id: UUID, when: MerchantT
     withdrawn = end_planned(session, run)
     void_built(session, run, when=when)
     known = known_of(session, merchant_id, [item.id for item in items])
-    unsent = [item for item in items if not known[item.id].has_open_attempt and item.frozen_code != UNEXPECTED_TRANSFER]
     kept_back = {item.id for item in items if item.frozen_code == UNEXPECTED_TRANSFER}
+    unsent = [item for item in items if not known[item.id].has_open_attempt and item.id not in kept_back]
     ended = {item_id: number for item_id, number in withdrawn.items() if item_id in kept_back}
     plan_anew(session, merchant_id, ended, by=None, when=when)
     postings: list[Posting] = []

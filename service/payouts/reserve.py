@@ -57,7 +57,8 @@ def reserve(
 ) -> PayoutRunRow:
     """Make a draft run of everybody who can be paid, and move what they are owed to reserved.
 
-    elsewhere: the merchant's other rails that pay the currency. A fixed number of statements, however many payees there are.
+    elsewhere: the merchant's other rails that pay the currency.
+    A fixed number of statements, however many payees there are.
     Raises RailNotAvailable, PayOnOutOfRange, NothingToPay.
     """
     step_minor = rail.step_minor(asked.currency)
