@@ -30,7 +30,6 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from service import sdk
 from service.api import trail
@@ -43,6 +42,7 @@ from service.domain.simulation import Dimension
 from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
+from service.infra.processes import Processes
 from service.infra.security import Security
 from service.infra.settings import Settings, SettingsError, embedded_data_dir, load
 from service.intake.batch import Effect
@@ -786,7 +786,7 @@ def _listen(config: uvicorn.Config) -> list[socket.socket]:
 
 def _serve(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
     if config.workers > 1:
-        Multiprocess(config, sockets=sockets).run()
+        Processes(config, sockets=sockets).run()
         return
     server = uvicorn.Server(config)
     server.run(sockets=sockets)
