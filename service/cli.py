@@ -39,7 +39,7 @@ from service.domain.money import exponent, text_of
 from service.domain.program import Terms
 from service.domain.review_of_run import change
 from service.domain.simulation import Dimension
-from service.infra import crash, embedded_postgres, ids, logs, metrics, migrate
+from service.infra import crash, embedded_postgres, garbage, ids, logs, metrics, migrate
 from service.infra.clock import utc_now
 from service.infra.db import make_engine, read_session, unit_of_work
 from service.infra.processes import Processes
@@ -120,7 +120,9 @@ def serve(
 
     Without DATABASE_URL a PostgreSQL of our own is started, migrated, and ended with us.
     """
-    from service.api.door import Door  # noqa: PLC0415 # the API takes longer to import than most commands take to run
+    with garbage.at_rest():
+        # The API takes longer to import than most commands take to run.
+        from service.api.door import Door  # noqa: PLC0415
 
     _count_together_from_the_start(workers)
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
@@ -134,7 +136,7 @@ def serve(
             else contextlib.nullcontext()
         ):
             config = uvicorn.Config(
-                "service.main:serve_app",
+                "service.start:serve_app",
                 factory=True,
                 host=settings.host,
                 port=settings.port,

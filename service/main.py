@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import gc
 import logging
 import os
 import sys
@@ -95,7 +94,7 @@ from service.api.front import Front
 from service.api.gauges import Gauges
 from service.api.strict import Strict
 from service.api.usage import Usage
-from service.infra import crash, logs
+from service.infra import crash, garbage, logs
 from service.infra.db import Admission, make_engine
 from service.infra.metrics import BatcherMetrics
 from service.infra.pace import Pacer
@@ -290,7 +289,7 @@ def create_app(settings: Settings | None = None, *, telemetry: TelemetryConfig |
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         service = await _open(app, chosen)
         _warm_up(app)
-        _settle_memory()
+        garbage.settle()
         _share_time()
         try:
             yield {CHECK_ORDERS: service.orders.check}
@@ -399,17 +398,6 @@ def _warm_up(app: FastAPI) -> None:
     """Let the framework make what it makes of each route when the first request asks: a third of a second in all."""
     for route in app.router.routes:
         route.matches({"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []})
-
-
-@cache
-def _settle_memory() -> None:
-    """Take what start-up made, which lives as long as the process, out of the garbage collector's rounds.
-
-    Looking through all of it again and again costs each hundredth request tens of milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
 
 
 @cache

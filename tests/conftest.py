@@ -36,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("KOC_") and not name.startswith("KOC_TEST_")]:
         del os.environ[name]
     os.environ.pop("DATABASE_URL", None)
+    # Where it is set, each process that a test starts would compile the service anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if not hasattr(config, "workerinput") and not databases.is_given():
         config.stash[_server] = databases.Server()
 

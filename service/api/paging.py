@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query
+from pydantic import ConfigDict, Field
 from sqlalchemy import ColumnElement, Select, tuple_
 
 from service.api.views import WRITTEN_INTEGER, View
@@ -35,10 +36,14 @@ class InvalidCursor(Invalid):
 class Page(View, Generic[Item]):
     """A part of a list."""
 
+    # For each kind of item the library would look for docstrings anew, through all modules that import each other.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
     data: list[Item]
     has_more: bool
-    next_cursor: str | None
-    """Send it as `cursor` for the page after this one; null on the last page."""
+    next_cursor: Annotated[
+        str | None, Field(description="Send it as `cursor` for the page after this one; null on the last page.")
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ CALLERS = 64
 
 
 def test_each_turn_of_the_event_loop_lets_many_callers_in() -> None:
-    sockets = _listen(uvicorn.Config("service.main:serve_app", host="127.0.0.1", port=0, log_config=None))
+    sockets = _listen(uvicorn.Config("service.start:serve_app", host="127.0.0.1", port=0, log_config=None))
     address = sockets[0].getsockname()
     turns = 0
     came_in: list[int] = []
