@@ -21,6 +21,7 @@ from service.infra import embedded_postgres, ids
 from service.infra.clock import utc_now
 from service.infra.db import execute, fetch, read_session, run_unit, unit_of_work
 from service.ledger.chain import chain
+from tests.support import forked
 from tests.support.imports import FILES, PRESETS
 from tests.support.shop import SECRET_KEY, Shop
 
@@ -33,15 +34,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
 
 
 def koc(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    return forked.koc(*arguments, env=env, patience_s=PATIENCE_S)
 
 
 @dataclass

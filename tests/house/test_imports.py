@@ -27,6 +27,7 @@ def test_every_line_of_the_house_is_in_the_contract() -> None:
 
     assert (house["containers"], house["exhaustive"]) == (["service"], True)
     assert lines == [
+        "start",
         "cli",
         "sdk",
         "main",

@@ -68,7 +68,7 @@ def test_what_a_killed_process_counted_stays_and_what_it_had_waiting_goes(
     asked = 'koc_http_requests_total{operation="get_health",status="2xx"}'
 
     with (
-        running.service(database_url, log=tmp_path / "serve.log", arguments=arguments) as service,
+        running.service(database_url, log=tmp_path / "serve.log", arguments=arguments, by_name=True) as service,
         httpx2.Client(base_url=service.url) as client,
     ):
         shop = Shop(cast("TestClient", client), operator_key=operator_key(service))

@@ -12,11 +12,17 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from tests.support.forked import Process
 
 KOC = Path(sys.executable).with_name("koc")
+Ends = TypeVar("Ends", Process, "subprocess.Popen[bytes]")
 SECRET_KEY = base64.b64encode(b"secret-of-tests-" * 2).decode()
 START_S = 240
 """Seconds a service may take until it is ready; far longer than it needs, for a machine that is busy with other tests."""
+ENDS_S = 30
+"""Seconds a process may take to end when it is asked to."""
 DIES_S = 180
 """Seconds a process that was told to die may take to come to its crash point; far longer than it needs."""
 
@@ -30,29 +36,28 @@ class Running:
 
 
 @contextlib.contextmanager
-def service(database_url: str, *, log: Path, arguments: tuple[str, ...] = ("--with-worker",)) -> Iterator[Running]:
-    """Yield a running `koc serve`; what it says is in the file `log`."""
+def service(
+    database_url: str, *, log: Path, arguments: tuple[str, ...] = ("--with-worker",), by_name: bool = False
+) -> Iterator[Running]:
+    """Yield a running `koc serve`; what it says is in the file `log`.
+
+    by_name: start the program as it is installed, which a server of several processes needs.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     given = {"DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY, "KOC_PUBLIC_URL": url}
     environment = {**os.environ, **given}
-    with log.open("wb") as said:
-        process = subprocess.Popen(
-            [KOC, "serve", "--port", str(port), *arguments], env=environment, stdout=said, stderr=subprocess.STDOUT
-        )
-        try:
-            _wait_until_ready(url, process, log)
-            yield Running(url, environment)
-        finally:
-            process.terminate()
-            process.wait(30)
+    asked = ("serve", "--port", str(port), *arguments)
+    with (_program if by_name else _koc)(asked, environment, log) as process:
+        _wait_until_ready(url, process, log)
+        yield Running(url, environment)
 
 
 @dataclass(frozen=True)
 class Mortal:
     """A process of the service that may die before the test is over. url: where it listens, empty for a worker."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     log: Path
     url: str = ""
 
@@ -68,7 +73,8 @@ class Mortal:
 def mortal_web(database_url: str, *, log: Path, **variables: str) -> Iterator[Mortal]:
     """Yield a `koc serve` without a worker that answers already. variables: more of its environment."""
     port = free_port()
-    with _mortal(("serve", "--without-worker", "--port", str(port)), database_url, log, variables) as process:
+    arguments = ("serve", "--without-worker", "--port", str(port))
+    with _koc(arguments, _environment(database_url, variables), log) as process:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(url, process, log)
         yield Mortal(process, log, url)
@@ -77,22 +83,38 @@ def mortal_web(database_url: str, *, log: Path, **variables: str) -> Iterator[Mo
 @contextlib.contextmanager
 def mortal_worker(database_url: str, *, log: Path, **variables: str) -> Iterator[Mortal]:
     """Yield a `koc worker` that was just started. variables: more of its environment."""
-    with _mortal(("worker",), database_url, log, variables) as process:
+    with _koc(("worker",), _environment(database_url, variables), log) as process:
         yield Mortal(process, log)
 
 
+def _environment(database_url: str, variables: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, "DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY, **variables}
+
+
 @contextlib.contextmanager
-def _mortal(
-    arguments: tuple[str, ...], database_url: str, log: Path, variables: Mapping[str, str]
-) -> "Iterator[subprocess.Popen[bytes]]":
-    environment = {**os.environ, "DATABASE_URL": database_url, "KOC_SECRET_KEY": SECRET_KEY, **variables}
+def _koc(arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> Iterator[Process]:
+    log.touch()
+    with _ended(Process(arguments, env=environment, stdout=log, stderr=log)) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def _program(
+    arguments: tuple[str, ...], environment: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
     with log.open("ab") as said:
         process = subprocess.Popen([KOC, *arguments], env=environment, stdout=said, stderr=subprocess.STDOUT)
+    with _ended(process):
+        yield process
+
+
+@contextlib.contextmanager
+def _ended(process: Ends) -> Iterator[Ends]:
     try:
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(ENDS_S)
 
 
 def free_port() -> int:
@@ -102,7 +124,7 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, process: "Process | subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_S
     said = "nothing"
     while time.monotonic() < deadline and process.poll() is None:
