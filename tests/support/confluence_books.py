@@ -5,7 +5,6 @@ shuffled, some deliveries again, in batches of one to 64, by two processes at on
 of the shop's terms in between. Compared are the merchants with each other, and each order with the pure domain.
 """
 
-import multiprocessing
 import os
 import random
 from collections import defaultdict
@@ -33,6 +32,7 @@ from tests.domain.books import Books as BooksInMemory
 from tests.support.books import Books
 from tests.support.confluence import LEFT_OVER
 from tests.support.fact_sets import LONGEST_WAIT, SHOP, SHOP_BEFORE
+from tests.support.forked import FORKED
 from tests.support.shop_tables import store_inputs
 
 SHUFFLED = 2
@@ -102,9 +102,8 @@ class Differences:
 @contextmanager
 def two_processes(database_url: str) -> Iterator[Write]:
     """Yield a way to record batches by two processes at once, each with its own connections; they end with the block."""
-    spawn = multiprocessing.get_context("spawn")
-    both = (database_url, spawn.Barrier(2))
-    with ProcessPoolExecutor(2, mp_context=spawn, initializer=_connect, initargs=both) as pool:
+    both = (database_url, FORKED.Barrier(2))
+    with ProcessPoolExecutor(2, mp_context=FORKED, initializer=_connect, initargs=both) as pool:
         # Neither may have written everything before the other has begun.
         for begun in [pool.submit(os.getpid) for _ in range(2)]:
             begun.result()

@@ -1,6 +1,5 @@
 """Many at once: threads behind one barrier, or processes of their own behind another."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from sqlalchemy import Engine
 from service.infra.db import make_engine, read_session
 from service.ledger.audit import check
 from service.reports.recheck import recheck
+from tests.support.forked import FORKED
 
 START_S = 120
 """Seconds in which all who race must have come to the start; a busy machine is slow to make processes."""
@@ -55,7 +55,7 @@ Task = Callable[[Engine, Any], Any]
 
 
 class Processes:
-    """Processes of our own, kept from race to race because each takes a second to start."""
+    """Processes of our own, kept from race to race because each takes its time to start."""
 
     def __init__(self, pool: ProcessPoolExecutor, count: int) -> None:
         self.count = count
@@ -71,9 +71,8 @@ class Processes:
 @contextmanager
 def processes(count: int) -> Iterator[Processes]:
     """Yield so many processes; they end with the block."""
-    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        count, mp_context=context, initializer=_come_to_start, initargs=(context.Barrier(count),)
+        count, mp_context=FORKED, initializer=_come_to_start, initargs=(FORKED.Barrier(count),)
     ) as pool:
         yield Processes(pool, count)
 
