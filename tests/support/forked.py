@@ -18,6 +18,8 @@ from service import start
 
 FORKED: ForkServerContext = multiprocessing.get_context("forkserver")
 """Makes processes that have imported the service."""
+ENDS_S = 30
+"""Seconds a process may take to end when it is asked to."""
 # Not the commands themselves: they look at the environment when they are imported.
 FORKED.set_forkserver_preload(["service.main", "service.worker", "service.rebuild.books", "service.reports.export"])
 
@@ -63,7 +65,7 @@ def koc(*arguments: str, env: Mapping[str, str], patience_s: float) -> "subproce
         try:
             code = process.wait(patience_s)
         finally:
-            process.end(patience_s=0)
+            process.end(patience_s=ENDS_S)
         return subprocess.CompletedProcess(["koc", *arguments], code, out.read_text(), err.read_text())
 
 

@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.support.forked import Process
+from tests.support.forked import ENDS_S, Process
 
 KOC = Path(sys.executable).with_name("koc")
 Ends = TypeVar("Ends", Process, "subprocess.Popen[bytes]")
 SECRET_KEY = base64.b64encode(b"secret-of-tests-" * 2).decode()
 START_S = 240
 """Seconds a service may take until it is ready; far longer than it needs, for a machine that is busy with other tests."""
-ENDS_S = 30
-"""Seconds a process may take to end when it is asked to."""
 DIES_S = 180
 """Seconds a process that was told to die may take to come to its crash point; far longer than it needs."""
 
