@@ -10,6 +10,7 @@ from service.domain.payout_control import LimitKind
 from service.tables.columns import (
     Json,
     count,
+    count_or_none,
     day,
     document,
     key,
@@ -129,4 +130,8 @@ class DatabaseMarkRow(SQLModel, table=True):
     """EVERYBODY: there is one row."""
     system_identifier: str = words()
     timeline: int = count()
+    database_oid: int | None = count_or_none()
+    """PostgreSQL's number of the database; None where a server of an earlier release noted the rest."""
+    table_oid: int | None = count_or_none()
+    """Its number of this table: a dump that is read back, into whatever server, makes another."""
     seen_at: datetime = moment()

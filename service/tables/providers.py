@@ -61,6 +61,8 @@ class StripeAccountRow(SQLModel, table=True):
     """When we asked for what we know, by our clock; what was asked for earlier does not take its place."""
     events_until: datetime | None = moment_or_none()
     """Up to when the account's own events were listed."""
+    events_tried_at: datetime | None = moment_or_none()
+    """When they were last asked for, with or without an answer."""
     created_at: datetime = moment()
 
 

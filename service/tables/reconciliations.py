@@ -85,6 +85,10 @@ class ReconciliationRow(SQLModel, table=True):
     """How the bank's file is written; null where there is none."""
     only_payouts: bool = Field(sa_type=Boolean, nullable=False)
     """Every line of the bank's file should be a payout of ours."""
+    rail: str | None = words_or_none()
+    """Whose payouts the bank's file has; null: of all rails."""
+    currency: str | None = words_or_none()
+    """Of the account that the bank's file is of; null: all currencies."""
     files: Json = document()
     """Kind of file → true, once it was sent to its end."""
     state: str = words()
