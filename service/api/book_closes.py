@@ -7,12 +7,11 @@ from datetime import date
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
 from sqlmodel import col, select
 
 from service.api.deps import FinanceChecker, Reader, ReadSession, WriteSession
 from service.api.paging import Page, Paging, newest_first, page
-from service.api.views import Body, BookCloseId, Currency, Day, KeyId, Moment, MoneyView, View
+from service.api.views import Body, BookCloseId, Currency, Day, KeyId, Moment, MoneyView, Month, View
 from service.domain.closing import TrialLine
 from service.domain.errors import Invalid, Missing
 from service.domain.ledger import AccountKind, MerchantTime
@@ -34,7 +33,7 @@ class BookCloseCreate(Body):
 
     until: Day | None = None
     """The last day, included, by the merchant's calendar. All days before it are closed too."""
-    month: Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", examples=["2026-10"])] | None = None
+    month: Month | None = None
     """Instead: up to the end of this month."""
 
     def last_day(self) -> date:

@@ -25,6 +25,7 @@ from service.api.views import (
     PostingId,
     Text,
     View,
+    Why,
 )
 from service.domain.correction import CorrectionKind, CorrectionState
 from service.domain.errors import Invalid, Missing
@@ -43,8 +44,11 @@ class WithholdingBody(Body):
     rule: Text
     duty: Duty
     period: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$", examples=["2026-07"])]
-    base_minor: Annotated[int, Field(ge=0, le=10**15, strict=True)] = 0
-    """Income that is no longer counted there; 0 where only the tax was wrong."""
+    base_minor: Annotated[int, Field(ge=0, le=10**15, strict=True)] | None = None
+    """Income that is no longer counted there. Left out: what is given back, for it is counted again when it is paid."""
+
+    def counted_no_more(self, given_back_minor: int) -> int:
+        return given_back_minor if self.base_minor is None else self.base_minor
 
 
 class CorrectionCreate(Body):
@@ -54,7 +58,7 @@ class CorrectionCreate(Body):
     affiliate_id: AffiliateId
     amount: MoneyBody
     """Above 0."""
-    reason: Text
+    reason: Why
     evidence: Text | None = None
     """Number of a corrected return, a receipt, a ticket."""
     withholding: WithholdingBody | None = None
@@ -124,7 +128,7 @@ def create_correction(asked: CorrectionCreate, caller: FinanceMaker, session: Wr
         evidence=asked.evidence,
         external_id=asked.external_id,
         key=None if told is None else Key(told.rule, told.duty, told.period),
-        base_minor=0 if told is None else told.base_minor,
+        base_minor=0 if told is None else told.counted_no_more(asked.amount.amount_minor),
     )
     refusal = ExternalIdTaken(f"Another correction has the external_id {asked.external_id!r}.")
     with taken("correction_merchant_id_external_id_key", refusal):

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlmodel import col, select
 
 from service.api.deps import Operator, ReadSession, WriteSession
-from service.api.views import Body, KeyId, Moment, PayoutGateId, Text, View
+from service.api.views import Body, KeyId, Moment, PayoutGateId, Text, View, Why
 from service.infra.clock import utc_now
 from service.payouts import gate
 from service.tables.control import PayoutGateRow
@@ -91,7 +91,7 @@ class PayoutGateClose(Body):
 
 
 class PayoutGateOpen(Body):
-    note: Text
+    note: Why
     """What was found and done."""
 
 

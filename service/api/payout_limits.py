@@ -35,8 +35,8 @@ from service.api.views import (
     MoneyView,
     PayoutFeeId,
     PayoutLimitId,
-    Text,
     View,
+    Why,
 )
 from service.domain.errors import Conflict, Invalid, Missing
 from service.domain.payout_control import LimitKind
@@ -132,7 +132,7 @@ class PayoutFeeView(View):
 
 
 class RailStop(Body):
-    reason: Text
+    reason: Why
     """Why; shown to everybody who waits."""
 
 

@@ -17,6 +17,7 @@ from service.api.views import (
     WRITTEN_FLAG,
     WRITTEN_INTEGER,
     Body,
+    Currency,
     Day,
     DifferenceId,
     KeyId,
@@ -31,6 +32,7 @@ from service.api.views import (
 )
 from service.commissions import reconciliations
 from service.domain.errors import Conflict, Invalid, Missing, TooLarge
+from service.domain.rails import RailName
 from service.domain.reconciliation import About, DifferenceKind, Explanation
 from service.infra import ids
 from service.infra.clock import utc_now
@@ -109,6 +111,10 @@ class ReconciliationBankFile(Body):
     only_payouts: Annotated[bool, Strict()] = True
     """Every line should be a payout of ours. False: the account pays other things too, and lines that name no payout
     are left out."""
+    rail: RailName | None = None
+    """The rail that the file is of: payouts of others need no line in it. Null: the file has those of all rails."""
+    currency: Currency | None = None
+    """The currency of the account: payouts in others need no line in the file. Null: the file has those of all currencies."""
 
 
 class ReconciliationCreate(Body):
@@ -156,6 +162,10 @@ class ReconciliationView(View):
     source_id: SourceId | None
     bank_format: BankFormat | None
     only_payouts: bool
+    rail: str | None
+    """Payouts of other rails need no line of the bank's. Null: those of all rails do."""
+    currency: str | None
+    """Payouts in other currencies need no line of the bank's. Null: those of all currencies do."""
     state: ReconciliationState
     awaits: list[FileKind]
     """Files that were not sent to their end."""
@@ -181,6 +191,8 @@ class ReconciliationView(View):
             source_id=row.source_id,
             bank_format=None if row.bank_format is None else BankFormat(row.bank_format),
             only_payouts=row.only_payouts,
+            rail=row.rail,
+            currency=row.currency,
             state=ReconciliationState(row.state),
             awaits=_awaited(row),
             progress=ReconciliationProgressView(
@@ -290,6 +302,8 @@ def create_reconciliation(
         mapping=asked.orders.mapping if asked.orders else None,
         bank_format=asked.bank.format if asked.bank else None,
         only_payouts=asked.bank.only_payouts if asked.bank else True,
+        rail=asked.bank.rail if asked.bank else None,
+        currency=asked.bank.currency if asked.bank else None,
         state=ReconciliationState.AWAITING_FILES,
         stage=ReconciliationStage.ORDERS_FILE if asked.orders else ReconciliationStage.BANK_FILE,
         created_by=caller.key_id,

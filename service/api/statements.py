@@ -33,6 +33,7 @@ from service.api.views import (
     Day,
     KeyId,
     Moment,
+    Month,
     SelfBillingAgreementId,
     StatementId,
     StatementRunId,
@@ -63,7 +64,7 @@ _Line = Annotated[str, Strict(), Field(max_length=200)]
 class StatementsCreate(Body):
     """Which days: a calendar month, or the first and the last day."""
 
-    month: Annotated[str, Strict(), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", examples=["2026-10"])] | None = None
+    month: Month | None = None
     """In your time zone."""
     begins_on: Day | None = None
     ends_on: Day | None = None
@@ -84,10 +85,7 @@ class StatementsCreate(Body):
     def days(self) -> Days:
         """Raises Invalid."""
         if self.month is not None:
-            try:
-                return Days(*month(self.month))
-            except ValueError:
-                raise Invalid("month is a calendar month such as 2026-10.") from None
+            return Days(*month(self.month))
         assert self.begins_on is not None
         assert self.ends_on is not None
         return Days(self.begins_on, self.ends_on)

@@ -26,14 +26,15 @@ from service.api.views import (
     Name,
     TaxEntryId,
     TaxProfileId,
-    Text,
     View,
+    Why,
 )
 from service.domain.errors import Invalid, Missing
 from service.domain.money import AMOUNT_MAX_MINOR
 from service.domain.withholding.details import check_details
 from service.domain.withholding.forms import PERSON
-from service.domain.withholding.model import Caution, Decision, Duty, PayeeKind
+from service.domain.withholding.model import Caution, Decision, Duty, Key, PayeeKind
+from service.domain.withholding.openings import why_not_counted
 from service.domain.withholding.tables import RuleName
 from service.domain.wording.figures import Speech
 from service.domain.wording.languages import Language
@@ -50,6 +51,11 @@ router = APIRouter(tags=["tax"])
 class TaxProfileIncomplete(Invalid):
     code = "tax-profile-incomplete"
     title = "A regime needs to know who is paid"
+
+
+class TaxOpeningNotCounted(Invalid):
+    code = "tax-opening-not-counted"
+    title = "The rule would not count this opening"
 
 
 class PersonBody(Body):
@@ -180,7 +186,7 @@ class TaxOpeningCreate(Body):
     currency: Currency
     base_minor: _Amount
     tax_minor: _Amount
-    note: Text
+    note: Why
     """Where the figures come from."""
 
 
@@ -282,6 +288,9 @@ def create_tax_opening(
     No money is booked: it was paid and passed on elsewhere.
     """
     locked(session, caller.merchant_id, affiliate_id)
+    why = why_not_counted(Key(asked.rule, asked.duty, asked.period), asked.currency)
+    if why is not None:
+        raise TaxOpeningNotCounted(why)
     lock_bases(session, caller.merchant_id, [(affiliate_id, asked.rule)])
     row = TaxEntryRow(
         merchant_id=caller.merchant_id,

@@ -240,6 +240,20 @@ Day = Annotated[
 """A calendar day. A number of seconds, which the library would take, is refused."""
 
 
+def _known_month(written: str) -> str:
+    parts = _MONTH.fullmatch(written)
+    assert parts is not None
+    _check_year(parts)
+    return written
+
+
+_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+Month = Annotated[
+    str, Strict(), Field(pattern=rf"^{_MONTH.pattern}$", examples=["2026-10"]), AfterValidator(_known_month)
+]
+"""A calendar month."""
+
+
 def _written_integer(given: object) -> object:
     if isinstance(given, str) and not _INTEGER.fullmatch(given):
         raise PydanticCustomError("integer", "Must be a whole number, in digits only")
@@ -280,6 +294,8 @@ def _not_blank(text: str) -> str:
 
 Text = Annotated[str, Strict(), Field(max_length=4000), AfterValidator(_plain)]
 """Words of people; may be empty."""
+Why = Annotated[str, Strict(), Field(min_length=1, max_length=4000), AfterValidator(_plain), AfterValidator(_not_blank)]
+"""Words of people that have to say something."""
 Name = Annotated[
     str,
     Strict(),

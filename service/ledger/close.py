@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.domain.closing import FIRST, TrialLine, close_digest, out_of_balance
-from service.domain.errors import Conflict, InvariantBroken
+from service.domain.errors import Conflict, Invalid, InvariantBroken
 from service.domain.ledger import SLOTS, MerchantTime, booking_day, next_day
 from service.infra import ids
 from service.infra.db import execute, fetch
@@ -26,6 +26,13 @@ class DayNotOver(Conflict):
     title = "The day is not over"
 
 
+class BeforeTheBooks(Invalid):
+    """The first close would end before there is anything to close; the next one then had all days between to seal."""
+
+    code = "before-the-books"
+    title = "The books begin later"
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The close that holds the day asked for. is_new: made by this call."""
@@ -38,7 +45,7 @@ def close(session: Session, merchant_id: UUID, *, until: date, when: MerchantTim
     """Close every day up to one, from the day after the newest close, or from the day the merchant was made.
 
     What is closed already is not closed again. Who books on one of these days at this moment is waited for; who comes
-    later finds the day sealed and books on the next open one. Raises DayNotOver.
+    later finds the day sealed and books on the next open one. Raises DayNotOver, BeforeTheBooks.
     """
     if until >= when.day:
         raise DayNotOver(
@@ -48,7 +55,9 @@ def close(session: Session, merchant_id: UUID, *, until: date, when: MerchantTim
     known = _holding(session, merchant_id, until)
     if known is not None:
         return Closed(known, is_new=False)
-    begins_on = next_day(last.until) if last else _first_day(session, merchant_id, until, created_at, when.time_zone)
+    begins_on = next_day(last.until) if last else _first_day(session, merchant_id, created_at, when.time_zone)
+    if until < begins_on:
+        raise BeforeTheBooks(f"The books begin on {begins_on}. Close up to that day or a later one.")
     _seal(session, merchant_id, begins_on, until, when)
     # In a new statement: it sees what was committed by those the sealing waited for.
     lines = trial_balance(session, merchant_id, begins_on=begins_on, until=until)
@@ -96,12 +105,12 @@ def _holding(session: Session, merchant_id: UUID, on: date) -> BookCloseRow | No
     return session.get(BookCloseRow, (merchant_id, rows[0].id)) if rows else None
 
 
-def _first_day(session: Session, merchant_id: UUID, until: date, created_at: Any, time_zone: str) -> date:
+def _first_day(session: Session, merchant_id: UUID, created_at: Any, time_zone: str) -> date:
     rows = fetch(
         session, "SELECT min(day) AS day FROM day_slot WHERE merchant_id = :merchant_id", {"merchant_id": merchant_id}
     )
-    days: list[date] = [until, booking_day(created_at, time_zone)]
-    return min(days if rows[0].day is None else [*days, rows[0].day])
+    made_on = booking_day(created_at, time_zone)
+    return made_on if rows[0].day is None else min(made_on, rows[0].day)
 
 
 def _seal(session: Session, merchant_id: UUID, begins_on: date, until: date, when: MerchantTime) -> None:

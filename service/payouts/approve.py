@@ -19,6 +19,7 @@ from service.outbox.emit import Event, emit
 from service.payouts import book, tell
 from service.payouts.control import check_approval, check_run, fee_on
 from service.payouts.find import demand, live_items, lock_run
+from service.payouts.persons import is_same_person
 from service.payouts.release import store_released
 from service.payouts.wake import wake
 from service.payouts.withhold import decided, split, taxed
@@ -126,11 +127,12 @@ def _decide(
 def approve(session: Session, *, merchant_id: UUID, run_id: UUID, approver: UUID, when: MerchantTime) -> PayoutRunRow:
     """Approve a submitted run, if its content is still what was submitted less released items.
 
-    Raises SelfApproval when the approver submitted it, RunChanged.
+    Raises SelfApproval when the approver, or a key it took the place of, submitted it, RunChanged.
     """
     run = lock_run(session, merchant_id, run_id)
     demand(run, RunState.SUBMITTED)
-    if approver == run.submitted_by:
+    assert run.submitted_by is not None
+    if is_same_person(session, merchant_id, approver, run.submitted_by):
         raise SelfApproval(f"Key {ids.encode('key', approver)} submitted run {ids.encode('run', run_id)}.")
     items = live_items(session, run)
     if not items:

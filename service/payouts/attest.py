@@ -15,6 +15,7 @@ from service.infra.db import fetch
 from service.infra.security import Security
 from service.payouts.file_lines import Line, lines_of
 from service.payouts.find import lock_run_of
+from service.payouts.persons import is_same_person
 from service.payouts.record import record
 from service.payouts.wake import wake
 from service.tables.payout_files import PayoutAttestationRow
@@ -97,7 +98,7 @@ def confirm(
         raise AttestationMissing(
             f"Of payout {ids.encode('pay', item_id)} {said} was attested. Attest {outcome} with its evidence; another confirms it."
         )
-    if found.attested_by == by:
+    if is_same_person(session, merchant_id, by, found.attested_by):
         raise SelfAttestation(f"Key {ids.encode('key', by)} attested it; another key has to confirm it.")
     found.confirmed_by, found.confirmed_at, found.note = by, when.now, note or None
     session.add(found)

@@ -11,6 +11,7 @@ from service.domain.ledger import MerchantTime
 from service.domain.payout_control import FundingState, LimitKind, Room, WaitsFor, largest_payout
 from service.infra import ids
 from service.infra.db import execute, fetch
+from service.payouts.persons import heirs_of
 from service.payouts.wake import EXECUTE
 from service.tables.control import EVERYBODY
 from service.tables.payouts import PayoutItemRow, PayoutRunRow
@@ -79,9 +80,15 @@ def _of_all(limits: Mapping[LimitKind, Mapping[UUID, int]]) -> Mapping[LimitKind
 
 
 def check_approval(session: Session, run: PayoutRunRow, items: Sequence[PayoutItemRow], *, approver: UUID) -> None:
-    """Raise ApprovalOverLimit where a run sends more than the key may approve: its own limit, else that of all keys."""
+    """Raise ApprovalOverLimit where a run sends more than the key may approve.
+
+    That is its own limit, else that of the last key before it that has one, whose place it took, else that of all keys.
+    """
     limits = limits_of(session, run.merchant_id, run.currency)[LimitKind.APPROVAL]
-    limit_minor = limits.get(approver, limits.get(EVERYBODY))
+    heirs = heirs_of(session, run.merchant_id, limits.keys())
+    of_holder = [key_id for key_id in limits if approver in heirs[key_id]]
+    nearest = min(of_holder, key=lambda key_id: heirs[key_id].index(approver), default=EVERYBODY)
+    limit_minor = limits.get(nearest)
     total_minor = sum(item.net_minor for item in items)
     if limit_minor is not None and total_minor > limit_minor:
         raise ApprovalOverLimit(

@@ -16,6 +16,7 @@ from service.infra.db import execute, fetch
 from service.ledger.balance import Kept, lock
 from service.ledger.post import post
 from service.outbox.emit import Event, emit
+from service.payouts.persons import is_same_person
 from service.payouts.withhold import lock_bases, raise_bases
 from service.tables.taxes import CorrectionRow, TaxEntryKind
 
@@ -104,7 +105,7 @@ def book(session: Session, *, merchant_id: UUID, correction_id: UUID, by: UUID, 
     Raises CorrectionMissing, CorrectionDecided, SelfDecision, CorrectionTooLarge when there is less by now.
     """
     row = _open(session, merchant_id, correction_id)
-    if by == row.asked_by:
+    if is_same_person(session, merchant_id, by, row.asked_by):
         raise SelfDecision(f"Key {ids.encode('key', by)} asked for correction {ids.encode('cor', row.id)}.")
     if row.rule is not None:
         lock_bases(session, merchant_id, [(row.payee_id, row.rule)])
@@ -189,15 +190,31 @@ def _check(session: Session, row: CorrectionRow, kept: Mapping[Account, Kept]) -
 
 
 def _withheld(session: Session, row: CorrectionRow) -> tuple[int, int]:
-    """What was withheld from the payee under the named rule, duty and period, and the income counted there."""
+    """What may be given back to the payee of the named rule, duty and period, and the income counted there.
+
+    Taken from what was earned, and not passed on: what another period withheld is not this one's, and an opening is
+    money that never was here.
+    """
     rows = fetch(
         session,
         """
-        SELECT CAST(coalesce(sum(tax_minor - borne_minor), 0) AS bigint) AS withheld_minor,
-               CAST(coalesce(sum(base_minor), 0) AS bigint) AS base_minor
-        FROM tax_entry
-        WHERE merchant_id = :merchant_id AND payee_id = :payee_id AND rule = :rule AND duty = :duty
-          AND period = :period AND currency = :currency
+        SELECT CAST(least(taken_minor, owed_minor - passed_on.minor) AS bigint) AS withheld_minor, base_minor
+        FROM (
+            SELECT coalesce(sum(tax_minor - borne_minor) FILTER (WHERE kind <> 'opening'), 0) AS taken_minor,
+                   coalesce(sum(tax_minor) FILTER (WHERE kind <> 'opening'), 0) AS owed_minor,
+                   CAST(coalesce(sum(base_minor), 0) AS bigint) AS base_minor
+            FROM tax_entry
+            WHERE merchant_id = :merchant_id AND payee_id = :payee_id AND rule = :rule AND duty = :duty
+              AND period = :period AND currency = :currency
+        ) AS counted,
+        (
+            SELECT coalesce(sum(line.amount_minor), 0) AS minor
+            FROM tax_remittance_line AS line
+            JOIN tax_remittance AS remittance
+              ON remittance.merchant_id = line.merchant_id AND remittance.id = line.remittance_id
+            WHERE line.merchant_id = :merchant_id AND line.payee_id = :payee_id AND remittance.rule = :rule
+              AND remittance.duty = :duty AND remittance.period = :period AND remittance.currency = :currency
+        ) AS passed_on
         """,
         {
             "merchant_id": row.merchant_id,
@@ -208,7 +225,7 @@ def _withheld(session: Session, row: CorrectionRow) -> tuple[int, int]:
             "currency": row.currency,
         },
     )
-    return rows[0].withheld_minor, rows[0].base_minor
+    return max(0, rows[0].withheld_minor), rows[0].base_minor
 
 
 def _undo(session: Session, row: CorrectionRow, when: MerchantTime) -> None:

@@ -1,13 +1,14 @@
 """The gate: after a database was restored nothing is sent until it was compared with the rails and two persons agree.
 
-A restored database does not know what was sent after the moment it was restored to, and would send it again. Which server
-we are on, and which of its histories, is noted in the database itself: a point-in-time recovery and a failover begin a new
-timeline, a dump that is read back lives on another server. A copy of the files, put back, shows neither: close it by hand.
+A restored database does not know what was sent after the moment it was restored to, and would send it again. Where we are is
+noted in the database itself: a point-in-time recovery and a failover begin a new timeline of the server, and a dump that is
+read back, into whatever server, makes tables with new numbers. A copy of the files, put back, shows neither: close it by hand.
 """
 
 import dataclasses
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -46,15 +47,34 @@ class GateSecondPerson(Forbidden):
     title = "Opening the payout gate needs a second person"
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a database is; the numbers are PostgreSQL's."""
+
+    system_identifier: str
+    timeline: int
+    database_oid: int | None
+    table_oid: int | None
+
+    def __str__(self) -> str:
+        return (
+            f"server {self.system_identifier} timeline {self.timeline} database {self.database_oid} "
+            f"table {self.table_oid}"
+        )
+
+
 def notice(session: Session, *, now: datetime) -> PayoutGateRow | None:
-    """Close the gate if this is not the server, or not the history, we last knew to be on. Returns a new gate."""
-    [here] = fetch(
+    """Close the gate if this is not the server, the history or the table we last knew to be on. Returns a new gate."""
+    [row] = fetch(
         session,
         """
-        SELECT CAST(server.system_identifier AS text) AS system_identifier, history.timeline_id AS timeline
+        SELECT CAST(server.system_identifier AS text), history.timeline_id,
+               CAST((SELECT oid FROM pg_database WHERE datname = current_database()) AS bigint),
+               CAST(CAST('database_mark' AS regclass) AS bigint)
         FROM pg_control_system() AS server, pg_control_checkpoint() AS history
         """,
     )
+    here = _Place(*tuple(row))
     mark = session.exec(
         select(DatabaseMarkRow).where(col(DatabaseMarkRow.id) == EVERYBODY).with_for_update()
     ).one_or_none()
@@ -62,20 +82,23 @@ def notice(session: Session, *, now: datetime) -> PayoutGateRow | None:
         execute(
             session,
             """
-            INSERT INTO database_mark (id, system_identifier, timeline, seen_at)
-            VALUES (:id, :system_identifier, :timeline, :now) ON CONFLICT (id) DO NOTHING
+            INSERT INTO database_mark (id, system_identifier, timeline, database_oid, table_oid, seen_at)
+            VALUES (:id, :system_identifier, :timeline, :database_oid, :table_oid, :now) ON CONFLICT (id) DO NOTHING
             """,
-            {"id": EVERYBODY, "now": now, "system_identifier": here.system_identifier, "timeline": here.timeline},
+            {"id": EVERYBODY, "now": now, **dataclasses.asdict(here)},
         )
         return None
-    if (mark.system_identifier, mark.timeline) == (here.system_identifier, here.timeline):
+    if mark.table_oid is None:
+        # Noted by a server of the release before.
+        mark.database_oid, mark.table_oid = here.database_oid, here.table_oid
+    before = _Place(mark.system_identifier, mark.timeline, mark.database_oid, mark.table_oid)
+    if before == here:
         return None
-    detail = (
-        f"server {mark.system_identifier} timeline {mark.timeline} before, "
-        f"server {here.system_identifier} timeline {here.timeline} now"
-    )
-    mark.system_identifier, mark.timeline, mark.seen_at = here.system_identifier, here.timeline, now
+    for name, value in dataclasses.asdict(here).items():
+        setattr(mark, name, value)
+    mark.seen_at = now
     session.add(mark)
+    detail = f"{before} before, {here} now"
     return close(session, reason="restored", detail=detail, since=now - LOOK_BACK, now=now)
 
 

@@ -35,6 +35,17 @@ def test_a_checker_closes_the_days_that_are_over(shop: Shop) -> None:
     assert shop.get("/v1/book-closes").json()["data"] == [body]
 
 
+def test_a_month_outside_of_what_can_be_named_is_refused(shop: Shop) -> None:
+    for month in ("0000-10", "0001-01", "9999-12"):
+        close = shop.post("/v1/book-closes", {"month": month}, by="finance-checker")
+        statements = shop.post("/v1/statements", {"month": month}, by="finance-maker")
+
+        assert (close.status_code, close.json()["errors"][0]["pointer"]) == (422, "#/month")
+        assert (statements.status_code, statements.json()["errors"][0]["pointer"]) == (422, "#/month")
+    early = shop.post("/v1/book-closes", {"month": "1970-01"}, by="finance-checker")
+    assert early.json()["code"] == "before-the-books"
+
+
 def test_only_a_checker_closes_and_everybody_who_reads_sees_it(shop: Shop) -> None:
     day = today(shop)
     shop.advance(days=1)

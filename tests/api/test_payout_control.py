@@ -34,6 +34,14 @@ def taken(shop: Shop, run: str, *verbs: str, checker: str = "finance-checker") -
     return [(each.status_code, each.json().get("code", "")) for each in answers]
 
 
+def bearer(made: Json) -> dict[str, str]:
+    return {"Authorization": f"Bearer {made['key']}"}
+
+
+def vnd(amount: int) -> Json:
+    return {"amount_minor": amount, "currency": "VND"}
+
+
 def work(client: TestClient) -> None:
     service: Service = client.app.state.service  # type: ignore[attr-defined] # typed as any ASGI application
     run_once(service.engine, service.settings, service.security)
@@ -52,6 +60,28 @@ def test_a_key_approves_no_more_than_its_own_limit(shop: Shop, draft: str) -> No
     assert taken(shop, draft, "submit") == [(200, "")]
     assert taken(shop, draft, "approve", checker="finance-checker chi") == [(403, "payout-run-approval-limit")]
     assert taken(shop, draft, "approve") == [(200, "")]
+
+
+def test_a_key_that_took_anothers_place_has_its_limit_and_is_no_second_person(shop: Shop, draft: str) -> None:
+    both = shop.post("/v1/api-keys", {"name": "Chi", "scopes": ["finance-maker", "finance-checker"]}).json()
+    limited = shop.post("/v1/payout-limits", LIMIT | {"key_id": both["api_key"]["id"]})
+    assert limited.status_code == 201
+    path = f"/v1/payout-runs/{draft}"
+    assert shop.client.post(f"{path}/submit", json={}, headers=bearer(both)).status_code == 200
+    again = shop.post(f"/v1/api-keys/{both['api_key']['id']}/rotate", {"overlap_s": 3_600}).json()
+    third = shop.post(f"/v1/api-keys/{again['api_key']['id']}/rotate", {"overlap_s": 3_600}).json()
+
+    by_herself = shop.client.post(f"{path}/approve", json={}, headers=bearer(third))
+
+    assert (by_herself.status_code, by_herself.json()["code"]) == (403, "payout-run-self-approval")
+    # Submitted by another, it is the limit of the first of her keys that keeps the third from approving.
+    assert shop.post(f"{path}/cancel", by="finance-maker").status_code == 200
+    other = shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "VND"}, by="finance-maker").json()["id"]
+    assert shop.post(f"/v1/payout-runs/{other}/submit", by="finance-maker").status_code == 200
+    above = shop.client.post(f"/v1/payout-runs/{other}/approve", json={}, headers=bearer(third))
+    assert (above.status_code, above.json()["code"]) == (403, "payout-run-approval-limit")
+    shop.post("/v1/payout-limits", {**LIMIT, "limit": vnd(10_000), "key_id": third["api_key"]["id"]})
+    assert shop.client.post(f"/v1/payout-runs/{other}/approve", json={}, headers=bearer(third)).status_code == 200
 
 
 def test_a_limit_takes_the_place_of_another_in_one_moment(shop: Shop) -> None:

@@ -105,6 +105,34 @@ def test_a_person_is_kept_but_never_shown(shop: Shop, lan: str) -> None:
     assert profiled(shop, lan)["tax_code_hint"] == "…678"
 
 
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"period": "2026"}, "cn_labour_61_2018 sums income_tax by month; 2026 is none."),
+        ({"period": "2026-13"}, "2026-13 is no year, month or day of the calendar."),
+        ({"duty": "vat"}, "cn_labour_61_2018 has no vat; it has income_tax."),
+        ({"currency": "USD"}, "cn_labour_61_2018 counts CNY, not USD."),
+    ],
+    ids=["year", "month", "duty", "currency"],
+)
+def test_an_opening_that_no_decision_would_count_is_refused(shop: Shop, changed: dict[str, str], why: str) -> None:
+    li = str(shop.an_affiliate("Li")["id"])
+    opening = {
+        "rule": "cn_labour_61_2018",
+        "duty": "income_tax",
+        "period": "2026-05",
+        "currency": "CNY",
+        "base_minor": 500_000,
+        "tax_minor": 0,
+        "note": "payslips",
+    }
+
+    answer = shop.post(f"/v1/affiliates/{li}/tax-openings", opening | changed, by="finance-maker")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "tax-opening-not-counted")
+    assert answer.json()["detail"] == why
+
+
 def test_openings_count_in_their_period(shop: Shop) -> None:
     li = str(shop.an_affiliate("Li")["id"])
     profiled(shop, li, country="CN")
@@ -171,10 +199,13 @@ def test_a_payout_is_withheld_from_passed_on_and_put_right(shop: Shop, client: T
         "evidence": "return 7",
         "withholding": {"rule": due["rule"], "duty": due["duty"], "period": due["period"]},
     }
+    assert shop.post("/v1/corrections", correction | {"reason": " "}, by="finance-maker").status_code == 422
     asked = shop.post("/v1/corrections", correction, by="finance-maker").json()
     assert shop.post(f"/v1/corrections/{asked['id']}/book", by="finance-maker").status_code == 403
     booked = shop.post(f"/v1/corrections/{asked['id']}/book", by="finance-checker").json()
     assert (booked["status"], booked["amount"]) == ("booked", vnd(400_000))
+    # It is income again when it is paid, and counts once.
+    assert booked["base"] == vnd(400_000)
     told = {"rule": due["rule"], "duty": due["duty"], "period": due["period"], "currency": "VND"}
     passed_on = shop.post(
         "/v1/tax-remittances", {**told, "reference": "KB-1", "paid_on": shop.time()[:10]}, by="finance-maker"

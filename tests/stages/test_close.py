@@ -20,7 +20,7 @@ from service.infra.ids import new_id
 from service.ledger import post as post_module
 from service.ledger.audit import check
 from service.ledger.chain import chain
-from service.ledger.close import Closed, DayNotOver, close
+from service.ledger.close import BeforeTheBooks, Closed, DayNotOver, close
 from service.ledger.findings import FindingCode
 from service.ledger.post import post
 from service.ledger.trial import trial_balance
@@ -188,6 +188,14 @@ def test_a_merchant_without_a_posting_can_close_too(ledger: Ledger) -> None:
     closed = ledger.close()
 
     assert (closed.row.totals, ledger.findings()) == ([], set())
+
+
+def test_nothing_is_closed_before_the_books_begin(ledger: Ledger) -> None:
+    began_on = DAY - days(3)
+
+    with pytest.raises(BeforeTheBooks, match=str(began_on)):
+        ledger.close(began_on - days(1))
+    assert ledger.close(began_on).row.begins_on == began_on
 
 
 def test_a_day_can_be_closed_once_it_is_over_by_the_merchants_calendar(ledger: Ledger) -> None:

@@ -1,7 +1,11 @@
 """The gate: it closes when the database is not where it was, nothing passes it, and two persons open it once all is compared."""
 
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -9,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from service.domain.payout import Answer, AnswerKind, ItemState
-from service.infra.db import execute, run_unit, unit_of_work
+from service.infra.db import execute, make_engine, run_unit, unit_of_work
 from service.payouts.apply import Provider
 from service.payouts.gate import (
     CHECK_EVERY,
@@ -24,6 +28,7 @@ from service.payouts.gate import (
 )
 from service.payouts.providers.model import Listing, Transfer
 from service.payouts.release import cancel
+from tests.support import databases
 from tests.support.payouts import CHECKER, MAKER, Desk
 
 
@@ -82,7 +87,16 @@ def opened(desk: Desk, by: UUID) -> None:
         open_gate(session, by=by, note="looked at", now=desk.now)
 
 
-@pytest.mark.parametrize("changed", ["system_identifier = 'another'", "timeline = timeline + 1"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "system_identifier = 'another'",
+        "timeline = timeline + 1",
+        # A dump that was read back on this server, and a database that was made from another.
+        "table_oid = table_oid + 1",
+        "database_oid = database_oid + 1",
+    ],
+)
 def test_another_server_or_another_history_closes_the_gate(desk: Desk, changed: str) -> None:
     assert not noticed(desk)
     assert not noticed(desk)
@@ -91,6 +105,34 @@ def test_another_server_or_another_history_closes_the_gate(desk: Desk, changed: 
 
     assert noticed(desk)
     assert is_closed(desk)
+    assert not noticed(desk)
+
+
+def test_a_dump_that_is_read_back_on_the_same_server_closes_the_gate(
+    desk: Desk, database_url: str, new_database: Callable[..., AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    noticed(desk)
+    dump = tmp_path / "dump"
+    told: list[Path | str] = [
+        databases.program("pg_dump"),
+        "--format",
+        "custom",
+        "--file",
+        dump,
+        databases.conninfo(database_url),
+    ]
+    subprocess.run(told, check=True)
+
+    with new_database(migrated=False) as url:
+        read: list[Path | str] = [databases.program("pg_restore"), "--dbname", databases.conninfo(url), dump]
+        subprocess.run(read, check=True)
+        engine = make_engine(url, pool_size=1, application_name="the test")
+        try:
+            gate = run_unit(engine, lambda session: notice(session, now=desk.now))
+        finally:
+            engine.dispose()
+
+    assert gate is not None
     assert not noticed(desk)
 
 

@@ -1,5 +1,6 @@
 """Tax on its way: decided at submit for the pay day, looked at again before sending, posted when the rail accepts."""
 
+import dataclasses
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -359,3 +360,33 @@ def test_what_was_passed_on_cannot_be_given_back(desk: Desk) -> None:
 
     with pytest.raises(CorrectionTooLarge):
         asked(desk, CorrectionKind.UNTAX, ann, 44_000, key=IN_JULY)
+
+
+def test_what_another_period_withheld_does_not_make_up_for_what_was_passed_on(desk: Desk) -> None:
+    ann = desk.payee()
+    desk.tax(ann, "CN")
+    paid(desk, ann, 300_000)
+    wanted = remit.Asked(desk.merchant_id, IN_JULY, "CNY", "T-1", date(2026, 8, 15), by=MAKER)
+    with unit_of_work(desk.engine) as session:
+        remit.remit(session, wanted, when=desk.when)
+    desk.later(days=30)
+    paid(desk, ann, 300_000)
+    in_august = dataclasses.replace(IN_JULY, period="2026-08")
+
+    with pytest.raises(CorrectionTooLarge, match=r"^0 minor units"):
+        asked(desk, CorrectionKind.UNTAX, ann, 1, key=IN_JULY)
+
+    with unit_of_work(desk.engine) as session:
+        remitted = remit.remit(session, dataclasses.replace(wanted, key=in_august, reference="T-2"), when=desk.when)
+    assert remitted.amount_minor == 44_000
+
+
+def test_an_opening_is_no_money_that_could_be_given_back(desk: Desk) -> None:
+    ann = desk.payee()
+    desk.tax(ann, "CN")
+    opening(desk, ann, base=300_000, tax=44_000)
+    desk.later(days=30)
+    paid(desk, ann, 300_000)
+
+    with pytest.raises(CorrectionTooLarge, match=r"^0 minor units"):
+        asked(desk, CorrectionKind.UNTAX, ann, 1, key=IN_JULY)
