@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 from fastapi import FastAPI
@@ -362,6 +363,7 @@ async def _open(app: FastAPI, settings: Settings) -> Service:
         usage=Usage(engine),
         pacer=Pacer(),
         paces={},
+        downloads=Semaphore(max(1, settings.db_admission // 4)),
         stripe=_stripe(settings),
     )
     app.state.service = service

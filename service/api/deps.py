@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
+from threading import Semaphore
 from time import monotonic
 from types import TracebackType
 from typing import Annotated, Any, ClassVar, Self, cast
@@ -20,7 +21,7 @@ from starlette.requests import HTTPConnection
 from service.api import idempotency, trail, versions
 from service.api.owners import Owner
 from service.api.usage import Usage
-from service.domain.errors import Forbidden, RateLimited, Unauthenticated
+from service.domain.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from service.infra import security as keys
 from service.infra.batcher import Batcher
 from service.infra.clock import utc_now
@@ -57,6 +58,14 @@ class RevokedKey(Unauthenticated):
     title = "The API key was revoked"
 
 
+class DownloadsBusy(Unavailable):
+    """A download holds a connection until its reader has all of it, and readers may be slow; others need some too."""
+
+    code = "downloads-busy"
+    title = "Too many downloads at once, try again"
+    retry_after_s = 10
+
+
 class ScopeMissing(Forbidden):
     """The key is good, but not for this."""
 
@@ -79,6 +88,8 @@ class Service:
     pacer: Pacer
     paces: dict[bytes, Pace]
     """How fast keys may ask that asked before, by their hash."""
+    downloads: Semaphore
+    """Places for answers that are read from the database while they are sent."""
     stripe: StripeAccounts | None = None
     """Accounts of affiliates at Stripe, where that is set up."""
 
@@ -407,6 +418,20 @@ def _own_units(held: _Held, request: Request, service: Services, known: _Key) ->
         with held.kept():
             pass
     return service.engine
+
+
+def _download(service: Services) -> Iterator[None]:
+    """Hold a place for downloads until the answer has left."""
+    if not service.downloads.acquire(blocking=False):
+        raise DownloadsBusy("Ask again, or let a report job write the file, which is read piece by piece.")
+    try:
+        yield
+    finally:
+        service.downloads.release()
+
+
+Download = Annotated[None, Depends(_download)]
+"""A place for an answer that is read from the database while it is sent. Raises DownloadsBusy."""
 
 
 OwnUnits = Annotated[Engine, Depends(_own_units)]

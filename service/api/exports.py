@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
-from service.api.deps import Admin, OwnUnits
+from service.api.deps import Admin, Download, OwnUnits
 from service.infra import ids
 from service.infra.clock import utc_now
 from service.reports.export import export
@@ -16,9 +16,9 @@ from service.reports.export import export
 router = APIRouter(tags=["exports"])
 
 
-def _ending(engine: OwnUnits) -> Iterator[contextlib.ExitStack]:
+def _ending(engine: OwnUnits, place: Download) -> Iterator[contextlib.ExitStack]:
     """What has to be closed when the answer has left, also when its reader has left in the middle."""
-    del engine
+    del engine, place
     with contextlib.ExitStack() as ending:
         yield ending
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 
-from service.api.deps import Caller, Reader, ReadSession
+from service.api.deps import Caller, Download, Reader, ReadSession
 from service.api.views import Currency, Day, RunId, Text, View
 from service.reports.define import Column, Filter, Filters, Format, Kind, Report
 from service.reports.registry import REPORTS, find
@@ -82,9 +82,9 @@ def _url(report: Report, form: Format) -> str:
     return f"/v1/reports/{report.name}.{form.value}"
 
 
-def _ending(session: ReadSession) -> Iterator[contextlib.ExitStack]:
+def _ending(session: ReadSession, place: Download) -> Iterator[contextlib.ExitStack]:
     """What has to be closed before the session is, also when the reader has left in the middle."""
-    del session
+    del session, place
     with contextlib.ExitStack() as ending:
         yield ending
 
