@@ -159,7 +159,7 @@ def review(session: Session, run: PayoutRunRow) -> Review:
     earlier = runs[-2] if len(runs) > 1 else None
     since = asked | {"earlier_id": None if earlier is None else earlier.id}
     left_out = _left_out(session, asked)
-    first, moved, shared = _first(session, asked), _moved(session, asked, run.rail), _shared(session, asked)
+    first, moved, shared = _first(session, asked), _moved(session, asked), _shared(session, asked)
     split, not_withheld = (
         _cautioned(session, asked, caution) for caution in (Caution.SPLIT_PAYOUTS, Caution.NOT_WITHHELD)
     )
@@ -426,21 +426,21 @@ def _first(session: Session, asked: dict[str, Any]) -> Listed:
     return _listed(session, statement, asked)
 
 
-def _moved(session: Session, asked: dict[str, Any], rail: str) -> Listed:
+def _moved(session: Session, asked: dict[str, Any]) -> Listed:
+    """Those whose last payout in the currency went elsewhere, by whatever rail: who takes an account over changes that too."""
     statement = f"""
         {_ITEMS}
         SELECT item.* FROM item
         JOIN LATERAL (
             SELECT before.fingerprint
             FROM payout_item AS before
-            JOIN payout_run AS run ON run.merchant_id = before.merchant_id AND run.id = before.run_id
             WHERE before.merchant_id = item.merchant_id AND before.payee_id = item.payee_id
               AND before.currency = item.currency AND before.from_version < item.from_version
-              AND before.released_at IS NULL AND run.rail = :rail
+              AND before.released_at IS NULL
             ORDER BY before.from_version DESC LIMIT 1
         ) AS last ON last.fingerprint <> item.fingerprint
         """  # noqa: S608 - put together from our own constants
-    return _listed(session, statement, asked | {"rail": rail})
+    return _listed(session, statement, asked)
 
 
 def _shared(session: Session, asked: dict[str, Any]) -> Listed:

@@ -187,6 +187,18 @@ def test_a_payee_who_moved_is_told_from_one_who_did_not(desk: Desk) -> None:
     assert RunCaution.DESTINATION_CHANGED in found.cautions
 
 
+def test_who_moved_to_another_rail_moved(desk: Desk) -> None:
+    ann, ben = payee(desk, 100, "ann"), payee(desk, 100, "ben")
+    paid_run(desk, ann, ben)
+    with unit_of_work(desk.engine) as session:
+        execute(session, "UPDATE payout_run SET rail = 'stripe_connect'")
+    desk.method(ann, "sandbox_ok_here")
+    for each in (ann, ben):
+        desk.earn(each, 100)
+
+    assert names(reviewed(desk, desk.reserve()).moved) == ["ann"]
+
+
 def test_accounts_of_several_payees_are_told(desk: Desk) -> None:
     for name in ("ann", "ben"):
         desk.change(desk.payee(100, destination="sandbox_ok_same"), name=name)
