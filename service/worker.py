@@ -48,6 +48,7 @@ from service.payouts.apply import Provider
 from service.payouts.execute import Sender, advance
 from service.payouts.providers import FILE_RAILS, Rail, Rails, api_of, make_rails, told_rails
 from service.payouts.providers.stripe_accounts import StripeAccounts
+from service.payouts.providers.stripe_api import StripeApi
 from service.payouts.providers.stripe_events import StripeEvents
 from service.payouts.reconcile import compare
 from service.payouts.service_jobs import give_back_service
@@ -248,10 +249,11 @@ def _turns(worker: Worker, *, stop: threading.Event | None) -> int:
 
 def _check_gate(worker: Worker) -> None:
     api = api_of(worker.rails)
-    provider = (
-        None if api is None else Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
-    )
-    gate.check(worker.engine, provider, now=worker.clock())
+    gate.check(worker.engine, None if api is None else _provider(worker, api), now=worker.clock())
+
+
+def _provider(worker: Worker, api: StripeApi) -> Provider:
+    return Provider(worker.engine, worker.security, StripeAccounts(api), told_rails(worker.rails), worker.clock)
 
 
 def _service_turns(worker: Worker) -> int:
@@ -259,7 +261,7 @@ def _service_turns(worker: Worker) -> int:
     api = api_of(worker.rails)
     if api is None:
         return 0
-    provider = Provider(worker.engine, StripeAccounts(api), told_rails(worker.rails), worker.clock)
+    provider = _provider(worker, api)
     run_unit(worker.engine, partial(service_jobs.schedule_service, now=worker.clock()))
     for done in range(SERVICE_TURNS_MAX):
         take = partial(service_jobs.claim_service, owner=worker.owner, now=worker.clock(), lease=LEASE)

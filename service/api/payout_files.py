@@ -335,7 +335,8 @@ def import_payout_results(
     """Take in what the bank answered to a file, line by line; in any order, and as often as it comes.
 
     A rejected line is refused and its money reserved again, a booked one is sent, money that came back is carried. Where
-    amount, currency or account are not what was asked for nothing is booked and the run stops.
+    amount, currency or account are not what was asked for nothing is booked and the run stops; so it does where the bank
+    rejects what it calls a duplicate, for that says nothing of the payment it is a duplicate of.
     """
     imported = import_results(
         session,

@@ -33,6 +33,7 @@ from service.payouts.providers.sheets import (
     render,
     why_unfit,
 )
+from service.tables.parties import MerchantRow
 from service.tables.payout_files import PayoutTemplateRow
 
 router = APIRouter(tags=["payout files"])
@@ -200,10 +201,10 @@ def set_payout_template(
 def preview_payout_template(
     name: SheetName, asked: PayoutTemplatePreviewCreate, caller: Reader, session: WriteSession
 ) -> PayoutTemplatePreviewView:
-    """Show what a file would look like by a column map, with three made-up payments. Nothing is kept."""
+    """Show what a file would look like by a column map, with three made-up payments in your name. Nothing is kept."""
     document = asked.template or _view(session, caller.merchant_id, name).template
     template = SheetTemplate.of_json(document.checked())
-    rows, header = _made_up(template, name, caller)
+    rows, header = _made_up(template, name, caller, merchant=session.get_one(MerchantRow, caller.merchant_id).name)
     flaws = [why_unfit(template, row, header) for row in rows]
     fit = [row for row, flaw in zip(rows, flaws, strict=True) if flaw is None]
     if not fit:
@@ -237,7 +238,8 @@ _HOLDERS = (
 )
 
 
-def _made_up(template: SheetTemplate, name: SheetName, caller: Caller) -> tuple[list[Row], Header]:
+def _made_up(template: SheetTemplate, name: SheetName, caller: Caller, *, merchant: str) -> tuple[list[Row], Header]:
+    """merchant: the real name, so that a map whose encoding has no letters for it is found out here."""
     account_type = min(ACCOUNTS[FileRailName(name.value)] & _ACCOUNTS.keys())
     currency = template.currencies[0] if template.currencies else "USD"
     account = _ACCOUNTS[account_type]
@@ -270,7 +272,7 @@ def _made_up(template: SheetTemplate, name: SheetName, caller: Caller) -> tuple[
         pays_on=date(caller.now.year, 1, 1),
         payer=payer,
         run=f"run_{0:026d}",
-        merchant="Tea Shop",
+        merchant=merchant,
         is_test=caller.merchant.is_test,
     )
     return rows, header

@@ -31,7 +31,8 @@ _TABLES = (*_WORKING_TABLES, "reconciliation_difference")
 class Reconciliation:
     """A reconciliation that is under way. page: how many units of work have added something to it.
 
-    clock_offset: how far the merchant's clock is ahead of ours.
+    rail, currency: whose payouts the bank's file has; None: of all. clock_offset: how far the merchant's clock is ahead
+    of ours.
     """
 
     merchant_id: UUID
@@ -41,6 +42,8 @@ class Reconciliation:
     mapping: JsonObject | None
     bank_format: str | None
     only_payouts: bool
+    rail: str | None
+    currency: str | None
     stage: ReconciliationStage
     page: int
     cursor: JsonObject
@@ -86,6 +89,8 @@ def load(session: Session, merchant_id: UUID, reconciliation_id: UUID) -> Reconc
         row.mapping,
         row.bank_format,
         row.only_payouts,
+        row.rail,
+        row.currency,
         ReconciliationStage(row.stage),
         row.page,
         row.cursor,
@@ -141,7 +146,7 @@ def move_on(
 
 
 def add(session: Session, known: Reconciliation, found: Sequence[Found]) -> None:
-    """Store differences. One that nothing explains, and that an earlier reconciliation found too, is explained by that."""
+    """Store differences. One that nothing explains, and that an earlier reconciliation found just so, is explained by that."""
     earlier = _found_earlier(session, known, [each for each in found if each.difference.explained_by is None])
     differences = [
         each.difference.unless_explained(
@@ -186,26 +191,39 @@ def add(session: Session, known: Reconciliation, found: Sequence[Found]) -> None
     )
 
 
-_Name = tuple[str, str, str]
+_Name = tuple[str, str, str, str, int | None, int | None]
 
 
 def _name(found: Found) -> _Name:
-    return (found.about.value, found.difference.kind.value, found.external_id)
+    """What tells one difference from another. With the amounts: another amount is another difference of the same thing."""
+    difference = found.difference
+    return (
+        found.about.value,
+        difference.kind.value,
+        found.external_id,
+        difference.currency,
+        difference.theirs_minor,
+        difference.ours_minor,
+    )
 
 
 def _found_earlier(session: Session, known: Reconciliation, found: Sequence[Found]) -> Mapping[_Name, str]:
-    """Public ids of the oldest differences of the same things that earlier reconciliations left unexplained."""
-    asked = sorted({_name(each) for each in found if each.external_id})
+    """Public ids of the oldest differences of the same names that earlier reconciliations left unexplained."""
+    asked = list({_name(each) for each in found if each.external_id})
     rows = fetch(
         session,
         """
-        SELECT asked.about, asked.kind, asked.external_id, before.id
-        FROM unnest(CAST(:abouts AS text[]), CAST(:kinds AS text[]), CAST(:external_ids AS text[]))
-             AS asked (about, kind, external_id)
+        SELECT asked.*, before.id
+        FROM unnest(CAST(:abouts AS text[]), CAST(:kinds AS text[]), CAST(:external_ids AS text[]),
+                    CAST(:currencies AS text[]), CAST(:theirs_minor AS bigint[]), CAST(:ours_minor AS bigint[]))
+             AS asked (about, kind, external_id, currency, theirs_minor, ours_minor)
         CROSS JOIN LATERAL (
             SELECT id FROM reconciliation_difference AS earlier
             WHERE earlier.merchant_id = :merchant_id AND earlier.about = asked.about
               AND earlier.external_id = asked.external_id AND earlier.kind = asked.kind
+              AND earlier.currency = asked.currency
+              AND earlier.theirs_minor IS NOT DISTINCT FROM asked.theirs_minor
+              AND earlier.ours_minor IS NOT DISTINCT FROM asked.ours_minor
               AND earlier.explained_by IS NULL AND earlier.note_at IS NULL AND earlier.reconciliation_id < :id
             ORDER BY earlier.id LIMIT 1
         ) AS before
@@ -213,12 +231,18 @@ def _found_earlier(session: Session, known: Reconciliation, found: Sequence[Foun
         {
             "merchant_id": known.merchant_id,
             "id": known.id,
-            "abouts": [about for about, _, _ in asked],
-            "kinds": [kind for _, kind, _ in asked],
-            "external_ids": [external_id for _, _, external_id in asked],
+            "abouts": [each[0] for each in asked],
+            "kinds": [each[1] for each in asked],
+            "external_ids": [each[2] for each in asked],
+            "currencies": [each[3] for each in asked],
+            "theirs_minor": [each[4] for each in asked],
+            "ours_minor": [each[5] for each in asked],
         },
     )
-    return {(row.about, row.kind, row.external_id): encode("rdf", row.id) for row in rows}
+    return {
+        (row.about, row.kind, row.external_id, row.currency, row.theirs_minor, row.ours_minor): encode("rdf", row.id)
+        for row in rows
+    }
 
 
 def _text(told: JsonObject | None) -> str | None:

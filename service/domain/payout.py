@@ -54,6 +54,19 @@ MAY_HAVE_PAID = frozenset({Outcome.PLANNED, Outcome.IN_FLIGHT, Outcome.UNKNOWN, 
 """Outcomes under which no second attempt may exist."""
 
 
+def may_adopt(number: int, known: Mapping[int, Outcome], *, run: RunState) -> bool:
+    """Whether a transfer that a rail lists can be an attempt that is not known, or was thought to have done nothing.
+
+    number: of the attempt, as the transfer says. known: attempts of the item. Their run must have been approved: only
+    then it is certain what was to be sent.
+    """
+    return (
+        run in {RunState.APPROVED, RunState.EXECUTING}
+        and number >= max([1, *known])
+        and not MAY_HAVE_PAID & set(known.values())
+    )
+
+
 class ItemState(StrEnum):
     RESERVED = "reserved"
     APPROVED = "approved"

@@ -1,6 +1,8 @@
 """Payouts that leave in a file: the rails without a network, what a bank says of a line, and what that means."""
 
-from collections.abc import Collection
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from service.domain.payout import Outcome
@@ -69,6 +71,43 @@ class Attested(StrEnum):
 
     PAID = "paid"
     NOT_SENT = "not_sent"
+
+
+_OF_COPIES = frozenset({"AM05", "DU01", "DU02", "DU03", "DU04", "DU05", "DUPL"})
+"""By which a bank says that it has such a message, payment or id already. Source: ISO 20022, external code sets, status
+and return reasons, read 2026-11."""
+
+# Not "trùng" alone: "không trùng khớp" is a name that does not match.
+_WORDS_FOR_COPIES = (
+    "duplic",
+    "duplik",
+    "doppel",
+    "dubbel",
+    "doublon",
+    "重复",
+    "重複",
+    "trùng lặp",
+    "bị trùng",
+    "trùng giao dịch",
+    "giao dịch trùng",
+    "trung lap",
+)
+
+
+def is_of_a_copy(said: Said, reasons: Iterable[str]) -> bool:
+    """Whether what did not go, or came back, is a copy of a payment that the bank has: of the payment itself it tells nothing.
+
+    reasons: all there are, as codes or in words. A file that is uploaded twice is rejected the second time, while all in
+    it was paid by the first: who took that for a refusal would pay twice. One word too many only makes people look.
+    """
+    return said in {Said.REJECTED, Said.RETURNED} and any(_names_a_copy(each) for each in reasons)
+
+
+def _names_a_copy(reason: str) -> bool:
+    if not _OF_COPIES.isdisjoint(re.split(r"[^0-9A-Z]+", reason.upper())):
+        return True
+    written = unicodedata.normalize("NFKC", reason).casefold()
+    return any(word in written for word in _WORDS_FOR_COPIES)
 
 
 def meant(said: Collection[Said]) -> Outcome:

@@ -3,7 +3,9 @@
 Pure. Both sides of an order are read by the same functions, so a file made of our own data differs in nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -17,6 +19,8 @@ ZONES_APART = timedelta(hours=14)
 
 BANK_DAYS = 5
 """Days after which a bank has booked what was sent: a weekend, a holiday and a day of its own."""
+
+_NOT_LETTERS = re.compile(r"[^0-9a-z]+")
 
 
 class About(StrEnum):
@@ -101,6 +105,13 @@ class Span:
     def is_near_edge(self, at: datetime) -> bool:
         """Whether another calendar may put a moment on the other side of an edge."""
         return min(abs(at - self.since), abs(at - self.before)) <= ZONES_APART
+
+    def has_day(self, on: date) -> bool:
+        return self.begins_on <= on <= self.until
+
+    def is_within_bank_days(self, on: date) -> bool:
+        """Whether a bank may book what we booked on a day, or have booked it, on the other side of an edge."""
+        return min(abs((on - edge).days) for edge in (self.begins_on, self.until)) <= BANK_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +224,12 @@ def compare_order(
     if ours is None:
         missing = Difference(DifferenceKind.MISSING, theirs.currency, theirs.counts_minor, None)
         found.append(missing.unless_explained(hint.explained_by, hint.ref) if hint else missing)
-    elif not span.holds(ours.placed_at):
-        why = Explanation.PERIOD_BOUNDARY if span.is_near_edge(ours.placed_at) else Explanation.OUTSIDE_PERIOD
-        found.append(Difference(DifferenceKind.MISSING, theirs.currency, theirs.counts_minor, None, why))
-    else:
-        found += _compared(theirs, ours, hint)
-    return found
+        return found
+    differences = _compared(theirs, ours, hint)
+    if span.holds(ours.placed_at):
+        return found + differences
+    why = Explanation.PERIOD_BOUNDARY if span.is_near_edge(ours.placed_at) else Explanation.OUTSIDE_PERIOD
+    return [*found, _not_of_period(theirs.currency, theirs.counts_minor, differences, why)]
 
 
 def compare_commission(
@@ -242,6 +253,17 @@ def compare_commission(
         return []
     why = Explanation.ORDER_DIFFERS if order_differs else None
     return [Difference(DifferenceKind.AMOUNT, currency, theirs_minor, ours_minor, why)]
+
+
+def _not_of_period(
+    currency: str, theirs_minor: int, differences: Sequence[Difference], why: Explanation | None
+) -> Difference:
+    """What the file has of the period and we do not. differences: between the two sides, whatever the days.
+
+    Other days explain that it is not of the period here, never that it says something else.
+    """
+    is_explained = all(each.explained_by for each in differences)
+    return Difference(DifferenceKind.MISSING, currency, theirs_minor, None, why if is_explained else None)
 
 
 def _extra_order(ours: OrderFigures, span: Span) -> Difference:
@@ -320,7 +342,8 @@ class BankLine:
 class PayoutFigures:
     """What we know of a payout. accepted_on: booking day on which it counts as paid; None: it does not.
 
-    came_back_minor: booked as come back in the period; came_back_ever_minor: at any time. may_have_paid: nobody can say.
+    came_back_minor: booked as come back in the period; came_back_ever_minor: at any time, on the days came_back_on.
+    may_have_paid: nobody can say. sent_along: what we called it where the bank may repeat it: ids of ours.
     """
 
     state: str
@@ -329,7 +352,9 @@ class PayoutFigures:
     accepted_on: date | None
     came_back_minor: int = 0
     came_back_ever_minor: int = 0
+    came_back_on: Sequence[date] = ()
     may_have_paid: bool = False
+    sent_along: frozenset[str] = frozenset()
 
     def as_json(self) -> JsonObject:
         return {
@@ -338,7 +363,13 @@ class PayoutFigures:
             "net_minor": self.net_minor,
             "accepted_on": self.accepted_on.isoformat() if self.accepted_on else None,
             "came_back_minor": self.came_back_minor,
+            "came_back_on": [day.isoformat() for day in self.came_back_on],
         }
+
+
+def letters_of(text: str) -> str:
+    """A reference without what banks change of it: small letters and digits alone."""
+    return _NOT_LETTERS.sub("", text.lower())
 
 
 def compare_line(line: BankLine) -> Difference:
@@ -350,47 +381,90 @@ def compare_line(line: BankLine) -> Difference:
 def compare_payout(lines: Sequence[BankLine], ours: PayoutFigures, span: Span) -> list[Difference]:
     """What differs between the lines that name a payout and what we booked of it. lines: in any order, maybe none."""
     paid = [line for line in lines if line.kind is LineKind.PAYMENT]
-    fees = sum(line.amount_minor for line in lines if line.kind is LineKind.FEE)
-    is_of_period = ours.accepted_on is not None and span.begins_on <= ours.accepted_on <= span.until
+    back = [line for line in lines if line.kind is LineKind.RETURNED]
+    fees = [line for line in lines if line.kind is LineKind.FEE]
+    is_of_period = ours.accepted_on is not None and span.has_day(ours.accepted_on)
     found: list[Difference] = []
     if paid:
-        found += _paid(paid, fees, ours, span, is_of_period=is_of_period)
+        found += _compared_payments(paid, dict(_totals(fees)).get(ours.currency, 0), ours)
+        if not is_of_period:
+            why = _why_not_of_period(ours, span)
+            found = [_not_of_period(currency, total, found, why) for currency, total in _totals(paid)]
     elif is_of_period:
         found.append(_extra_payout(ours, span))
-    back = sum(line.amount_minor for line in lines if line.kind is LineKind.RETURNED)
-    if back != ours.came_back_minor:
-        status = Difference(DifferenceKind.STATUS, ours.currency, -back, -ours.came_back_minor)
-        # Booked here, but in another period, or told by the bank in another.
-        near = back in {0, ours.came_back_ever_minor}
-        found.append(
-            status.unless_explained(Explanation.PERIOD_BOUNDARY if near and ours.came_back_ever_minor else None)
-        )
-    return found
+    return found + _compared_returns(back, ours, span)
 
 
-def _paid(
-    paid: Sequence[BankLine], fees: int, ours: PayoutFigures, span: Span, *, is_of_period: bool
-) -> list[Difference]:
-    total = sum(line.amount_minor for line in paid)
-    currency = paid[0].currency
+def _totals(lines: Iterable[BankLine]) -> list[tuple[str, int]]:
+    """What lines come to, currencies kept apart."""
+    totals: dict[str, int] = defaultdict(int)
+    for line in lines:
+        totals[line.currency] += line.amount_minor
+    return sorted(totals.items())
+
+
+def _why_not_of_period(ours: PayoutFigures, span: Span) -> Explanation | None:
     if ours.accepted_on is None:
-        unknown = Explanation.PAYOUT_UNKNOWN if ours.may_have_paid else None
-        return [Difference(DifferenceKind.MISSING, currency, total, None, unknown)]
-    if not is_of_period:
-        apart = min(abs((ours.accepted_on - edge).days) for edge in (span.begins_on, span.until))
-        why = Explanation.PERIOD_BOUNDARY if apart <= BANK_DAYS else Explanation.OUTSIDE_PERIOD
-        return [Difference(DifferenceKind.MISSING, currency, total, None, why)]
+        return Explanation.PAYOUT_UNKNOWN if ours.may_have_paid else None
+    near = span.is_within_bank_days(ours.accepted_on)
+    return Explanation.PERIOD_BOUNDARY if near else Explanation.OUTSIDE_PERIOD
+
+
+def _compared_payments(paid: Sequence[BankLine], fees_minor: int, ours: PayoutFigures) -> list[Difference]:
+    """What differs between payments and the payout they name, on whatever days. fees_minor: in the payout's currency."""
     if len(paid) > 1:
-        is_same = len(set(paid)) == 1 and bool(paid[0].reference)
+        once = _compared_payments(paid[:1], fees_minor, ours)
+        is_same = len(set(paid)) == 1 and _is_of_bank(paid[0], ours) and all(each.explained_by for each in once)
         why_twice = Explanation.SAME_TWICE if is_same else None
-        return [Difference(DifferenceKind.DUPLICATE, currency, total, ours.net_minor, why_twice)]
-    if currency != ours.currency:
-        return [Difference(DifferenceKind.CURRENCY, currency, total, ours.net_minor)]
-    if total != ours.net_minor:
-        is_fee = fees > 0 and abs(total - ours.net_minor) == fees
+        return [
+            Difference(DifferenceKind.DUPLICATE, currency, total, ours.net_minor, why_twice)
+            for currency, total in _totals(paid)
+        ]
+    [line] = paid
+    if line.currency != ours.currency:
+        return [Difference(DifferenceKind.CURRENCY, line.currency, line.amount_minor, ours.net_minor)]
+    if line.amount_minor != ours.net_minor:
+        is_fee = fees_minor > 0 and abs(line.amount_minor - ours.net_minor) == fees_minor
         why_fee = Explanation.BANK_FEE if is_fee else None
-        return [Difference(DifferenceKind.AMOUNT, currency, total, ours.net_minor, why_fee)]
+        return [Difference(DifferenceKind.AMOUNT, line.currency, line.amount_minor, ours.net_minor, why_fee)]
     return []
+
+
+def _is_of_bank(line: BankLine, ours: PayoutFigures) -> bool:
+    """Whether the bank made a line's reference for this payment alone, so that two lines of it are one.
+
+    What we, or whoever pays, sent along stands in both lines of a payment that was made twice.
+    """
+    reference = letters_of(line.reference)
+    if not reference or reference == letters_of(line.end_to_end_id):
+        return False
+    return not any(letters_of(each) in reference for each in ours.sent_along)
+
+
+def _compared_returns(back: Sequence[BankLine], ours: PayoutFigures, span: Span) -> list[Difference]:
+    totals = dict(_totals(back))
+    total = totals.pop(ours.currency, 0)
+    found = [
+        Difference(DifferenceKind.CURRENCY, currency, -other, -ours.came_back_minor)
+        for currency, other in totals.items()
+    ]
+    # What came back in another currency only is told by that, as a payment is.
+    if total == ours.came_back_minor or (found and not total):
+        return found
+    status = Difference(DifferenceKind.STATUS, ours.currency, -total, -ours.came_back_minor)
+    why = Explanation.PERIOD_BOUNDARY if _is_told_across_edge(total, ours, span) else None
+    return [*found, status.unless_explained(why)]
+
+
+def _is_told_across_edge(back_minor: int, ours: PayoutFigures, span: Span) -> bool:
+    """Whether bank and books know the same returns, so near to an edge that it lies between them."""
+    if back_minor == 0:
+        days = [day for day in ours.came_back_on if span.has_day(day)]
+    elif back_minor == ours.came_back_ever_minor:
+        days = [day for day in ours.came_back_on if not span.has_day(day)]
+    else:
+        return False
+    return bool(days) and all(span.is_within_bank_days(day) for day in days)
 
 
 def _extra_payout(ours: PayoutFigures, span: Span) -> Difference:

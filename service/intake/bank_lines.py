@@ -1,6 +1,6 @@
 """A bank's or provider's lines: from a CSV of ours, or from an account statement (camt.053) or notification (camt.054).
 
-Pure but for the file that is read. One line at a time: memory stays flat however long the file is.
+Pure but for the file that is read. One line at a time: memory stays flat however many entries the file has.
 """
 
 import csv
@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from service.domain.errors import InvalidAmount, UnknownCurrency
 from service.domain.money import minor_of
-from service.domain.reconciliation import BankLine, LineKind
+from service.domain.reconciliation import BankLine, LineKind, letters_of
 from service.infra import ids
 from service.intake.cells import BadCell, Refused
 from service.intake.import_rows import InvalidImportFile
@@ -35,7 +35,10 @@ _AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,8})?")
 _FEES = {"CHRG", "FEES", "COMM"}
 """Sub-families of bank transaction codes that are what the bank takes. Source: ISO 20022, External Code Sets, 2026-08."""
 _PAYOUT = re.compile(r"pay([0-7][0-9a-hjkmnp-tv-z]{25})")
-_NOT_LETTERS = re.compile(r"[^0-9a-z]+")
+_NOTHING = {"NOTPROVIDED", "NONREF"}
+"""Written where there is no reference, as the rules of SEPA and of SWIFT's MT940 have it."""
+_STATEMENTS = {"Stmt", "Ntfctn", "Rpt"}
+"""Elements that hold entries."""
 
 
 class BankFormat(StrEnum):
@@ -58,11 +61,12 @@ Item = NumberedLine | Refused
 
 def payout_named(line: BankLine) -> UUID | None:
     """The payout whose public id stands in a line, however the bank wrote it: capitals, without the underscore."""
-    for text in (line.end_to_end_id, line.reference):
-        found = _PAYOUT.search(_NOT_LETTERS.sub("", text.lower()))
-        if found is not None:
-            return ids.decode("pay", f"pay_{found[1]}")
-    return None
+    return _payout_in(line.end_to_end_id) or _payout_in(line.reference)
+
+
+def _payout_in(text: str) -> UUID | None:
+    found = _PAYOUT.search(letters_of(text))
+    return None if found is None else ids.decode("pay", f"pay_{found[1]}")
 
 
 def read_lines(path: Path, form: BankFormat) -> Iterator[Item]:
@@ -99,11 +103,16 @@ def _line(
     return BankLine(
         booked_on,
         kind or by_sign,
-        reference.strip()[:_TEXT_MAX],
-        end_to_end_id.strip()[:_TEXT_MAX],
+        _provided(reference),
+        _provided(end_to_end_id),
         currency,
         abs(minor),
     )
+
+
+def _provided(text: str) -> str:
+    text = text.strip()[:_TEXT_MAX]
+    return "" if text in _NOTHING else text
 
 
 def _csv_lines(path: Path) -> Iterator[Item]:
@@ -143,6 +152,9 @@ def _check_header(header: list[str]) -> None:
 def _csv_line(number: int, header: list[str], cells: list[str]) -> Item:
     if len(cells) != len(header):
         return Refused(number, 1, "row_shape", f"Row {number} has {len(cells)} cells, the header {len(header)}.")
+    if any("\0" in cell for cell in cells):
+        # PostgreSQL keeps no text with it: one row would end the whole reconciliation.
+        return Refused(number, 1, "unreadable_row", f"Row {number} holds the character NUL.")
     told = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
     try:
         kind = LineKind(told["kind"]) if told.get("kind") else None
@@ -191,6 +203,8 @@ class _Statement:
         self._payment: _Told | None = None
         self._unpriced: _Told | None = None
         self._payments = 0
+        self._references: set[str] = set()
+        self._statement_id = ""
         # Whatever the document says of its encoding: ISO 20022 is UTF-8, and another would be a way around the checks.
         self._parser = expat.ParserCreate("utf-8", " ")
         self._parser.buffer_text = True
@@ -219,8 +233,11 @@ class _Statement:
         self._text.clear()
         if local in {"BkToCstmrStmt", "BkToCstmrDbtCdtNtfctn", "BkToCstmrAcctRpt"}:
             self.is_statement = True
+        elif local in _STATEMENTS:
+            self._statement_id = ""
         elif local == "Ntry":
             self._entry, self._payment, self._unpriced, self._payments = _Told(), None, None, 0
+            self._references.clear()
         elif local == "TxDtls":
             self._payment = _Told()
         currency = attributes.get("Ccy")
@@ -237,7 +254,9 @@ class _Statement:
         if text:
             self._keep("", text)
         local = name.rpartition(" ")[2]
-        if local == "TxDtls" and self._payment is not None:
+        if local == "Id" and _STATEMENTS.intersection(self._path[-2:]):
+            self._statement_id = text
+        elif local == "TxDtls" and self._payment is not None:
             self._add_payment(self._payment)
             self._payment = None
         elif local == "Ntry":
@@ -292,9 +311,8 @@ class _Statement:
         try:
             line = _line(
                 day=entry.get("BookgDt/Dt", "BookgDt/DtTm", "ValDt/Dt", "ValDt/DtTm")[:10],
-                reference=payment.get("Refs/AcctSvcrRef", "Refs/TxId", "Refs/InstrId")
-                or entry.get("AcctSvcrRef", "NtryRef"),
-                end_to_end_id=_provided(payment.get("Refs/EndToEndId")),
+                reference=self._reference(payment),
+                end_to_end_id=_sent_along(payment),
                 amount=payment.get("Amt", "AmtDtls/TxAmt/Amt") or entry.get("Amt"),
                 currency=payment.get("Amt@Ccy", "AmtDtls/TxAmt/Amt@Ccy") or entry.get("Amt@Ccy"),
                 kind=LineKind.FEE if is_fee in _FEES else LineKind.PAYMENT if leaves else LineKind.RETURNED,
@@ -306,9 +324,31 @@ class _Statement:
         if leaves or came_back or line.kind is LineKind.FEE or payout_named(line) is not None:
             self.found.append(NumberedLine(self.entries, line))
 
+    def _reference(self, payment: _Told) -> str:
+        """What the bank calls this payment and no other; empty where it calls it nothing.
 
-def _provided(end_to_end_id: str) -> str:
-    return "" if end_to_end_id == "NOTPROVIDED" else end_to_end_id
+        InstrId is none of the bank's: whoever pays makes it, and some banks repeat it as theirs.
+        """
+        told = (payment.get("Refs/AcctSvcrRef"), payment.get("Refs/TxId"), self._entry.get("AcctSvcrRef"))
+        instructed = payment.get("Refs/InstrId")
+        reference = next((each for each in told if _provided(each) and each != instructed), "")
+        number = self._entry.get("NtryRef")
+        if not reference and number and self._statement_id:
+            # Many banks count the entries of each statement from 1.
+            reference = f"{self._statement_id}/{number}"
+        if not reference:
+            return ""
+        if reference in self._references:
+            # Several payments in one entry are several, though a bank calls all of them what it calls the entry.
+            reference = f"{reference}/{self._payments}"
+        self._references.add(reference)
+        return reference
+
+
+def _sent_along(payment: _Told) -> str:
+    """What the payer sent along: of two texts the one that names a payout of ours, else the first."""
+    told = [each for each in map(payment.get, ("Refs/EndToEndId", "Refs/InstrId")) if _provided(each)]
+    return next((each for each in told if _payout_in(each)), told[0] if told else "")
 
 
 def _camt_lines(file: BinaryIO) -> Iterator[Item]:

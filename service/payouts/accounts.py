@@ -22,7 +22,14 @@ from service.infra.security import Security
 from service.outbox.emit import Event, emit
 from service.payouts.find import merchant_time
 from service.payouts.hear import adopt
-from service.payouts.providers.stripe_accounts import KeyMismatched, StripeAccounts, StripeAway, StripeRefused, Wanted
+from service.payouts.providers.stripe_accounts import (
+    KeyMismatched,
+    KeyRefused,
+    StripeAccounts,
+    StripeAway,
+    StripeRefused,
+    Wanted,
+)
 from service.payouts.providers.stripe_connect import NAME
 from service.tables.parties import AffiliateRow
 from service.tables.providers import StripeAccountRow
@@ -66,6 +73,7 @@ def open_account(
 ) -> None:
     """Have an account made at Stripe for an affiliate, once. Safe to repeat after a crash on any line.
 
+    A refused request leaves no claim, so that a corrected one can follow; one whose fate is not known does.
     Raises AccountFixed, StripeAway, StripeRefused, and Missing for an affiliate that is not the merchant's.
     """
     asking = partial(
@@ -79,10 +87,12 @@ def open_account(
     # No unit of work is open here: a slow provider must not hold rows or connections.
     try:
         state = _made(accounts, claimed, now=asked_at)
-    except StripeRefused:
-        if not claimed.again:
+    except StripeRefused as refusal:
+        earlier = _made_before(accounts, claimed, refusal) if claimed.again else None
+        if earlier is None:
             run_unit(engine, partial(_withdraw, wanted=claimed.wanted))
-        raise
+            raise
+        state = earlier
     crash_point(CrashPoint.ACCOUNT_MADE)
     run_unit(engine, partial(_record, security=security, wanted=claimed.wanted, state=state, asked_at=asked_at))
 
@@ -135,6 +145,17 @@ def _made(accounts: StripeAccounts, claimed: _Claimed, *, now: datetime) -> Acco
         if found is None:
             raise StripeAway("Stripe still works on an earlier request. Ask again.") from None
         return found
+
+
+def _made_before(accounts: StripeAccounts, claimed: _Claimed, refusal: StripeRefused) -> AccountState | None:
+    """The account that an earlier request under the claim made after all; None where it certainly made none.
+
+    An earlier one that still travels bears the same parameters, and is refused as this one was. Raises StripeAway where
+    Stripe does not say, and the refusal where it is our key's: then the claim stays, and asking again tells.
+    """
+    if isinstance(refusal, KeyRefused):
+        raise refusal
+    return accounts.find(claimed.wanted, claimed.since)
 
 
 def _withdraw(session: Session, *, wanted: Wanted) -> None:

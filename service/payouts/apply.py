@@ -18,6 +18,7 @@ from service.domain.provider import AccountState, BankPayoutStatus, EventState, 
 from service.infra import metrics
 from service.infra.crash import CrashPoint, crash_point
 from service.infra.db import execute, fetch, read_session, run_unit
+from service.infra.security import Security
 from service.payouts.accounts import BankPayout, store_bank_payouts, store_states
 from service.payouts.explain import explain
 from service.payouts.find import merchant_time
@@ -42,6 +43,7 @@ class Provider:
     """A provider as the service's own jobs ask it. rails: of it, by name. clock: ours, in UTC."""
 
     engine: Engine
+    security: Security
     accounts: StripeAccounts
     rails: Mapping[str, ToldRail]
     clock: Callable[[], datetime]

@@ -15,7 +15,9 @@ from service.domain.payout import MAY_HAVE_PAID, UNEXPECTED_TRANSFER, Outcome, R
 from service.domain.provider import EventState
 from service.infra import ids, metrics
 from service.infra.db import execute, fetch
+from service.infra.security import Security
 from service.outbox.emit import emit
+from service.payouts.adopt import adopt_forgotten
 from service.payouts.find import lock_run
 from service.payouts.providers.model import Transfer
 from service.payouts.reconcile import reconcile, told_of
@@ -54,11 +56,13 @@ def explain(
     rail: str,
     when: MerchantTime,
     now: datetime,
+    security: Security | None = None,
 ) -> Explained:
     """Take what a provider tells of transfers of one merchant, in any order and any number of times. now: by our clock.
 
-    A transfer is only ever accepted by its attempt's own answer or look-up; one that is open is looked up now. What no
-    attempt explains, and what has not come back, stops its run: money is out that nobody here asked for.
+    A transfer is accepted by its attempt's own answer or look-up; one that is open is looked up now. Of a list, which
+    `security` stands for, forgotten ones are adopted. What no attempt explains, and what has not come back, stops its
+    run: money is out that nobody here asked for.
     """
     explained = Explained()
     attempts = _attempts(session, merchant_id, transfers)
@@ -74,11 +78,22 @@ def explain(
             explained.open.add(transfer.reference)
         elif transfer.out_minor > 0:
             stray.append(transfer)
-            explained.unexplained[transfer.reference] = UNEXPECTED_TRANSFER if theirs else NO_SUCH_PAYOUT
+    if security is not None and stray:
+        found = adopt_forgotten(
+            session, security, stray, attempts, merchant_id=merchant_id, rail=rail, when=when, now=now
+        )
+        known += [each for each in stray if each.reference in found]
+        stray = [each for each in stray if each.reference not in found]
+        explained.matched |= found
+        explained.changed += len(found)
+    for transfer in stray:
+        explained.unexplained[transfer.reference] = (
+            UNEXPECTED_TRANSFER if attempts.get(transfer.item_id) else NO_SUCH_PAYOUT
+        )
     # Runs before items, as everybody locks them.
     _stop(session, stray, attempts, merchant_id=merchant_id, rail=rail, when=when)
     told = [each for transfer in known for each in told_of(transfer)]
-    explained.changed = reconcile(session, told, merchant_id=merchant_id, rail=rail, when=when, now=now)
+    explained.changed += reconcile(session, told, merchant_id=merchant_id, rail=rail, when=when, now=now)
     _look_up(session, [each for each in transfers if each.reference in explained.open], attempts, merchant_id, now)
     return explained
 
@@ -88,7 +103,8 @@ def _attempts(session: Session, merchant_id: UUID, transfers: Sequence[Transfer]
     rows = fetch(
         session,
         """
-        SELECT item.id, item.run_id, attempt.outcome, attempt.reference
+        SELECT item.id, item.run_id, attempt.id AS attempt_id, attempt.number, attempt.fence, attempt.outcome,
+               attempt.reference
         FROM payout_item AS item
         LEFT JOIN payout_attempt AS attempt ON attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
         WHERE item.merchant_id = :merchant_id AND item.id = ANY(CAST(:item_ids AS uuid[]))

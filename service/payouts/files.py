@@ -30,7 +30,8 @@ from service.payouts.file_lines import CONTENT, lock_file
 from service.payouts.file_settings import FileSettings, settings_of
 from service.payouts.find import demand, lock_run, merchant_time
 from service.payouts.plan import plan
-from service.payouts.providers.file_model import FileRail, Header, Row, message_id_of, row_of
+from service.payouts.providers.file_model import FileRail, Header, Rendered, Row, message_id_of, row_of
+from service.payouts.providers.sheets import UnusableTemplate
 from service.payouts.record import Verdict, record, stop
 from service.payouts.release import void_built
 from service.payouts.send import Leased
@@ -42,6 +43,12 @@ from service.tables.payouts import PayoutRunRow
 
 NO_PAYER = "payer_account_missing"
 """Code with which a run stops whose files name an account that nobody has set."""
+
+
+MAP_UNUSABLE = "column_map_unusable"
+"""Code with which a run stops whose files' column map was set before a rule was known that it breaks."""
+NAME_NOT_IN_ENCODING = "name_not_in_encoding"
+"""Code with which a run stops whose files name the merchant or payer in letters that their encoding has not."""
 
 
 class FileNotBuilt(Conflict):
@@ -121,7 +128,13 @@ def build(
     if run.status != RunState.EXECUTING or run.stopped_at is not None:
         return 0
     merchant, when = merchant_time(session, merchant_id, now=now)
-    settings = settings_of(session, security, merchant_id, rail)
+    try:
+        settings = settings_of(session, security, merchant_id, rail)
+    except UnusableTemplate:
+        # Only the merchant can mend it, and to try again and again would tell nobody. A run with nothing to build needs no map.
+        if _unfiled(session, security, run, 1, when):
+            emit(session, stop(session, run, MAP_UNUSABLE, when=when))
+        return 0
     attempts = _unfiled(session, security, run, settings.rail.rows_max, when)
     if not attempts:
         return 0
@@ -139,9 +152,15 @@ def build(
             fit.append(_Fit(attempt, row))
         else:
             refused.append(Verdict(attempt, Outcome.REFUSED, Answer(AnswerKind.REFUSED, code=flaw)))
+    try:
+        rendered = settings.rail.render([each.row for each in fit], header) if fit else None
+    except UnusableTemplate:
+        # The rows fit, and so do the map's own texts: what is left are names that the preamble is filled with.
+        emit(session, stop(session, run, NAME_NOT_IN_ENCODING, when=when))
+        return 0
     record(session, security, refused, run_id=run_id, when=when, now=now)
-    if fit:
-        _store(session, security, run, settings, header, fit, file_id=file_id, when=when)
+    if rendered is not None:
+        _store(session, security, run, settings, header, fit, rendered, file_id=file_id, when=when)
     crash_point(CrashPoint.FILE_BEFORE_COMMIT)
     return len(attempts)
 
@@ -236,11 +255,11 @@ def _store(
     settings: FileSettings,
     header: Header,
     fit: Sequence[_Fit],
+    rendered: Rendered,
     *,
     file_id: UUID,
     when: MerchantTime,
 ) -> None:
-    rendered = settings.rail.render([each.row for each in fit], header)
     numbers = fetch(
         session,
         "SELECT count(*) AS files FROM payout_file WHERE merchant_id = :merchant_id AND run_id = :run_id",

@@ -123,7 +123,8 @@ class Known:
     def says(self, net_minor: int) -> ProviderSays:
         return ProviderSays(
             sent_minor=net_minor,
-            reversed_minor=self.reversed_minor,
+            # A part that a bank returned is gone like one that was reversed: only a whole return has a state of its own.
+            reversed_minor=self.came_back_minor(net_minor),
             booked=self.booked,
             returned=self.returned_minor >= net_minor,
         )
@@ -189,16 +190,17 @@ def states_in(session: Session, run: PayoutRunRow) -> list[InState]:
     rows = fetch(
         session,
         """
-        SELECT released, last, booked, coalesce(returned_minor >= net_minor, false) AS returned,
-               -- In halves: none, some or all of it.
-               CASE WHEN reversed_minor >= net_minor THEN 2 WHEN reversed_minor > 0 THEN 1 ELSE 0 END AS reversed,
+        SELECT released, last, booked, returned_minor >= net_minor AS returned,
+               -- In halves: none, some or all of it came back, in whichever way, as Known.came_back_minor has it.
+               CASE WHEN reversed_minor + returned_minor >= net_minor THEN 2
+                    WHEN reversed_minor + returned_minor > 0 THEN 1 ELSE 0 END AS came_back,
                count(*) AS items, CAST(sum(net_minor) AS bigint) AS net_minor
         FROM (
             -- Laid one below the other rather than joined, which takes a database without statistics for ever.
             SELECT item_id, max(net_minor) AS net_minor, bool_or(released) AS released,
                    (array_agg(outcome ORDER BY number DESC) FILTER (WHERE number IS NOT NULL))[1] AS last,
-                   max(amount_minor) FILTER (WHERE kind = 'reversed') AS reversed_minor,
-                   max(amount_minor) FILTER (WHERE kind = 'returned') AS returned_minor,
+                   coalesce(max(amount_minor) FILTER (WHERE kind = 'reversed'), 0) AS reversed_minor,
+                   coalesce(max(amount_minor) FILTER (WHERE kind = 'returned'), 0) AS returned_minor,
                    coalesce(bool_or(kind = 'paid'), false) AS booked
             FROM (
                 SELECT id AS item_id, net_minor, released_at IS NOT NULL AS released, CAST(NULL AS integer) AS number,
@@ -218,7 +220,7 @@ def states_in(session: Session, run: PayoutRunRow) -> list[InState]:
             ) AS told
             GROUP BY item_id
         ) AS one
-        GROUP BY released, last, reversed, returned, booked
+        GROUP BY released, last, came_back, returned, booked
         """,
         {"merchant_id": run.merchant_id, "run_id": run.id},
     )
@@ -228,7 +230,7 @@ def states_in(session: Session, run: PayoutRunRow) -> list[InState]:
             released=row.released,
             run=RunState(run.status),
             outcomes=[] if row.last is None else [Outcome(row.last)],
-            says=ProviderSays(sent_minor=2, reversed_minor=row.reversed, booked=row.booked, returned=row.returned),
+            says=ProviderSays(sent_minor=2, reversed_minor=row.came_back, booked=row.booked, returned=row.returned),
         )
         before = found.get(state, InState(state, 0, 0))
         found[state] = InState(state, before.items + row.items, before.net_minor + row.net_minor)

@@ -138,14 +138,14 @@ def check(engine: Engine, provider: Provider | None, *, now: datetime) -> Payout
             for name, rail in sorted(provider.rails.items())
         }
     )
-    run_unit(engine, partial(_note, gate_id=gate.id, report=report, now=now))
-    return gate
+    return run_unit(engine, partial(_note, gate_id=gate.id, report=report, now=now))
 
 
-def _note(session: Session, *, gate_id: UUID, report: Mapping[str, Any], now: datetime) -> None:
+def _note(session: Session, *, gate_id: UUID, report: Mapping[str, Any], now: datetime) -> PayoutGateRow:
     gate = session.exec(select(PayoutGateRow).where(col(PayoutGateRow.id) == gate_id).with_for_update()).one()
     gate.report, gate.checked_at = dict(report), now
     session.add(gate)
+    return gate
 
 
 def open_gate(session: Session, *, by: UUID, note: str, now: datetime) -> PayoutGateRow:

@@ -5,7 +5,7 @@ In any order, any number of times: what was said of a line is a set, and what it
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -40,6 +40,9 @@ from service.tables.payouts import PayoutItemRow, PayoutRunRow
 CONTRADICTS = "result_contradicts"
 """Code with which a run stops: of one payment it is said that it went and that it did not."""
 
+DUPLICATE = "result_duplicate"
+"""Code with which a run stops: the bank calls a payment, or the whole file, the copy of one that it has."""
+
 _NO_REASON = "rejected_by_bank"
 
 
@@ -59,6 +62,8 @@ class LineResult(StrEnum):
     """Amount, currency or account are not what was asked for: nothing is booked, and the run stops."""
     CONTRADICTS = "contradicts"
     """It is kept, but what was booked before says otherwise: the run stops, and people look."""
+    DUPLICATE = "duplicate"
+    """The bank has rejected or sent back what it calls a copy of this payment: nothing is booked, and the run stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +126,11 @@ def import_results(
     # In the order of every verb: the run is locked, now its items, then balances.
     locked = items_of(session, merchant_id, {line.item_id for line in lines.values()}, hold=True)
     items = {item.id: item for item in locked}
-    outcomes, facts, differs = _compare(security, read.told, lines, file)
+    outcomes, facts = _compare(security, read.told, lines, file)
     _store_facts(session, file, facts, result_id=result_id, now=now)
     touched = _with_facts(lines, facts)
     contradicting = _book(session, security, run, file, touched, items, when=when, now=now)
-    stop_code = ANSWER_DIFFERS if differs else CONTRADICTS if contradicting else None
+    stop_code = _why_stop({each.result for each in outcomes}, contradicting)
     if stop_code is not None and run.status == RunState.EXECUTING:
         emit(session, stop(session, run, stop_code, when=when))
     if run.status == RunState.EXECUTING:
@@ -138,6 +143,15 @@ def import_results(
         for each in outcomes
     )
     return Imported(result_id, read.format, was_known, told, stop_code)
+
+
+def _why_stop(results: Collection[LineResult], contradicting: Collection[str]) -> str | None:
+    """The code with which the run stops, of the worst there is; None where it goes on."""
+    if LineResult.DIFFERS in results:
+        return ANSWER_DIFFERS
+    if contradicting:
+        return CONTRADICTS
+    return DUPLICATE if LineResult.DUPLICATE in results else None
 
 
 def _keep(
@@ -184,8 +198,8 @@ def _keep(
 
 def _compare(
     security: Security, told: Sequence[Told], lines: Mapping[str, Line], file: PayoutFileRow
-) -> tuple[list[LineOutcome], list[_Fact], bool]:
-    """What each line of a result is, what is new about ours, and whether any of them is not what was asked for."""
+) -> tuple[list[LineOutcome], list[_Fact]]:
+    """What each line of a result is, and what is new about ours."""
     by_id = {end_to_end_id.upper(): line for end_to_end_id, line in lines.items()}
     known: dict[int, set[tuple[Said, int]]] = {line.number: set(line.said) for line in lines.values()}
     outcomes: list[LineOutcome] = []
@@ -200,6 +214,9 @@ def _compare(
             amount_minor = _amount(each, line, file.currency)
             if amount_minor is None or _is_other_account(security, each, line):
                 result = LineResult.DIFFERS
+            elif each.is_of_a_copy:
+                # No fact of the line, for it would refuse, or take back, what the bank may have done by the other copy.
+                result = LineResult.DUPLICATE
             elif (each.said, amount_minor) in known[line.number]:
                 result = LineResult.ALREADY_KNOWN
             else:
@@ -207,7 +224,7 @@ def _compare(
                 facts.append(_Fact(line, each.said, amount_minor, each))
                 result = LineResult.APPLIED
             outcomes.append(LineOutcome(each, line.end_to_end_id, result, line.item_id))
-    return outcomes, facts, any(each.result is LineResult.DIFFERS for each in outcomes)
+    return outcomes, facts
 
 
 def _told_id(told: Told) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlmodel import Session
 
 from service.domain.payout import Answer
 from service.infra.db import execute, fetch, read_session, run_unit
+from service.infra.security import Security
 from service.payouts.apply import Provider
 from service.payouts.explain import Explained, explain
 from service.payouts.find import merchant_time
@@ -27,6 +30,8 @@ OVERLAP = timedelta(hours=1)
 ACCOUNT_EVERY = timedelta(days=1)
 """How often the events of each connected account are listed; Stripe lists them for each account alone."""
 ACCOUNTS_AT_ONCE = 200
+ACCOUNTS_FOR = timedelta(seconds=30)
+"""How long one account after the other is asked in a turn: all other jobs of the worker wait for its end."""
 SWEPT_BACK = timedelta(hours=48)
 """How far before the last sweep the next one begins: the slowest attempt is resolved well within it."""
 SETTLED_AFTER = timedelta(minutes=15)
@@ -48,56 +53,69 @@ def back_fill(provider: Provider, events: StripeEvents, *, since: datetime | Non
     """Keep the events since the last time that no delivery brought. since: up to when they were listed, None: never."""
     begin = max(now - EVENTS_KEPT, (since or now - EVENTS_KEPT) - OVERLAP)
     listings = [events.of_platform(begin)]
-    if GLOBAL in provider.rails:
+    # Where Stripe is away, each further question takes as long as the network gives it, and a thread of the worker waits.
+    is_there = not listings[0].is_away
+    if is_there and GLOBAL in provider.rails:
         listings.append(events.of_payments(begin))
     kept = 0
     for listing in listings:
         if listing.trouble is not None:
             _log.warning("Events of Stripe could not be listed: %s", listing.trouble.code)
         kept += _keep(provider, listing)
-    kept += _of_accounts(provider, events, now)
+    if is_there:
+        kept += _of_accounts(provider, events, now)
     run_unit(provider.engine, partial(adopt, now=now))
     return Missed(kept, next((each.trouble for each in listings if each.trouble is not None), None))
 
 
 def _of_accounts(provider: Provider, events: StripeEvents, now: datetime) -> int:
-    """List the events of connected accounts that were not listed for a day, those that waited longest first."""
+    """List the events of connected accounts that were not asked for a day, those that waited longest first.
+
+    Trouble of one account keeps nobody else waiting: it is asked again after a day, for all since it last answered.
+    """
     with read_session(provider.engine) as session:
         rows = fetch(
             session,
             """
             SELECT merchant_id, affiliate_id, account_id, events_until FROM stripe_account
-            WHERE account_id IS NOT NULL AND events_until < :before ORDER BY events_until LIMIT :limit
+            WHERE account_id IS NOT NULL AND events_until < :before
+              AND (events_tried_at IS NULL OR events_tried_at < :before)
+            ORDER BY events_tried_at NULLS FIRST, events_until, account_id LIMIT :limit
             """,
             {"before": now - ACCOUNT_EVERY, "limit": ACCOUNTS_AT_ONCE},
         )
-    kept, listed = 0, []
+    kept = 0
+    # From here on, and not from the turn's beginning: however long the platform's own events take, some are asked.
+    until = provider.clock() + ACCOUNTS_FOR
     for row in rows:
+        if provider.clock() >= until:
+            break
+        # Before it is asked: an account whose answer ends this process must not be the first again.
+        _note(provider, _ASKED, row, now)
         told = events.of_account(row.account_id, max(now - EVENTS_KEPT, row.events_until - OVERLAP))
         if told.trouble is not None:
             _log.warning("Events of account %s could not be listed: %s", row.account_id, told.trouble.code)
+            if told.is_away:
+                break
             continue
         kept += _keep(provider, told)
-        listed.append(row)
-
-    def note(session: Session) -> None:
-        execute(
-            session,
-            """
-            UPDATE stripe_account SET events_until = :now
-            FROM unnest(CAST(:merchants AS uuid[]), CAST(:affiliates AS uuid[])) AS listed (merchant_id, affiliate_id)
-            WHERE stripe_account.merchant_id = listed.merchant_id
-              AND stripe_account.affiliate_id = listed.affiliate_id
-            """,
-            {
-                "now": now,
-                "merchants": [row.merchant_id for row in listed],
-                "affiliates": [row.affiliate_id for row in listed],
-            },
-        )
-
-    run_unit(provider.engine, note)
+        _note(provider, _LISTED, row, now)
     return kept
+
+
+_ASKED = """
+    UPDATE stripe_account SET events_tried_at = :now
+    WHERE merchant_id = :merchant_id AND affiliate_id = :affiliate_id
+"""
+_LISTED = """
+    UPDATE stripe_account SET events_until = :now
+    WHERE merchant_id = :merchant_id AND affiliate_id = :affiliate_id
+"""
+
+
+def _note(provider: Provider, statement: str, account: Row[Any], now: datetime) -> None:
+    whose = {"merchant_id": account.merchant_id, "affiliate_id": account.affiliate_id, "now": now}
+    run_unit(provider.engine, partial(execute, statement=statement, parameters=whose))
 
 
 def _keep(provider: Provider, told: Told) -> int:
@@ -140,7 +158,17 @@ def sweep(provider: Provider, rail: ToldRail, *, since: datetime, now: datetime)
         if transfer.merchant_id in there:
             grouped[transfer.merchant_id].append(transfer)
     explained = [
-        run_unit(provider.engine, partial(_explain, merchant_id=merchant_id, rail=rail.name, transfers=theirs, now=now))
+        run_unit(
+            provider.engine,
+            partial(
+                _explain,
+                security=provider.security,
+                merchant_id=merchant_id,
+                rail=rail.name,
+                transfers=theirs,
+                now=now,
+            ),
+        )
         for merchant_id, theirs in sorted(grouped.items())
     ]
     listed = {each.reference for each in listing.transfers}
@@ -159,10 +187,10 @@ def sweep(provider: Provider, rail: ToldRail, *, since: datetime, now: datetime)
 
 
 def _explain(
-    session: Session, *, merchant_id: UUID, rail: str, transfers: Sequence[Transfer], now: datetime
+    session: Session, *, security: Security, merchant_id: UUID, rail: str, transfers: Sequence[Transfer], now: datetime
 ) -> Explained:
     _, when = merchant_time(session, merchant_id, now=now)
-    return explain(session, transfers, merchant_id=merchant_id, rail=rail, when=when, now=now)
+    return explain(session, transfers, merchant_id=merchant_id, rail=rail, when=when, now=now, security=security)
 
 
 def _recorded(session: Session, rail: str, since: datetime, until: datetime) -> list[str]:

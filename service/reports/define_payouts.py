@@ -45,13 +45,13 @@ PAYOUTS = Report(
                 WHEN tried.outcome = 'unknown' THEN 'unknown'
                 WHEN tried.outcome IN ('refused', 'absent') THEN 'refused'
                 WHEN told.returned_minor >= item.net_minor THEN 'returned'
-                WHEN told.reversed_minor >= item.net_minor THEN 'reversed'
-                WHEN told.reversed_minor > 0 THEN 'part_reversed'
+                WHEN told.came_back_minor >= item.net_minor THEN 'reversed'
+                WHEN told.came_back_minor > 0 THEN 'part_reversed'
                 WHEN told.booked THEN 'settled'
                 ELSE 'sent' END AS state,
            item.currency, item.gross_minor, item.carried_minor, item.tax_minor, item.tax_borne_minor, item.fee_minor,
            item.remainder_minor, item.net_minor,
-           least(item.net_minor, coalesce(told.reversed_minor, 0) + coalesce(told.returned_minor, 0)) AS came_back_minor,
+           least(item.net_minor, told.came_back_minor) AS came_back_minor,
            item.tax_rule, coalesce(tried.number, 0) AS attempts, tried.reference, item.release_reason, item.created_at,
            told.accepted_at
     FROM payout_item AS item
@@ -65,8 +65,9 @@ PAYOUTS = Report(
         ORDER BY attempt.number DESC LIMIT 1
     ) AS tried ON true
     LEFT JOIN LATERAL (
-        SELECT max(fact.amount_minor) FILTER (WHERE fact.kind = 'reversed') AS reversed_minor,
-               max(fact.amount_minor) FILTER (WHERE fact.kind = 'returned') AS returned_minor,
+        SELECT max(fact.amount_minor) FILTER (WHERE fact.kind = 'returned') AS returned_minor,
+               coalesce(max(fact.amount_minor) FILTER (WHERE fact.kind = 'reversed'), 0)
+               + coalesce(max(fact.amount_minor) FILTER (WHERE fact.kind = 'returned'), 0) AS came_back_minor,
                min(fact.told_at) FILTER (WHERE fact.kind = 'accepted') AS accepted_at,
                bool_or(fact.kind = 'paid') AS booked
         FROM provider_fact AS fact

@@ -430,14 +430,17 @@ def _payout_figures(session: Session, known: Reconciliation, item_ids: Sequence[
         """
         SELECT item.id, item.currency, item.net_minor, item.released_at, run.status,
                coalesce(tried.outcomes, ARRAY[]::text[]) AS outcomes, told.reversed_minor, told.returned_minor, told.booked,
-               paid.day AS accepted_on, coalesce(back.in_period, 0) AS came_back_minor,
-               coalesce(back.ever, 0) AS came_back_ever_minor
+               tried.end_to_end_ids, paid.day AS accepted_on, coalesce(back.in_period, 0) AS came_back_minor,
+               coalesce(back.ever, 0) AS came_back_ever_minor, coalesce(back.days, ARRAY[]::date[]) AS came_back_on
         FROM payout_item AS item
         JOIN payout_run AS run ON run.merchant_id = item.merchant_id AND run.id = item.run_id
         LEFT JOIN LATERAL (
             SELECT array_agg(outcome ORDER BY number) AS outcomes,
-                   max(number) FILTER (WHERE outcome = 'accepted') AS accepted
+                   max(number) FILTER (WHERE outcome = 'accepted') AS accepted,
+                   array_remove(array_agg(in_file.end_to_end_id), NULL) AS end_to_end_ids
             FROM payout_attempt AS attempt
+            LEFT JOIN payout_file_line AS in_file
+              ON in_file.merchant_id = attempt.merchant_id AND in_file.attempt_id = attempt.id
             WHERE attempt.merchant_id = item.merchant_id AND attempt.item_id = item.id
         ) AS tried ON true
         LEFT JOIN LATERAL (
@@ -452,7 +455,8 @@ def _payout_figures(session: Session, known: Reconciliation, item_ids: Sequence[
          AND paid.event = concat('payout/', item.id, '/attempt/', tried.accepted, '/accept')
         LEFT JOIN LATERAL (
             SELECT CAST(sum(amount_minor) AS bigint) AS ever,
-                   CAST(sum(amount_minor) FILTER (WHERE day BETWEEN :begins_on AND :until) AS bigint) AS in_period
+                   CAST(sum(amount_minor) FILTER (WHERE day BETWEEN :begins_on AND :until) AS bigint) AS in_period,
+                   array_agg(DISTINCT day ORDER BY day) AS days
             FROM posting
             WHERE posting.merchant_id = item.merchant_id AND posting.debit_owner_id = item.payee_id
               AND posting.debit_owner_id <> posting.merchant_id AND posting.debit_kind = 'paid'
@@ -487,7 +491,9 @@ def _figures(row: Row[Any]) -> PayoutFigures:
         accepted_on=row.accepted_on,
         came_back_minor=row.came_back_minor,
         came_back_ever_minor=row.came_back_ever_minor,
+        came_back_on=row.came_back_on,
         may_have_paid=bool(outcomes) and outcomes[-1] in MAY_HAVE_PAID - {Outcome.ACCEPTED},
+        sent_along=frozenset({encode("pay", row.id), *(row.end_to_end_ids or ())}),
     )
 
 
@@ -561,13 +567,18 @@ def _extra_payouts(session: Session, known: Reconciliation) -> _Page:
 
 
 def _without_line(session: Session, known: Reconciliation, item_ids: Iterable[UUID]) -> list[UUID]:
-    """Those of the payouts that no line names and that no difference is stored of yet: two postings may be of one."""
+    """Those of the payouts that no line names and that no difference is stored of yet: two postings may be of one.
+
+    Only of the rail and currency that the bank's file is of, where it was said: the others stand in other files.
+    """
     rows = fetch(
         session,
         """
         SELECT asked.id FROM unnest(CAST(:item_ids AS uuid[])) AS asked (id)
         JOIN payout_item AS item ON item.merchant_id = :merchant_id AND item.id = asked.id
-        WHERE NOT EXISTS (SELECT FROM reconciliation_line AS line
+        JOIN payout_run AS run ON run.merchant_id = item.merchant_id AND run.id = item.run_id
+        WHERE run.rail = coalesce(:rail, run.rail) AND item.currency = coalesce(:currency, item.currency)
+          AND NOT EXISTS (SELECT FROM reconciliation_line AS line
                           WHERE line.merchant_id = :merchant_id AND line.reconciliation_id = :id
                             AND line.item_id = asked.id)
           AND NOT EXISTS (SELECT FROM reconciliation_difference AS stored
@@ -575,7 +586,13 @@ def _without_line(session: Session, known: Reconciliation, item_ids: Iterable[UU
                             AND stored.item_id = asked.id)
         ORDER BY asked.id
         """,
-        {"merchant_id": known.merchant_id, "id": known.id, "item_ids": sorted(item_ids)},
+        {
+            "merchant_id": known.merchant_id,
+            "id": known.id,
+            "item_ids": sorted(item_ids),
+            "rail": known.rail,
+            "currency": known.currency,
+        },
     )
     return [row.id for row in rows]
 

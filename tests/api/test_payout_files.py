@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.api.deps import Service
-from service.infra.db import fetch, read_session
+from service.infra.db import execute, fetch, read_session, unit_of_work
 from service.worker import run_once
 from tests.support.payout_files import an_iban, give_account, neutral
 from tests.support.shop import Json, Shop
@@ -252,6 +252,37 @@ def test_a_column_map_is_shown_tried_and_set(shop: Shop) -> None:
     assert shop.put("/v1/payout-templates/vn_bank_file", {"template": own}, by="finance-maker").status_code == 403
 
 
+def test_a_column_map_whose_letters_its_encoding_has_not_is_neither_shown_nor_set(shop: Shop) -> None:
+    preset = shop.get("/v1/payout-templates/vn_bank_file").json()["template"]
+    own = preset | {"format": "csv", "encoding": "windows-1252"}
+
+    tried = shop.post("/v1/payout-templates/vn_bank_file/preview", {"template": own})
+    put = shop.put("/v1/payout-templates/vn_bank_file", {"template": own})
+
+    assert [(each.status_code, each.json()["code"]) for each in (tried, put)] == [(422, "unusable-payout-template")] * 2
+    assert "Column 'Số tài khoản': windows-1252 has no 'ố'" in put.json()["detail"]
+    assert shop.get("/v1/payout-templates/vn_bank_file").json()["version"] == 0
+
+
+def test_a_preview_says_that_the_merchants_name_cannot_be_written(shop: Shop) -> None:
+    own = {
+        "format": "csv",
+        "encoding": "windows-1252",
+        "rows_max": 5,
+        "preamble": [["{merchant}"]],
+        "columns": [{"value": "{account}"}, {"value": "{amount}"}, {"value": "{reference}"}],
+    }
+    with unit_of_work(shop.engine) as session:
+        execute(session, "UPDATE merchant SET name = 'Trà Việt'", {})
+
+    tried = shop.post("/v1/payout-templates/wise_file/preview", {"template": own})
+    seen = shop.post("/v1/payout-templates/wise_file/preview", {"template": own | {"encoding": "utf-8"}})
+
+    assert (tried.status_code, tried.json()["code"]) == (422, "unusable-payout-template")
+    assert "windows-1252 has no 'ệ'. Choose another encoding" in tried.json()["detail"]
+    assert seen.json()["rows"][0]["cells"] == ["Trà Việt"]
+
+
 @pytest.mark.parametrize("name", ["alipay_file", "wechat_file", "vn_bank_file", "paypal_file", "wise_file"])
 def test_every_preset_can_be_shown_and_set_as_ones_own(shop: Shop, name: str) -> None:
     preset = shop.get(f"/v1/payout-templates/{name}").json()["template"]
@@ -342,6 +373,22 @@ def test_an_answer_that_differs_stops_the_run_and_is_kept(shop: Shop) -> None:
     assert line["end_to_end_id"].encode() not in kept.content
     trail = shop.get("/v1/audit", subject=file["id"]).json()["data"]
     assert trail[0]["after"] == {"result_format": "csv", "result_lines": {"differs": 1}}
+
+
+def test_a_bank_that_calls_a_file_a_copy_refuses_nothing_and_stops_the_run(shop: Shop) -> None:
+    run, file = built(shop)
+    hand_over(shop, file)
+    [line] = lines(shop, file)
+
+    told = answered(shop, file, neutral((line["end_to_end_id"], "rejected", "", "", "DU01")))
+
+    assert (told["stop_code"], told["lines"][0]["result"]) == ("result_duplicate", "duplicate")
+    assert told["payout_file"]["line_counts"] == {"open": 1, "refused": 0, "accepted": 0, "returned": 0}
+    now = shop.get(f"/v1/payout-runs/{run['id']}").json()
+    assert (now["stop_code"], now["states"][0]["status"]) == ("result_duplicate", "unknown")
+    assert shop.post(f"/v1/payouts/{line['payout_id']}/release", by="finance-maker ann").status_code == 409
+    trail = shop.get("/v1/audit", subject=file["id"]).json()["data"]
+    assert trail[0]["after"] == {"result_format": "csv", "result_lines": {"duplicate": 1}}
 
 
 def test_an_answer_that_cannot_be_read_changes_nothing(shop: Shop) -> None:

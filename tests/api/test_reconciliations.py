@@ -114,6 +114,29 @@ def test_payouts_are_compared_with_a_bank_s_lines(shop: Shop) -> None:
     assert (missing["kind"], missing["external_id"], missing["payout_id"]) == ("missing", "other", None)
 
 
+def test_a_banks_file_of_one_rail_and_currency_seeks_no_other_payouts_in_it(shop: Shop) -> None:
+    shop.a_coupon(shop.an_affiliate(), "ANN10")
+    shop.an_order(coupon_codes=["ANN10"])
+    shop.advance(days=20)
+    worked(shop)
+    shop.let_out(shop.post("/v1/payout-runs", {"rail": "sandbox", "currency": "USD"}, by="finance-maker").json())
+    worked(shop)
+
+    def counted(**narrowed: str) -> tuple[Json, int]:
+        made = asked(shop, bank={"format": "csv"} | narrowed).json()
+        sent(shop, made, "bank", "date,reference,amount,currency\n")
+        worked(shop)
+        found = shop.get(f"/v1/reconciliations/{made['id']}").json()
+        return {"rail": found["rail"], "currency": found["currency"]}, sum(
+            each["differences"] for each in found["differences"]
+        )
+
+    assert counted() == ({"rail": None, "currency": None}, 1)
+    assert counted(rail="sandbox", currency="USD") == ({"rail": "sandbox", "currency": "USD"}, 1)
+    assert counted(rail="sepa_file") == ({"rail": "sepa_file", "currency": None}, 0)
+    assert counted(currency="EUR") == ({"rail": None, "currency": "EUR"}, 0)
+
+
 def test_both_files_are_awaited_and_each_may_come_in_parts(shop: Shop) -> None:
     shop.an_order("same", placed_at=shop.time(days=2))
     made = asked(shop, **orders(shop), bank={"format": "csv"}).json()
@@ -163,6 +186,8 @@ def test_what_is_asked_for_has_to_make_sense(shop: Shop) -> None:
         {"orders": source | {"mapping": {}}},
         {"orders": source | {"mapping": {"format": "ndjson", "refund": {}}}},
         {"bank": {"format": "pdf"}},
+        {"bank": {"format": "csv", "rail": "pigeon"}},
+        {"bank": {"format": "csv", "currency": "EURO"}},
     ]
 
     assert [asked(shop, **each).status_code for each in wrong] == [422] * len(wrong)

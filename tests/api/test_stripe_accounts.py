@@ -143,6 +143,19 @@ def test_what_stripe_did_not_do_is_said_and_can_be_asked_for_again(
     assert list(stripe.bank.accounts) == [again.json()["account_id"]]
 
 
+def test_a_country_that_stripe_refuses_can_be_corrected_whatever_came_before(
+    shop: Shop, ann: Json, stripe: StripeDouble
+) -> None:
+    stripe.fault("429")
+    stripe.fault("insufficient_funds")
+
+    answers = [shop.post(path_of(ann), {"country": country}) for country in ("KP", "KP", "US")]
+
+    assert [answer.status_code for answer in answers] == [503, 409, 200]
+    assert answers[1].json()["code"] == "stripe-refused"
+    assert list(stripe.bank.accounts) == [answers[2].json()["account_id"]]
+
+
 def test_what_is_missing_is_said(shop: Shop, stripe: StripeDouble) -> None:
     bob = shop.an_affiliate("Bob", paid_to=None)
 

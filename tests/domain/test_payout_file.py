@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.domain.latin import without_marks
 from service.domain.payout import Outcome
-from service.domain.payout_file import Recipient, Said, contradict, meant, recipient_of
+from service.domain.payout_file import Recipient, Said, contradict, is_of_a_copy, meant, recipient_of
 from service.domain.withholding.model import PayeeKind
 
 
@@ -62,6 +62,36 @@ def test_what_a_bank_said_means_one_thing_in_every_order(
     for order in permutations(said):
         assert meant([*order, *order]) is outcome
         assert contradict(order) is is_contradiction
+
+
+@pytest.mark.parametrize(
+    ("reasons", "is_copy"),
+    [
+        pytest.param(["AM05"], True, id="duplication"),
+        pytest.param(["DU01"], True, id="message-id"),
+        pytest.param(["DU02"], True, id="payment-information-id"),
+        pytest.param(["DU03"], True, id="transaction"),
+        pytest.param(["DU04"], True, id="end-to-end-id"),
+        pytest.param(["DU05"], True, id="instruction-id"),
+        pytest.param(["DUPL"], True, id="payment"),
+        pytest.param(["du01"], True, id="small-letters"),
+        pytest.param(["MS03", "AM05"], True, id="one-of-several"),
+        pytest.param(["NARR", "DU01: file was received before"], True, id="code-in-a-text"),
+        pytest.param(["Duplicate file"], True, id="english"),
+        pytest.param(["DUPLICATE_BATCH_ID"], True, id="a-wallets-own-code"),
+        pytest.param(["Doppeleinreichung"], True, id="german"),
+        pytest.param(["商户流水号重复"], True, id="chinese"),
+        pytest.param(["Giao dịch bị tru\u0300ng"], True, id="vietnamese-with-marks-apart"),
+        pytest.param(["Tên không trùng khớp"], False, id="a-name-that-does-not-match"),
+        pytest.param(["AC04"], False, id="closed-account"),
+        pytest.param(["AM051", "XDU01"], False, id="only-a-part-of-a-word"),
+        pytest.param(["", "RJCT"], False, id="no-reason"),
+        pytest.param([], False, id="nothing"),
+    ],
+)
+def test_what_a_bank_calls_a_copy_says_nothing_of_the_payment_itself(reasons: list[str], is_copy: bool) -> None:
+    assert [is_of_a_copy(said, reasons) for said in (Said.REJECTED, Said.RETURNED)] == [is_copy] * 2
+    assert [is_of_a_copy(said, reasons) for said in (Said.ACCEPTED, Said.BOOKED)] == [False] * 2
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,31 @@ ORDERS: dict[
         [(K.MISSING, 10_000, None, E.PERIOD_BOUNDARY)],
     ),
     "of another month": (ORDER, replace(ORDER, placed_at=FAR), [(K.MISSING, 10_000, None, E.OUTSIDE_PERIOD)]),
+    "of another month, of another amount": (
+        replace(ORDER, net_minor=11_000),
+        replace(ORDER, placed_at=FAR),
+        [(K.MISSING, 11_000, None, None)],
+    ),
+    "after our midnight, in another currency": (
+        replace(ORDER, currency="EUR"),
+        replace(ORDER, placed_at=AT_EDGE),
+        [(K.MISSING, 10_000, None, None)],
+    ),
+    "after our midnight, cancelled here": (
+        ORDER,
+        replace(ORDER, placed_at=AT_EDGE, cancelled=True),
+        [(K.MISSING, 10_000, None, None)],
+    ),
+    "after our midnight, a refund that the file does not know": (
+        ORDER,
+        replace(REFUNDED, placed_at=AT_EDGE),
+        [(K.MISSING, 10_000, None, E.PERIOD_BOUNDARY)],
+    ),
+    "of another month, a newer version here": (
+        replace(ORDER, net_minor=11_000),
+        replace(ORDER, placed_at=FAR, version_at=NEWER),
+        [(K.MISSING, 11_000, None, E.OUTSIDE_PERIOD)],
+    ),
     "more in the file": (replace(ORDER, net_minor=11_000), ORDER, [(K.AMOUNT, 11_000, 10_000, None)]),
     "a refund that the file does not know": (ORDER, REFUNDED, [(K.AMOUNT, 10_000, 7_000, E.REFUND_NOT_IN_FILE)]),
     "a refund that we do not know": (REFUNDED, ORDER, [(K.AMOUNT, 7_000, 10_000, E.REFUND_NOT_HERE)]),
@@ -269,8 +294,26 @@ PAID_ON = date(2026, 10, 20)
 LINE = BankLine(PAID_ON, LineKind.PAYMENT, "BANK-1", "pay_1", "USD", 5_000)
 RETURN = replace(LINE, kind=LineKind.RETURNED)
 FEE = replace(LINE, kind=LineKind.FEE, amount_minor=25)
-PAYOUT = PayoutFigures("sent", "USD", 5_000, PAID_ON)
-CAME_BACK = replace(PAYOUT, came_back_minor=5_000, came_back_ever_minor=5_000)
+SENT_ALONG = "01K4000000E00800000000000201"
+PAYOUT = PayoutFigures("sent", "USD", 5_000, PAID_ON, sent_along=frozenset({"pay_1", SENT_ALONG}))
+OF_AUGUST = replace(PAYOUT, accepted_on=date(2026, 8, 20))
+OF_SEPTEMBER = replace(PAYOUT, accepted_on=OCTOBER.begins_on - timedelta(days=2))
+CAME_BACK = replace(PAYOUT, came_back_minor=5_000, came_back_ever_minor=5_000, came_back_on=[PAID_ON])
+CAME_BACK_LATE = replace(CAME_BACK, came_back_on=[OCTOBER.until - timedelta(days=BANK_DAYS)])
+IN_EUROS = replace(LINE, currency="EUR")
+RETURNED_IN_EUROS = replace(RETURN, currency="EUR")
+
+
+def came_back_in_parts(*parts: tuple[date, int]) -> PayoutFigures:
+    return replace(
+        PAYOUT,
+        came_back_minor=sum(amount for on, amount in parts if OCTOBER.has_day(on)),
+        came_back_ever_minor=sum(amount for _, amount in parts),
+        came_back_on=[on for on, _ in parts],
+    )
+
+
+NOVEMBER_2, DECEMBER_20 = date(2026, 11, 2), date(2026, 12, 20)
 
 PAYOUTS: dict[str, tuple[list[BankLine], PayoutFigures, list[tuple[str, int | None, int | None, str | None]]]] = {
     "equal": ([LINE], PAYOUT, []),
@@ -286,15 +329,38 @@ PAYOUTS: dict[str, tuple[list[BankLine], PayoutFigures, list[tuple[str, int | No
         [(K.EXTRA, None, 5_000, E.PAYOUT_RETURNED)],
     ),
     "not sent, says everybody": ([], replace(PAYOUT, accepted_on=None), []),
-    "of another month here": (
-        [LINE],
-        replace(PAYOUT, accepted_on=date(2026, 8, 20)),
-        [(K.MISSING, 5_000, None, E.OUTSIDE_PERIOD)],
+    "of another month here": ([LINE], OF_AUGUST, [(K.MISSING, 5_000, None, E.OUTSIDE_PERIOD)]),
+    "of another month here, and paid twice": (
+        [LINE, replace(LINE, reference="BANK-2")],
+        OF_AUGUST,
+        [(K.MISSING, 10_000, None, None)],
     ),
-    "booked by the bank days later": (
-        [LINE],
-        replace(PAYOUT, accepted_on=date(2026, 9, 29)),
-        [(K.MISSING, 5_000, None, E.PERIOD_BOUNDARY)],
+    "of another month here, and the same line twice": (
+        [LINE, LINE],
+        OF_AUGUST,
+        [(K.MISSING, 10_000, None, E.OUTSIDE_PERIOD)],
+    ),
+    "booked by the bank days later": ([LINE], OF_SEPTEMBER, [(K.MISSING, 5_000, None, E.PERIOD_BOUNDARY)]),
+    "booked by the bank days later, another amount": (
+        [replace(LINE, amount_minor=6_000)],
+        OF_SEPTEMBER,
+        [(K.MISSING, 6_000, None, None)],
+    ),
+    "booked by the bank days later, another currency": ([IN_EUROS], OF_SEPTEMBER, [(K.MISSING, 5_000, None, None)]),
+    "booked by the bank days later, less by its fee": (
+        [replace(LINE, amount_minor=4_975), FEE],
+        OF_SEPTEMBER,
+        [(K.MISSING, 4_975, None, E.PERIOD_BOUNDARY)],
+    ),
+    "booked by the bank days later, in two currencies": (
+        [LINE, replace(IN_EUROS, amount_minor=100)],
+        OF_SEPTEMBER,
+        [(K.MISSING, 100, None, None), (K.MISSING, 5_000, None, None)],
+    ),
+    "paid twice, and we do not know": (
+        [LINE, replace(LINE, reference="BANK-2")],
+        replace(PAYOUT, accepted_on=None, may_have_paid=True),
+        [(K.MISSING, 10_000, None, None)],
     ),
     "paid, and we do not know": (
         [LINE],
@@ -312,20 +378,67 @@ PAYOUTS: dict[str, tuple[list[BankLine], PayoutFigures, list[tuple[str, int | No
         PAYOUT,
         [(K.AMOUNT, 4_975, 5_000, E.BANK_FEE)],
     ),
+    "less by a fee in another currency": (
+        [replace(LINE, amount_minor=4_975), replace(FEE, currency="EUR")],
+        PAYOUT,
+        [(K.AMOUNT, 4_975, 5_000, None)],
+    ),
     "a fee beside it": ([LINE, FEE], PAYOUT, []),
-    "another currency": ([replace(LINE, currency="EUR")], PAYOUT, [(K.CURRENCY, 5_000, 5_000, None)]),
+    "another currency": ([IN_EUROS], PAYOUT, [(K.CURRENCY, 5_000, 5_000, None)]),
     "paid twice": (
         [LINE, replace(LINE, reference="BANK-2")],
         PAYOUT,
         [(K.DUPLICATE, 10_000, 5_000, None)],
     ),
     "the same line twice": ([LINE, LINE], PAYOUT, [(K.DUPLICATE, 10_000, 5_000, E.SAME_TWICE)]),
+    "the same line twice, of another amount": (
+        [replace(LINE, amount_minor=4_000)] * 2,
+        PAYOUT,
+        [(K.DUPLICATE, 8_000, 5_000, None)],
+    ),
+    "the same line twice, in another currency": ([IN_EUROS] * 2, PAYOUT, [(K.DUPLICATE, 10_000, 5_000, None)]),
     "come back, say both": ([LINE, RETURN], CAME_BACK, []),
     "come back, and we do not know": ([LINE, RETURN], PAYOUT, [(K.STATUS, -5_000, 0, None)]),
     "come back, and the bank does not say so": (
         [LINE],
         CAME_BACK,
+        [(K.STATUS, 0, -5_000, None)],
+    ),
+    "come back on the last days, and the bank does not say so": (
+        [LINE],
+        CAME_BACK_LATE,
         [(K.STATUS, 0, -5_000, E.PERIOD_BOUNDARY)],
+    ),
+    "come back in parts, one on the last days, and the bank says of none": (
+        [LINE],
+        came_back_in_parts((PAID_ON, 2_000), (OCTOBER.until, 3_000)),
+        [(K.STATUS, 0, -5_000, None)],
+    ),
+    "come back, say we days later": (
+        [LINE, RETURN],
+        came_back_in_parts((NOVEMBER_2, 5_000)),
+        [(K.STATUS, -5_000, 0, E.PERIOD_BOUNDARY)],
+    ),
+    "come back, say we, the rest days later": (
+        [LINE, RETURN],
+        came_back_in_parts((PAID_ON, 2_000), (NOVEMBER_2, 3_000)),
+        [(K.STATUS, -5_000, -2_000, E.PERIOD_BOUNDARY)],
+    ),
+    "come back, say we months later": (
+        [LINE, RETURN],
+        came_back_in_parts((DECEMBER_20, 5_000)),
+        [(K.STATUS, -5_000, 0, None)],
+    ),
+    "come back in another currency": ([LINE, RETURNED_IN_EUROS], CAME_BACK, [(K.CURRENCY, -5_000, -5_000, None)]),
+    "come back in another currency, and we do not know": (
+        [LINE, RETURNED_IN_EUROS],
+        PAYOUT,
+        [(K.CURRENCY, -5_000, 0, None)],
+    ),
+    "come back in two currencies": (
+        [LINE, RETURNED_IN_EUROS, replace(RETURN, amount_minor=100)],
+        CAME_BACK,
+        [(K.CURRENCY, -5_000, -5_000, None), (K.STATUS, -100, -5_000, None)],
     ),
     "come back in part": (
         [LINE, replace(RETURN, amount_minor=100)],
@@ -342,9 +455,54 @@ def test_what_differs_of_a_payout(name: str) -> None:
     assert short(compare_payout(lines, ours, OCTOBER)) == expected
 
 
-@given(st.permutations([LINE, replace(LINE, reference="BANK-2"), RETURN, FEE]))
-def test_the_order_of_lines_changes_nothing(lines: list[BankLine]) -> None:
-    assert compare_payout(lines, PAYOUT, OCTOBER) == compare_payout(sorted(lines), PAYOUT, OCTOBER)
+@pytest.mark.parametrize("reference", ["", "PAY1", "/ROC/pay_1//", SENT_ALONG, f"EREF+{SENT_ALONG.lower()}", "E2E 1"])
+def test_a_reference_that_the_bank_did_not_make_does_not_tell_that_two_lines_are_one(reference: str) -> None:
+    twice = [replace(LINE, end_to_end_id="E2E-1", reference=reference)] * 2
+
+    assert short(compare_payout(twice, PAYOUT, OCTOBER)) == [(K.DUPLICATE, 10_000, 5_000, None)]
+
+
+@pytest.mark.parametrize("ours", [PAYOUT, OF_SEPTEMBER, CAME_BACK], ids=["of the period", "of other days", "come back"])
+@given(
+    lines=st.permutations(
+        [
+            LINE,
+            replace(LINE, reference="BANK-2"),
+            IN_EUROS,
+            RETURN,
+            RETURNED_IN_EUROS,
+            FEE,
+            replace(FEE, currency="EUR"),
+        ]
+    )
+)
+def test_the_order_of_lines_changes_nothing(ours: PayoutFigures, lines: list[BankLine]) -> None:
+    assert compare_payout(lines, ours, OCTOBER) == compare_payout(sorted(lines), ours, OCTOBER)
+
+
+AMOUNTS = st.integers(1, 3).map(lambda tens: tens * 10)
+DAYS = st.dates(date(2026, 9, 20), date(2026, 11, 10))
+
+
+@given(
+    paid=st.lists(AMOUNTS, max_size=1),
+    back=st.lists(AMOUNTS, max_size=2),
+    net=AMOUNTS,
+    accepted_on=st.none() | DAYS,
+    returned=st.lists(st.tuples(DAYS, AMOUNTS), max_size=2),
+)
+def test_what_lines_and_books_of_a_payout_come_to_differs_by_what_the_differences_come_to(
+    paid: list[int], back: list[int], net: int, accepted_on: date | None, returned: list[tuple[date, int]]
+) -> None:
+    ours = replace(came_back_in_parts(*returned), net_minor=net, accepted_on=accepted_on)
+    lines = [replace(LINE, amount_minor=each) for each in paid]
+    lines += [replace(RETURN, amount_minor=each) for each in back]
+
+    found = compare_payout(lines, ours, OCTOBER)
+
+    here = net if accepted_on is not None and OCTOBER.has_day(accepted_on) else 0
+    counted = sum((each.theirs_minor or 0) - (each.ours_minor or 0) for each in found)
+    assert sum(paid) - sum(back) - (here - ours.came_back_minor) == counted
 
 
 def test_a_line_that_names_no_payout_is_missing_here_unless_it_is_a_fee() -> None:

@@ -41,17 +41,24 @@ def entry(
     direction: str = "DBIT",
     status: str = "<Sts><Cd>BOOK</Cd></Sts>",
     more: str = "",
+    named: str = "<AcctSvcrRef>REF-E</AcctSvcrRef>",
 ) -> str:
     details = f"<NtryDtls>{''.join(payments)}</NtryDtls>" if payments else ""
     return (
         f'<Ntry><Amt Ccy="EUR">{amount}</Amt><CdtDbtInd>{direction}</CdtDbtInd>{more}{status}'
-        f"<BookgDt><Dt>2026-11-20</Dt></BookgDt><AcctSvcrRef>REF-E</AcctSvcrRef>{details}</Ntry>"
+        f"<BookgDt><Dt>2026-11-20</Dt></BookgDt>{named}{details}</Ntry>"
     )
 
 
-def payment(end_to_end_id: str = "E2E-1", *, amount: str | None = None, more: str = "") -> str:
+def payment(
+    end_to_end_id: str = "E2E-1",
+    *,
+    amount: str | None = None,
+    more: str = "",
+    named: str = "<AcctSvcrRef>REF-T</AcctSvcrRef>",
+) -> str:
     priced = "" if amount is None else f'<Amt Ccy="EUR">{amount}</Amt>'
-    return f"<TxDtls><Refs><AcctSvcrRef>REF-T</AcctSvcrRef><EndToEndId>{end_to_end_id}</EndToEndId></Refs>{priced}{more}</TxDtls>"
+    return f"<TxDtls><Refs>{named}<EndToEndId>{end_to_end_id}</EndToEndId></Refs>{priced}{more}</TxDtls>"
 
 
 def line(
@@ -97,6 +104,7 @@ def test_columns_may_stand_in_any_order_among_others_and_with_a_mark(tmp_path: P
         ("2026-11-20,R,E,1.00,EURO,", "unknown_currency"),
         ("2026-11-20,R,E,1.00,EUR,gift", "unknown_word"),
         ("2026-11-20,R,E,1.00,EUR", "row_shape"),
+        ("2026-11-20,R\0,E,1.00,EUR,", "unreadable_row"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_refused_alone(tmp_path: Path, row: str, reason: str) -> None:
@@ -128,11 +136,63 @@ def test_each_payment_of_a_statement_is_a_line(tmp_path: Path) -> None:
 
     assert lines(tmp_path, content, BankFormat.CAMT) == [
         line(2_000),
-        line(3_000, end_to_end_id="E2E-2"),
+        line(3_000, reference="REF-T/2", end_to_end_id="E2E-2"),
         line(end_to_end_id="E2E-3"),
         line(reference="REF-E", end_to_end_id=""),
         line(end_to_end_id=""),
     ]
+
+
+INSTRUCTED = "<InstrId>INSTR-1</InstrId>"
+
+
+@pytest.mark.parametrize(
+    ("named", "entry_named", "reference"),
+    [
+        ("<AcctSvcrRef>R</AcctSvcrRef><TxId>TX</TxId>", "<AcctSvcrRef>E</AcctSvcrRef>", "R"),
+        (INSTRUCTED + "<TxId>TX</TxId>", "<AcctSvcrRef>E</AcctSvcrRef>", "TX"),
+        (INSTRUCTED + "<TxId>INSTR-1</TxId>", "<AcctSvcrRef>E</AcctSvcrRef>", "E"),
+        ("<AcctSvcrRef>NONREF</AcctSvcrRef>", "<AcctSvcrRef>E</AcctSvcrRef>", "E"),
+        ("", "<NtryRef>7</NtryRef>", "STMT-1/7"),
+        (INSTRUCTED, "", ""),
+    ],
+    ids=["payment's", "bank's on the way", "payer's, repeated", "none, in words", "entry's number", "payer's alone"],
+)
+def test_a_reference_is_what_the_bank_calls_a_payment(
+    tmp_path: Path, named: str, entry_named: str, reference: str
+) -> None:
+    content = statement(entry(payment(named=named), named=entry_named)).replace("<Id>1</Id>", "<Id>STMT-1</Id>")
+
+    assert lines(tmp_path, content, BankFormat.CAMT) == [line(reference=reference)]
+
+
+@pytest.mark.parametrize("named", ["", "<AcctSvcrRef>REF-E</AcctSvcrRef>", "<TxId>T</TxId>"])
+def test_payments_of_one_entry_are_never_the_same_and_those_of_an_entry_told_twice_are(
+    tmp_path: Path, named: str
+) -> None:
+    told = entry(*[payment(amount="20.00", named=named)] * 3, amount="60.00")
+
+    found = lines(tmp_path, statement(told, told), BankFormat.CAMT)
+
+    assert (len(found), len(set(found)), found[:3] == found[3:]) == (6, 3, True)
+
+
+def test_entries_that_two_statements_number_alike_are_not_the_same(tmp_path: Path) -> None:
+    told = entry(payment(named=""), named="<NtryRef>1</NtryRef>")
+    content = statement(told).replace("</Stmt>", f"</Stmt><Stmt><Id>2</Id>{told}</Stmt>")
+
+    assert lines(tmp_path, content, BankFormat.CAMT) == [line(reference="1/1"), line(reference="2/1")]
+
+
+@pytest.mark.parametrize("end_to_end_id", ["", "NOTPROVIDED", "E2E-1"])
+def test_a_payout_is_found_by_the_payers_own_id_too(tmp_path: Path, end_to_end_id: str) -> None:
+    payout_id = new_id()
+    named = f"<AcctSvcrRef>REF-T</AcctSvcrRef><InstrId>{encode('pay', payout_id).upper()}</InstrId>"
+
+    [found] = lines(tmp_path, statement(entry(payment(end_to_end_id, named=named))), BankFormat.CAMT)
+
+    assert isinstance(found, BankLine)
+    assert (payout_named(found), found.reference) == (payout_id, "REF-T")
 
 
 def test_a_notification_is_read_like_a_statement_and_so_is_an_old_version(tmp_path: Path) -> None:

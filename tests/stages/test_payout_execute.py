@@ -4,6 +4,7 @@ import contextlib
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 from uuid import UUID
@@ -405,6 +406,52 @@ def test_a_transfer_that_its_attempt_does_not_explain_stops_the_run(desk: Desk) 
     assert desk.run(run).stop_code == "unexpected_transfer"
     assert desk.state(ann) is ItemState.UNKNOWN
     assert len(desk.rail.transfers) == 1
+
+
+@pytest.mark.parametrize(
+    ("came_back", "recorded", "is_stopped"),
+    [
+        pytest.param([0, 100], "old", False, id="the younger was taken back"),
+        pytest.param([100, 0], "young", False, id="the older was taken back"),
+        pytest.param([0, 40], "old", True, id="both stand, the younger in part"),
+        pytest.param([0, 0], "old", True, id="both stand"),
+        pytest.param([100, 100], "young", False, id="both were taken back"),
+    ],
+)
+def test_of_two_transfers_of_one_attempt_the_one_that_stands_is_recorded(
+    desk: Desk, came_back: list[int], recorded: str, is_stopped: bool
+) -> None:
+    ann, run = desk.payee(100), desk.an_executing_run()
+    desk.rail.does["sandbox_ok"] = ["lost"]
+    desk.work(run)
+    [made] = desk.rail.transfers
+    # As providers list them: the youngest first.
+    desk.rail.transfers[:] = [replace(made, reference="young"), replace(made, reference="old")]
+    for reference, amount in zip(("old", "young"), came_back, strict=True):
+        desk.rail.reverse(reference, amount)
+
+    desk.later(minutes=2)
+    desk.work(run)
+    compare(desk.engine, desk.rail, merchant_id=desk.merchant_id, run_id=run.id, since=desk.now, now=desk.now)
+
+    assert desk.attempts(ann)[0].reference == recorded
+    assert (desk.run(run).stop_code == "unexpected_transfer") is is_stopped
+    # What is owed again is what came back of the one that is recorded, and so nothing while it stands.
+    back = dict(zip(("old", "young"), came_back, strict=True))[recorded]
+    assert desk.balances(ann).get("taxed_carry", 0) == back
+
+
+def test_a_transfer_that_was_taken_back_whole_is_recorded_where_it_is_the_only_one(desk: Desk) -> None:
+    ann, run = desk.payee(100), desk.an_executing_run()
+    desk.rail.does["sandbox_ok"] = ["lost"]
+    desk.work(run)
+    desk.rail.reverse(desk.rail.transfers[0].reference, 100)
+
+    desk.later(minutes=2)
+    desk.work(run)
+
+    assert desk.attempts(ann)[0].reference == desk.rail.transfers[0].reference
+    assert desk.run(run).stop_code is None
 
 
 def test_a_worker_that_dies_leaves_an_unknown_and_its_late_answer_is_not_recorded(desk: Desk) -> None:

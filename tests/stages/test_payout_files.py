@@ -201,6 +201,58 @@ def _forget_payers(session: Any, files: FileDesk) -> None:
     execute(session, "DELETE FROM payer_account WHERE merchant_id = :id", {"id": files.desk.merchant_id})
 
 
+@pytest.mark.parametrize(
+    ("title", "preamble", "stop_code"),
+    [
+        pytest.param("To", "{payer_holder}", "name_not_in_encoding", id="name"),
+        # As one that was set before such titles were refused.
+        pytest.param("付款", "{date}", "column_map_unusable", id="map"),
+    ],
+)
+def test_a_run_whose_file_has_letters_that_its_encoding_has_not_stops_until_the_map_is_mended(
+    engine: Engine, title: str, preamble: str, stop_code: str
+) -> None:
+    files = FileDesk.opened(engine, FileRailName.ALIPAY_FILE, currency="CNY")
+    ann = files.payee(100_000, an_account(FileRailName.ALIPAY_FILE, holder="Ann"))
+    run = files.desk.an_executing_run()
+    template = {
+        "format": "csv",
+        "rows_max": 10,
+        "encoding": "windows-1252",
+        "columns": [
+            {"title": title, "value": "{account}"},
+            {"value": "{amount}"},
+            {"value": "{reference}"},
+        ],
+        "preamble": [[preamble]],
+    }
+    files.writes_by(template)
+
+    assert files.work(run).sent == 0
+
+    assert files.desk.run(run).stop_code == stop_code
+    assert files.files(run) == []
+    assert files.desk.state(ann) == ItemState.SENDING
+    files.work(run)
+    files.writes_by(template | {"encoding": "utf-8"}, version=2)
+    files.desk.execute(run)
+    files.work(run)
+    assert [each.template_version for each in files.files(run)] == [2]
+    assert findings(files.desk) == []
+
+
+def test_a_map_that_cannot_be_used_does_not_stop_a_run_whose_files_are_built(engine: Engine) -> None:
+    files = FileDesk.opened(engine, FileRailName.ALIPAY_FILE, currency="CNY")
+    ann = files.payee(100_000)
+    run, file = files.handed_over()
+    files.writes_by({"format": "csv", "rows_max": 0, "columns": []})
+    files.answer(file, f"end_to_end_id,status\n{files.reference(ann)},booked\n")
+
+    files.work(run)
+
+    assert (files.desk.run(run).status, files.desk.run(run).stop_code) == (RunState.CLOSED, None)
+
+
 def test_nothing_is_built_before_the_pay_day(files: FileDesk) -> None:
     files.payee(1000)
     run = files.desk.reserve(pay_on=files.desk.when.day + timedelta(days=2))

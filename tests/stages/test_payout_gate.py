@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -66,7 +66,7 @@ def _named(transfer: Transfer, merchant_id: UUID) -> Transfer:
 
 def provider(desk: Desk) -> Provider:
     rails = cast("Any", {"sandbox": Told(desk)})
-    return Provider(desk.engine, cast("Any", None), rails, lambda: desk.now)
+    return Provider(desk.engine, desk.security, cast("Any", None), rails, lambda: desk.now)
 
 
 def noticed(desk: Desk) -> bool:
@@ -189,11 +189,11 @@ def test_it_is_compared_anew_every_few_minutes(desk: Desk) -> None:
     assert check(desk.engine, provider(desk), now=desk.now) is not None
 
 
-def test_a_payout_that_the_database_has_forgotten_is_frozen_and_never_sent_again(desk: Desk) -> None:
+def test_money_that_nobody_here_decided_freezes_its_payout_until_people_have_released_it(desk: Desk) -> None:
     ann = desk.payee(1_000)
     run = desk.an_executing_run()
     desk.work(run)
-    # Restored to the moment before it was planned.
+    # Restored to the moment before it was planned, and the rail tells another amount than was decided.
     with unit_of_work(desk.engine) as session:
         for statement in (
             "DELETE FROM provider_fact",
@@ -203,6 +203,7 @@ def test_a_payout_that_the_database_has_forgotten_is_frozen_and_never_sent_again
             "UPDATE balance SET amount_minor = CASE kind WHEN 'reserved' THEN 1000 ELSE 0 END",
         ):
             execute(session, statement)
+    desk.rail.transfers[0] = replace(desk.rail.transfers[0], amount_minor=999)
     shut(desk)
 
     check(desk.engine, provider(desk), now=desk.now)

@@ -1,5 +1,7 @@
 """What banks answer to files: line by line, in every order, any number of times, one final state."""
 
+import csv
+import io
 from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
@@ -8,16 +10,24 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from service.domain.payout import ItemState, Outcome, RunState
+from service.domain.payout import FactKind, ItemState, Outcome, RunState
 from service.domain.payout_file import Attested, FileRailName
 from service.infra.crash import Crashed, CrashPoint, crashing_at
-from service.infra.db import unit_of_work
+from service.infra.db import read_session, unit_of_work
 from service.payouts.attest import AttestationMissing, NothingToAttest, SelfAttestation, attest, confirm
 from service.payouts.files import FileNotBuilt
+from service.payouts.find import states_in
 from service.payouts.providers.file_model import UnreadableResult
+from service.payouts.providers.sheet_file import preset
+from service.payouts.reconcile import Told as ToldOfItem
+from service.payouts.reconcile import reconcile
 from service.payouts.release import release
 from service.payouts.results import LineResult, ResultOfAnotherFile
-from service.payouts.retry import confirm_resend, retry
+from service.payouts.retry import NothingToRetry, confirm_resend, retry
+from service.reports.define import Filter, Format
+from service.reports.define_payouts import PAYOUTS
+from service.reports.stream import Asked, stream
+from service.tables.payouts import PayoutRunRow
 from tests.support.payout_files import FileDesk, findings, neutral
 from tests.support.payouts import CHECKER, MAKER
 
@@ -111,6 +121,45 @@ def test_of_a_part_that_came_back_only_the_increase_is_carried(files: FileDesk) 
 
     assert files.desk.state(ann) == ItemState.RETURNED
     assert files.desk.balances(ann) == {"taxed_carry": 1000}
+    assert findings(files.desk) == []
+
+
+def reported(files: FileDesk, run: PayoutRunRow) -> list[str]:
+    """What the report of payouts calls the states of a run's payouts."""
+    asked = Asked(files.desk.merchant_id, "UTC", files.desk.now, {Filter.RUN_ID: run.id})
+    with read_session(files.desk.engine) as session:
+        content = b"".join(stream(session, PAYOUTS, Format.CSV, asked)).decode()
+    return [row["state"] for row in csv.DictReader(io.StringIO(content, newline=""))]
+
+
+def test_a_payout_of_which_a_part_came_back_says_so_alone_and_in_its_run(files: FileDesk) -> None:
+    payees = ann, bob, _, lan = [files.payee(1000 * number, number=number) for number in (1, 2, 3, 4)]
+    run, file = files.handed_over()
+    files.answer(file, neutral(*((files.reference(each), "booked") for each in payees)))
+    took_back = ToldOfItem(files.desk.item(lan).id, files.reference(lan), FactKind.REVERSED, "1", 2500, {})
+    files.desk.do(reconcile, told=[took_back], rail=files.name, when=files.desk.when, now=files.desk.now)
+
+    files.answer(
+        file,
+        neutral(
+            (files.reference(ann), "returned", "3.00", "EUR"),
+            (files.reference(bob), "returned", "20.00", "EUR"),
+            (files.reference(lan), "returned", "15.00", "EUR"),
+        ),
+    )
+
+    states = [files.desk.state(each) for each in payees]
+    assert states == [ItemState.PART_REVERSED, ItemState.RETURNED, ItemState.SETTLED, ItemState.REVERSED]
+    with read_session(files.desk.engine) as session:
+        counted = states_in(session, session.get_one(PayoutRunRow, (run.merchant_id, run.id)))
+    assert {each.state: (each.items, each.net_minor) for each in counted} == {
+        ItemState.PART_REVERSED: (1, 1000),
+        ItemState.RETURNED: (1, 2000),
+        ItemState.SETTLED: (1, 3000),
+        ItemState.REVERSED: (1, 4000),
+    }
+    assert sorted(reported(files, run)) == sorted(states)
+    assert files.desk.balances(ann) == {"paid": 700, "taxed_carry": 300}
     assert findings(files.desk) == []
 
 
@@ -280,8 +329,11 @@ def test_a_process_that_dies_while_it_books_an_answer_has_booked_none_of_it(file
 def pain(
     message_id: str, *transactions: str, group: str = "", payment: str = "", version: str = "pain.002.001.10"
 ) -> str:
-    status = f"<GrpSts>{group}</GrpSts>" if group else ""
-    part = f"<PmtInfSts>{payment}</PmtInfSts>" if payment else ""
+    """A status report. group, payment: a status, and its reason after a blank."""
+    status, part = (
+        f"<{name}>{told.split()[0]}</{name}>{''.join(map(because, told.split()[1:]))}" if told else ""
+        for name, told in (("GrpSts", group), ("PmtInfSts", payment))
+    )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><Document xmlns="urn:iso:std:iso:20022:tech:xsd:{version}"><CstmrPmtStsRpt>'
         f"<GrpHdr><MsgId>B1</MsgId></GrpHdr><OrgnlGrpInfAndSts><OrgnlMsgId>{message_id}</OrgnlMsgId>{status}"
@@ -290,8 +342,12 @@ def pain(
     )
 
 
+def because(reason: str) -> str:
+    return f"<StsRsnInf><Rsn><Cd>{reason}</Cd></Rsn></StsRsnInf>"
+
+
 def transaction(reference: str, status: str, reason: str = "", amount: str = "") -> str:
-    told = f"<StsRsnInf><Rsn><Cd>{reason}</Cd></Rsn></StsRsnInf>" if reason else ""
+    told = "".join(map(because, reason.split()))
     money = f'<OrgnlTxRef><Amt><InstdAmt Ccy="EUR">{amount}</InstdAmt></Amt></OrgnlTxRef>' if amount else ""
     return (
         f"<TxInfAndSts><OrgnlEndToEndId>{reference}</OrgnlEndToEndId><TxSts>{status}</TxSts>{told}{money}</TxInfAndSts>"
@@ -366,6 +422,187 @@ def test_a_report_on_another_file_is_refused(files: FileDesk) -> None:
 
     with pytest.raises(ResultOfAnotherFile):
         files.answer(file, pain("01AAAAAAAAAAAAAAAAAAAAAAAA", group="RJCT"))
+
+
+# Copies.
+
+
+@pytest.mark.parametrize("reason", ["AM05", "DU01", "DU02", "DU03", "DU04", "DU05", "DUPL"])
+@pytest.mark.parametrize("level", ["group", "payment"])
+def test_the_answer_to_a_file_that_was_uploaded_twice_refuses_nothing_and_stops_the_run(
+    files: FileDesk, level: str, reason: str
+) -> None:
+    ann, bob = files.payee(1000), files.payee(2000, number=2)
+    run, file = files.handed_over()
+    files.answer(file, neutral((files.reference(bob), "booked")))
+    before = [(files.desk.balances(each), files.desk.attempts(each)) for each in (ann, bob)]
+
+    imported = files.answer(file, pain(file.message_id, **{level: f"RJCT {reason}"}))
+
+    assert results(imported) == [LineResult.DUPLICATE] * 2
+    assert files.desk.run(run).stop_code == imported.stop_code == "result_duplicate"
+    assert [files.desk.state(each) for each in (ann, bob)] == [ItemState.UNKNOWN, ItemState.SETTLED]
+    assert [(files.desk.balances(each), files.desk.attempts(each)) for each in (ann, bob)] == before
+    assert files.desk.rows("SELECT 1 FROM payout_line_fact WHERE said = 'rejected'") == []
+    with pytest.raises(NothingToRetry):
+        files.desk.do(retry, item_id=files.desk.item(ann).id, by=MAKER, now=files.desk.now)
+    assert findings(files.desk) == []
+
+
+def test_what_the_bank_booked_of_the_first_upload_counts_after_it_refused_the_second(files: FileDesk) -> None:
+    ann = files.payee(1000)
+    run, file = files.handed_over()
+    files.answer(file, pain(file.message_id, group="RJCT DU01"))
+
+    files.answer(file, camt(entry(files.reference(ann), "10.00")))
+
+    assert files.desk.balances(ann) == {"paid": 1000}
+    files.desk.execute(run)
+    files.work(run)
+    assert files.desk.run(run).status == RunState.CLOSED
+
+
+@pytest.mark.parametrize("status", ["RJCT", "CANC"])
+@pytest.mark.parametrize("reason", ["AM05", "DU03", "DU04", "NARR AM05"])
+def test_a_transaction_that_a_bank_calls_a_copy_is_not_refused_and_the_others_are(
+    files: FileDesk, status: str, reason: str
+) -> None:
+    ann, bob = files.payee(1000), files.payee(2000, number=2)
+    run, file = files.handed_over()
+    told = [
+        transaction(files.reference(ann), status, reason, "10.00"),
+        transaction(files.reference(bob), "RJCT", "AC04"),
+    ]
+
+    imported = files.answer(file, pain(file.message_id, *told, group="PART"))
+
+    assert results(imported) == [LineResult.DUPLICATE, LineResult.APPLIED]
+    assert [files.desk.state(each) for each in (ann, bob)] == [ItemState.UNKNOWN, ItemState.REFUSED]
+    assert files.desk.balances(ann) == {"in_transit": 1000}
+    assert files.desk.run(run).stop_code == "result_duplicate"
+
+
+@pytest.mark.parametrize(
+    ("group", "payment", "reason"),
+    [
+        pytest.param("RJCT DU01", "RJCT", "", id="reason-at-the-group"),
+        pytest.param("RJCT", "RJCT DU02", "", id="reason-at-the-payment"),
+        pytest.param("RJCT", "", "AM05", id="reason-at-a-transaction"),
+        pytest.param("RJCT DU01", "", "MS03", id="another-reason-below"),
+    ],
+)
+def test_a_file_rejected_whole_is_a_copy_whichever_level_says_so(
+    files: FileDesk, group: str, payment: str, reason: str
+) -> None:
+    ann, bob = files.payee(1000), files.payee(2000, number=2)
+    _, file = files.handed_over()
+    told = transaction(files.reference(ann), "RJCT", reason)
+
+    imported = files.answer(file, pain(file.message_id, told, group=group, payment=payment))
+
+    assert set(results(imported)) == {LineResult.DUPLICATE}
+    assert [files.desk.state(each) for each in (ann, bob)] == [ItemState.UNKNOWN] * 2
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param("<Rsn><Prtry>DU01</Prtry></Rsn>", id="the-banks-own-code"),
+        pytest.param(
+            "<Rsn><Cd>NARR</Cd></Rsn><AddtlInf>File is a dup</AddtlInf><AddtlInf>licate</AddtlInf>", id="words"
+        ),
+    ],
+)
+def test_a_copy_is_known_by_a_banks_own_code_and_by_words(files: FileDesk, told: str) -> None:
+    ann = files.payee(1000)
+    _, file = files.handed_over()
+    content = pain(file.message_id, group="RJCT XXXX").replace("<Rsn><Cd>XXXX</Cd></Rsn>", told)
+
+    assert results(files.answer(file, content)) == [LineResult.DUPLICATE]
+    assert files.desk.state(ann) == ItemState.UNKNOWN
+
+
+def test_the_copy_that_comes_back_does_not_take_back_what_was_paid(files: FileDesk) -> None:
+    ann = files.payee(1000)
+    run, file = files.handed_over()
+    reference = files.reference(ann)
+
+    imported = files.answer(
+        file,
+        camt(
+            entry(reference, "10.00"), entry(reference, "10.00"), entry(reference, "10.00", sign="CRDT", reason="AM05")
+        ),
+    )
+
+    assert results(imported) == [LineResult.APPLIED, LineResult.ALREADY_KNOWN, LineResult.DUPLICATE]
+    assert files.desk.state(ann) == ItemState.SETTLED
+    assert files.desk.balances(ann) == {"paid": 1000}
+    assert files.desk.run(run).stop_code == imported.stop_code == "result_duplicate"
+    assert findings(files.desk) == []
+
+
+def test_a_row_of_a_neutral_sheet_that_tells_of_a_copy_refuses_nothing(files: FileDesk) -> None:
+    ann, bob = files.payee(1000), files.payee(2000, number=2)
+    _, file = files.handed_over()
+
+    imported = files.answer(
+        file, neutral((files.reference(ann), "rejected", "", "", "AM05"), (files.reference(bob), "rejected"))
+    )
+
+    assert results(imported) == [LineResult.DUPLICATE, LineResult.APPLIED]
+    assert [files.desk.state(each) for each in (ann, bob)] == [ItemState.UNKNOWN, ItemState.REFUSED]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        pytest.param("失败", "商户流水号重复", id="by-the-reason"),
+        pytest.param("失败", f"{'很' * 200}重复", id="by-a-long-reason"),
+        pytest.param("重复付款", "", id="by-a-word-that-the-map-calls-rejected"),
+    ],
+)
+def test_a_row_of_a_wallets_sheet_that_tells_of_a_copy_refuses_nothing(
+    engine: Engine, status: str, reason: str
+) -> None:
+    files = FileDesk.opened(engine, FileRailName.ALIPAY_FILE, currency="CNY")
+    template = preset(FileRailName.ALIPAY_FILE)
+    template["results"]["words"]["重复付款"] = "rejected"
+    files.writes_by(template)
+    ann = files.payee(100_000)
+    run, file = files.handed_over()
+    rows = ["商户流水号,付款金额（元）,状态,失败原因", f"{files.reference(ann)},1000.00,{status},{reason}"]
+
+    imported = files.answer(file, "\r\n".join(rows))
+
+    assert results(imported) == [LineResult.DUPLICATE]
+    assert files.desk.state(ann) == ItemState.UNKNOWN
+    assert files.desk.run(run).stop_code == "result_duplicate"
+
+
+@pytest.mark.parametrize(
+    ("rows", "stop_code"),
+    [
+        pytest.param([("rejected", "AM05"), ("booked", "9.99")], "answer_differs", id="another-amount"),
+        pytest.param(
+            [("rejected", "AM05"), ("rejected", ""), ("booked", "")], "result_contradicts", id="contradiction"
+        ),
+    ],
+)
+def test_a_run_stops_with_what_is_worse_than_a_copy(
+    files: FileDesk, rows: list[tuple[str, str]], stop_code: str
+) -> None:
+    ann = files.payee(1000)
+    run, file = files.handed_over()
+    reference = files.reference(ann)
+    told = [
+        (reference, status, more if status == "booked" else "", "EUR", more if status == "rejected" else "")
+        for status, more in rows
+    ]
+
+    imported = files.answer(file, neutral(*told))
+
+    assert results(imported)[0] is LineResult.DUPLICATE
+    assert files.desk.run(run).stop_code == imported.stop_code == stop_code
 
 
 @pytest.mark.parametrize(
@@ -523,8 +760,9 @@ def test_fen_in_a_sheet_of_results_are_read_as_fen(engine: Engine) -> None:
     _, file = files.handed_over()
     titles = "商家明细单号,转账金额（分）,明细状态"
 
-    with pytest.raises(UnreadableResult):
-        files.answer(file, f"{titles}\n{files.reference(ann)},12.50,转账成功\n")
+    for amount in ("12.50", "9" * 19, "1" * 5000):
+        with pytest.raises(UnreadableResult):
+            files.answer(file, f"{titles}\n{files.reference(ann)},{amount},转账成功\n")
     files.answer(file, f"{titles}\n{files.reference(ann)},1250,转账成功\n")
 
     assert files.desk.state(ann) == ItemState.SETTLED

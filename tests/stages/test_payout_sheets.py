@@ -393,6 +393,49 @@ def test_letters_that_an_encoding_has_not_are_not_written(encoding: str, flaw: s
         assert "王芳" in render(template, [row], a_header()).content.decode(encoding)
 
 
+@pytest.mark.parametrize(
+    ("title", "preamble", "named"),
+    [
+        pytest.param("Số tài khoản", "{total}", "Column 'Số tài khoản': windows-1252 has no 'ố'", id="title"),
+        pytest.param("Name", "合计 {total}", "preamble: windows-1252 has no '合计'", id="preamble"),
+    ],
+)
+def test_a_map_says_which_of_its_own_texts_its_encoding_has_no_letters_for(
+    title: str, preamble: str, named: str
+) -> None:
+    told = small({"title": title, "value": "{holder}"}, encoding="windows-1252", preamble=[["Total", preamble]])
+
+    with pytest.raises(UnusableTemplate, match=re.escape(named)):
+        SheetTemplate.of_json(told)
+    for fits in ({"encoding": "utf-8"}, {"format": "xlsx"}):
+        assert SheetTemplate.of_json(told | fits).columns[3].title == title
+
+
+def test_texts_that_are_not_written_need_no_letters() -> None:
+    column = {"title": "Số tài khoản", "value": "{holder}"}
+
+    template = SheetTemplate.of_json(small(column, encoding="windows-1252", titles=False, preamble=[["＝{date}"]]))
+
+    row = a_row(FileRailName.SEPA_FILE)
+    assert render(template, [row], a_header()).content.decode("windows-1252").startswith("20261121\r\n")
+
+
+@pytest.mark.parametrize(
+    ("cell", "parts"),
+    [
+        pytest.param("{merchant}", {"merchant": "Trà Việt"}, id="merchant"),
+        pytest.param("From {payer_holder}", {"payer": PAYERS[FileRailName.ALIPAY_FILE]}, id="payer"),
+    ],
+)
+def test_a_name_that_the_preamble_cannot_write_is_a_problem_that_says_what_to_do(
+    cell: str, parts: dict[str, Any]
+) -> None:
+    template = SheetTemplate.of_json(small(encoding="windows-1252", preamble=[[cell]]))
+
+    with pytest.raises(UnusableTemplate, match=r"windows-1252 has no .* Choose another encoding"):
+        render(template, [a_row(FileRailName.SEPA_FILE)], a_header(**parts))
+
+
 def small(*columns: dict[str, Any], **parts: Any) -> dict[str, Any]:
     """A map with the columns it cannot do without, and others."""
     needed = [

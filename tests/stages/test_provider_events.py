@@ -1,6 +1,7 @@
 """What Stripe tells of its own accord: kept once, applied in any order to the same end, and looked for when it did not come."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -14,7 +15,7 @@ from service.ledger.audit import check
 from service.ledger.findings import FindingCode
 from service.payouts.hear import keep
 from service.payouts.providers.stripe_events import NoEvent, StripeEvents, heard
-from service.payouts.sweep import back_fill, sweep
+from service.payouts.sweep import Missed, back_fill, sweep
 from tests.doubles.stripe import StripeDouble
 from tests.support.payouts import Desk
 from tests.support.stripe import Json, Told
@@ -326,6 +327,146 @@ def test_a_listing_without_an_answer_is_no_listing(told: Told, desk: Desk) -> No
     away.close()
 
     assert missed.trouble is not None
+
+
+DAY = timedelta(days=1, minutes=1)
+
+
+def look_back(told: Told) -> Missed:
+    """Let what was not delivered for the last hour be listed, and forget what was asked before."""
+    with told.stripe.bank.lock:
+        told.stripe.bank.requests.clear()
+    return back_fill(told.provider, StripeEvents(told.connect.api), since=told.now(), now=told.now())
+
+
+def asked_for_events(told: Told) -> int:
+    return sum(path.endswith("/events") for _, path, _ in told.stripe.bank.requests)
+
+
+@pytest.mark.parametrize("fault", ["reset", "timeout", "429", "500_not_done", "401"])
+def test_where_stripe_is_away_the_worker_asks_once_and_goes_on(
+    told: Told, desk: Desk, stripe: StripeDouble, fault: str
+) -> None:
+    payees = [told.a_payee(desk, onboarded=False) for _ in range(3)]
+    stripe.fault(fault, times=99, seconds=3, path="/v1/events")
+    told.ahead = DAY
+
+    missed = look_back(told)
+
+    assert missed.trouble is not None
+    assert asked_for_events(told) == 1
+    assert {told.account(desk, each).events_tried_at for each in payees} == {None}
+
+
+@pytest.mark.parametrize("fault", ["reset", "429", "500_not_done", "401"])
+def test_where_stripe_goes_away_in_between_no_further_account_is_asked(
+    told: Told, desk: Desk, stripe: StripeDouble, fault: str
+) -> None:
+    first, *others = [told.a_payee(desk, onboarded=False) for _ in range(3)]
+    stripe.fault(fault, times=99, path="/v1/events", destination=told.account(desk, first).account_id)
+    told.ahead = DAY
+
+    missed = look_back(told)
+
+    assert missed.trouble is None
+    assert asked_for_events(told) == len(["platform", "payments", "first"])
+    assert {told.account(desk, each).events_tried_at for each in others} == {None}
+    look_back(told)
+    assert all(told.account(desk, each).events_until > told.now() - DAY / 2 for each in others)  # type: ignore[operator] # set
+
+
+def test_a_platform_that_may_not_list_its_own_events_still_lists_those_of_accounts(
+    told: Told, desk: Desk, stripe: StripeDouble
+) -> None:
+    ann = told.a_payee(desk, onboarded=False)
+    stripe.fault("403", path="/v1/events")
+    told.ahead = DAY
+
+    missed = look_back(told)
+
+    assert missed.trouble is not None
+    assert told.account(desk, ann).events_tried_at is not None
+
+
+def test_an_account_that_is_gone_keeps_no_other_waiting(
+    told: Told, desk: Desk, stripe: StripeDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, there = told.a_payee(desk, onboarded=False), told.a_payee(desk, onboarded=False)
+    with stripe.bank.lock:
+        del stripe.bank.accounts[str(told.account(desk, gone).account_id)]
+    monkeypatch.setattr("service.payouts.sweep.ACCOUNTS_AT_ONCE", 1)
+    before = told.account(desk, gone).events_until
+    told.ahead = DAY
+
+    look_back(told)
+    assert told.account(desk, gone).events_tried_at is not None
+    assert told.account(desk, there).events_tried_at is None
+    look_back(told)
+    assert told.account(desk, there).events_tried_at is not None
+    look_back(told)
+
+    assert asked_for_events(told) == len(["platform", "payments"])
+    assert told.account(desk, gone).events_until == before
+    assert told.account(desk, there).events_until == told.account(desk, there).events_tried_at
+
+
+def test_an_account_that_answers_again_is_listed_from_where_it_last_did(
+    told: Told, desk: Desk, stripe: StripeDouble
+) -> None:
+    ann = told.a_payee(desk)
+    account_id = str(told.account(desk, ann).account_id)
+    with stripe.bank.lock:
+        stripe.bank.pay_bank(account_id, 300, status="failed")
+        away = stripe.bank.accounts.pop(account_id)
+    for days in range(1, 5):
+        told.ahead = DAY * days
+        look_back(told)
+        assert asked_for_events(told) == len(["platform", "payments", "account"])
+    with stripe.bank.lock:
+        stripe.bank.accounts[account_id] = away
+    told.ahead = DAY * 5
+
+    missed = look_back(told)
+    told.work()
+
+    assert missed.kept == 1
+    assert "stripe_account.payout_failed" in desk.events()
+
+
+def test_an_account_whose_answer_ends_the_worker_is_not_the_first_again(
+    told: Told, desk: Desk, stripe: StripeDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = told.a_payee(desk, onboarded=False), told.a_payee(desk, onboarded=False)
+    with stripe.bank.lock:
+        stripe.bank.pay_bank(str(told.account(desk, first).account_id), 300)
+    monkeypatch.setattr("service.payouts.sweep.ACCOUNTS_AT_ONCE", 1)
+    told.ahead = DAY
+    with crashing_at(CrashPoint.PROVIDER_EVENT_BEFORE_COMMIT), pytest.raises(Crashed):
+        look_back(told)
+
+    look_back(told)
+
+    assert told.account(desk, second).events_until == told.account(desk, second).events_tried_at
+    told.ahead = DAY * 2
+    assert look_back(told).kept == 1
+
+
+def test_accounts_are_asked_for_a_while_and_the_rest_in_the_next_turn(
+    told: Told, desk: Desk, stripe: StripeDouble
+) -> None:
+    payees = [told.a_payee(desk, onboarded=False) for _ in range(3)]
+    told.ahead = DAY
+    now = told.now()
+
+    def slow() -> datetime:
+        told.ahead += timedelta(seconds=20)
+        return told.now()
+
+    back_fill(replace(told.provider, clock=slow), StripeEvents(told.connect.api), since=now, now=now)
+
+    assert [told.account(desk, each).events_tried_at for each in payees] == [now, None, None]
+    look_back(told)
+    assert all(told.account(desk, each).events_tried_at is not None for each in payees)
 
 
 def test_a_sweep_tells_four_sets_apart(told: Told, desk: Desk, stripe: StripeDouble) -> None:

@@ -32,6 +32,7 @@ from service.tables.reconciliations import ReconciliationState
 from service.worker import Worker, run_pass
 from tests.support.books import Books, at, paid, refund, snapshot
 from tests.support.imports import FILES, ORDER, PRESETS, imported, preset, written
+from tests.support.payout_files import FileDesk, neutral
 from tests.support.payouts import Desk
 from tests.support.reconciled import Json, Matched, bank_file
 
@@ -62,7 +63,7 @@ def told(books: Books, name: str, net_minor: int = 10_000, *, day: int = 5) -> N
     books.tell(name, snapshot(net_minor, version=day, placed=at(day)), paid(day))
 
 
-def forget_differences(books: Books) -> None:
+def forget_differences(books: Books | Desk) -> None:
     """What an earlier reconciliation found would explain what the next one finds."""
     with unit_of_work(books.engine) as session:
         execute(session, "DELETE FROM reconciliation_difference")
@@ -381,6 +382,30 @@ def test_what_an_earlier_reconciliation_found_and_nobody_explained_is_named(engi
     assert second.differences[1].explained_ref == encode("rdf", earlier.id)
 
 
+@pytest.mark.parametrize(
+    ("net", "currency"), [("100.00", "EUR"), ("100.01", "USD")], ids=["another currency", "another amount"]
+)
+def test_an_earlier_difference_explains_none_of_another_amount(engine: Engine, net: str, currency: str) -> None:
+    books = Books.opened(engine)
+    matched(books, file_of(row("missing"))).run()
+    mapping = MAPPING | {"order": ORDER | {"currency": {"value": currency}}}
+
+    second = matched(books, file_of(row("missing", net)), mapping=mapping).run()
+
+    assert [(name, kind, why) for name, kind, _, _, why in second.told] == [("missing", K.MISSING, None)]
+
+
+def test_an_earlier_difference_of_an_order_that_changed_here_since_explains_nothing(engine: Engine) -> None:
+    books = Books.opened(engine)
+    told(books, "more")
+    matched(books, file_of(row("more", "120.00"))).run()
+    books.tell("more", snapshot(11_000, version=6, placed=at(5)))
+
+    second = matched(books, file_of(row("more", "120.00", version=6))).run()
+
+    assert second.told == [("more", K.AMOUNT, 12_000, 11_000, None)]
+
+
 def test_the_worker_does_it(engine: Engine) -> None:
     books = Books.opened(engine)
     from_file = matched(books, file_of(row("missing")))
@@ -501,6 +526,82 @@ def test_what_came_back_on_one_side_only_is_told(engine: Engine) -> None:
         (K.STATUS, here.id, 0, -1_000),
         (K.STATUS, there.id, -2_000, 0),
     }
+
+
+@pytest.mark.parametrize(("until", "why"), [(date(2026, 11, 25), E.PERIOD_BOUNDARY), (date(2026, 11, 26), None)])
+def test_what_came_back_on_one_of_the_last_days_may_be_told_by_the_bank_later(
+    engine: Engine, until: date, why: Explanation | None
+) -> None:
+    desk = Desk.opened(engine)
+    [item] = paid_out(desk, 1_000)
+    fact = Told(item.id, references(desk)[item.id], FactKind.REVERSED, "1000", 1_000, {})
+    run_unit(
+        engine,
+        lambda session: reconcile(
+            session, [fact], merchant_id=desk.merchant_id, rail=desk.rail.name, when=desk.when, now=desk.now
+        ),
+    )
+
+    done = bank_of(desk, bank_file({"amount": "10.00", "end_to_end_id": public(item)}), until=until).run()
+
+    assert done.told == [(public(item), K.STATUS, 0, -1_000, why)]
+    assert done.differences[0].ours is not None
+    assert done.differences[0].ours["came_back_on"] == ["2026-11-20"]
+
+
+def test_only_payouts_of_the_files_own_rail_and_currency_are_sought_in_it(engine: Engine) -> None:
+    desk = Desk.opened(engine)
+    extra, elsewhere, named = paid_out(desk, 1_000), paid_out(desk, 2_000), paid_out(desk, 3_000)
+    with unit_of_work(engine) as session:
+        execute(
+            session,
+            "UPDATE payout_run SET rail = 'stripe_connect' WHERE id = ANY(CAST(:ids AS uuid[]))",
+            {"ids": [elsewhere[0].run_id, named[0].run_id]},
+        )
+    bank = bank_file({"amount": "31.00", "end_to_end_id": public(named[0])})
+
+    def told_of(**narrowed: str) -> set[tuple[str, str]]:
+        forget_differences(desk)
+        return {(name, kind) for name, kind, *_ in bank_of(desk, bank, **narrowed).run().told}
+
+    differs = {(public(named[0]), K.AMOUNT)}
+    both = {(public(extra[0]), K.EXTRA), (public(elsewhere[0]), K.EXTRA)}
+    assert told_of() == told_of(currency="USD") == differs | both
+    assert told_of(rail="sandbox") == told_of(rail="sandbox", currency="USD") == differs | {(public(extra[0]), K.EXTRA)}
+    assert told_of(rail="stripe_connect") == differs | {(public(elsewhere[0]), K.EXTRA)}
+    assert told_of(rail="sepa_file") == told_of(rail="sandbox", currency="EUR") == differs
+
+
+def test_a_payout_of_a_file_that_left_twice_is_told_though_the_bank_repeats_what_we_sent_along(engine: Engine) -> None:
+    files = FileDesk.opened(engine)
+    ann, bob = files.payee(1_000), files.payee(2_000, number=2)
+    _, file = files.handed_over()
+    files.answer(file, neutral((files.reference(ann), "booked"), (files.reference(bob), "booked")))
+    twice: Json = {"amount": "10.00", "currency": "EUR", "reference": files.reference(ann)}
+    once: Json = {"amount": "20.00", "currency": "EUR", "reference": "B-2", "end_to_end_id": files.reference(bob)}
+
+    done = bank_of(files.desk, bank_file(twice, twice, once, once)).run()
+
+    assert {(each.item_id, each.kind, each.theirs_minor, each.explained_by) for each in done.differences} == {
+        (files.desk.item(ann).id, K.DUPLICATE, 2_000, None),
+        (files.desk.item(bob).id, K.DUPLICATE, 4_000, E.SAME_TWICE),
+    }
+
+
+def test_a_row_of_the_bank_with_what_no_text_may_hold_is_refused_alone(engine: Engine) -> None:
+    desk = Desk.opened(engine)
+    [item] = paid_out(desk, 1_000)
+    bank = bank_file(
+        {"amount": "10.00", "end_to_end_id": public(item)}, {"amount": "1.00", "reference": "B\0"}, {"amount": "x"}
+    )
+
+    done = bank_of(desk, bank).run()
+
+    assert (done.row.state, done.told) == ("done", [])
+    assert [(each["row"], each["reason_code"]) for each in done.row.refusals] == [
+        (3, "unreadable_row"),
+        (4, "invalid_amount"),
+    ]
 
 
 def test_a_payout_of_which_nobody_knows_is_explained_when_the_bank_says_it_was_paid(engine: Engine) -> None:

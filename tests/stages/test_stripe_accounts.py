@@ -130,6 +130,76 @@ def test_a_refusal_lets_the_account_be_asked_for_anew(told: Told, desk: Desk, st
     assert [key[-2:] for _, _, key in stripe.bank.requests if key] == [":1", ":2"]
 
 
+@pytest.mark.parametrize("fault", ["429", "reset", "crash"])
+def test_a_refusal_after_a_request_that_did_nothing_lets_the_account_be_asked_for_otherwise(
+    told: Told, desk: Desk, stripe: StripeDouble, fault: str
+) -> None:
+    ann = desk.payee()
+    if fault == "crash":
+        with crashing_at(CrashPoint.ACCOUNT_CLAIMED), pytest.raises(Crashed):
+            told.an_account(desk, ann, country="XX")
+    else:
+        stripe.fault(fault)
+        with pytest.raises(StripeAway):
+            told.an_account(desk, ann, country="XX")
+    stripe.fault("insufficient_funds")
+    with pytest.raises(StripeRefused):
+        told.an_account(desk, ann, country="XX")
+
+    account_id = told.an_account(desk, ann, country="US")
+
+    assert list(stripe.bank.accounts) == [account_id]
+    assert [key[-2:] for _, _, key in stripe.bank.requests if key][-2:] == [":1", ":2"]
+
+
+def test_an_account_that_was_made_before_the_refusal_is_the_one(told: Told, desk: Desk, stripe: StripeDouble) -> None:
+    ann = desk.payee()
+    with crashing_at(CrashPoint.ACCOUNT_MADE), pytest.raises(Crashed):
+        told.an_account(desk, ann)
+    stripe.bank.keys.clear()
+    stripe.fault("insufficient_funds")
+
+    account_id = told.an_account(desk, ann)
+
+    assert list(stripe.bank.accounts) == [account_id]
+    assert told.account(desk, ann).number == 1
+
+
+@pytest.mark.parametrize("fault", ["401", "403"])
+def test_a_refused_key_says_nothing_of_what_was_asked_for_before(
+    told: Told, desk: Desk, stripe: StripeDouble, fault: str
+) -> None:
+    ann = desk.payee()
+    stripe.fault("429")
+    with pytest.raises(StripeAway):
+        told.an_account(desk, ann)
+    stripe.fault(fault)
+    with pytest.raises(StripeRefused):
+        told.an_account(desk, ann)
+
+    with pytest.raises(AccountFixed):
+        told.an_account(desk, ann, country="DE")
+
+    assert told.an_account(desk, ann) in stripe.bank.accounts
+    assert {key[-2:] for _, _, key in stripe.bank.requests if key} == {":1"}
+
+
+def test_a_look_up_without_an_answer_leaves_the_claim_to_the_next_one(
+    told: Told, desk: Desk, stripe: StripeDouble
+) -> None:
+    ann = desk.payee()
+    with crashing_at(CrashPoint.ACCOUNT_CLAIMED), pytest.raises(Crashed):
+        told.an_account(desk, ann, country="XX")
+    stripe.fault("insufficient_funds", times=2)
+    stripe.fault("500_not_done", path="/v1/accounts")
+    with pytest.raises(StripeAway):
+        told.an_account(desk, ann, country="XX")
+    with pytest.raises(StripeRefused):
+        told.an_account(desk, ann, country="XX")
+
+    assert told.an_account(desk, ann, country="US") in stripe.bank.accounts
+
+
 def test_country_and_agreement_of_an_account_never_change(told: Told, desk: Desk, stripe: StripeDouble) -> None:
     ann = desk.payee()
     told.an_account(desk, ann, country="US", agreement=ServiceAgreement.RECIPIENT)

@@ -136,6 +136,22 @@ def test_a_look_up_tells_our_payouts_to_one_recipient_apart(
     assert {each.item_id for each in listing.transfers} == {item_id}
 
 
+def test_of_two_payments_of_one_attempt_the_one_that_left_is_told(desk: Desk, stripe: StripeDouble) -> None:
+    """Under API v2 a key does failed work anew, so one attempt may have made several."""
+    ann, run = desk.payee(1000, destination=ANN), desk.an_executing_run()
+    stripe.fault("lost")
+    desk.work(run)
+    with stripe.bank.lock:
+        [made] = stripe.bank.payments.made.values()
+        stripe.bank.payments.made["obp_young"] = {**made, "id": "obp_young", "status": "failed"}
+
+    desk.now += timedelta(minutes=2)
+    desk.work(run)
+
+    assert desk.state(ann) is ItemState.SENT
+    assert desk.attempts(ann)[0].reference == made["id"]
+
+
 def test_a_look_up_without_an_answer_is_not_complete(stripe: StripeDouble, told: Told) -> None:
     gone = Told.on(told.engine, type("Gone", (), {"url": "http://127.0.0.1:9"})())
 

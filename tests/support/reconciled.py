@@ -49,6 +49,8 @@ class Matched:
         bank: bytes | None = None,
         bank_format: str = "csv",
         only_payouts: bool = True,
+        rail: str | None = None,
+        currency: str | None = None,
     ) -> "Matched":
         """With its files sent, and nothing done yet."""
         made = cls(engine, merchant_id)
@@ -63,6 +65,8 @@ class Matched:
                     mapping=mapping if orders is not None else None,
                     bank_format=bank_format if bank is not None else None,
                     only_payouts=only_payouts,
+                    rail=rail,
+                    currency=currency,
                     state=ReconciliationState.QUEUED,
                     stage=ReconciliationStage.ORDERS_FILE if orders is not None else ReconciliationStage.BANK_FILE,
                     created_by=new_id(),

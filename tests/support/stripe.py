@@ -12,6 +12,7 @@ from sqlmodel import col, select
 
 from service.domain.provider import ServiceAgreement
 from service.infra.db import fetch, read_session, run_unit
+from service.infra.security import Security
 from service.payouts.accounts import open_account
 from service.payouts.apply import Provider, apply_waiting
 from service.payouts.hear import keep
@@ -54,7 +55,7 @@ class Told:
     @property
     def provider(self) -> Provider:
         rails: dict[str, ToldRail] = {rail.name: rail for rail in (self.connect, self.payouts)}
-        return Provider(self.engine, StripeAccounts(self.connect.api), rails, self.now)
+        return Provider(self.engine, Security(bytes(32)), StripeAccounts(self.connect.api), rails, self.now)
 
     def desk(self, *, rail: str = "connect", **changes: Any) -> Desk:
         """A merchant that pays on one of the rails."""

@@ -132,7 +132,10 @@ class Tenant:
         self._ask_for_corrections()
         for role in ("read", "finance-checker", *self.affiliates):
             shop.key_of(role)
-        for days in (3, 2):
+        # Books begin on the day their merchant is made; what was booked on it is told below, once it is over.
+        booked = shop.now().date().isoformat()
+        shop.advance(days=3)
+        for days in (2, 1):
             until = (shop.now() - timedelta(days=days)).date().isoformat()
             _made(shop.post("/v1/book-closes", {"until": until}, by="finance-checker"))
         laid = {"begins_on": "2026-11-01", "until": "2026-11-30", "bank": {"format": "csv"}}
@@ -156,9 +159,6 @@ class Tenant:
         for number in (2, 1):
             told = {"order_number": self.text(f"claimed-{number}"), "note": self.text(f"claim-{number}")}
             _made(shop.post("/v1/me/claims", {"kind": "missing_order", **told}, by=self.affiliates[number - 1]))
-        # Last of all: what was booked today is told once today is over.
-        booked = shop.now().date().isoformat()
-        shop.advance(days=1)
         for affiliate_id in self.affiliates:
             # Its key is the first that anybody comes upon, and so the first to be revoked: not the one we go on with.
             told = {"agreed_on": booked, "reference": self.text("agreement")}

@@ -71,6 +71,7 @@ class Told:
     """What a result says of one line. reference: None for every line of the file.
 
     amount_minor, currency, account: as the bank has them; None and empty where it does not say. reason: its code.
+    is_of_a_copy: the bank says it of a copy of the payment, and nothing of the payment itself.
     """
 
     reference: str | None
@@ -80,6 +81,7 @@ class Told:
     account: str = ""
     reason: str = ""
     booked_on: date | None = None
+    is_of_a_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

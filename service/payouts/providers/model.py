@@ -72,7 +72,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A look-up. trouble: why it is not complete, None when all pages were read."""
+    """A look-up. transfers: youngest first, as providers list them. trouble: why it is not complete, None when it is."""
 
     transfers: tuple[Transfer, ...] = ()
     trouble: Answer | None = None
@@ -88,8 +88,14 @@ class Listing:
         return Answer(AnswerKind.UNKNOWN, code=self.trouble.code)
 
     def made_by(self, number: int) -> Transfer | None:
-        """Return the transfer that an attempt made, the first listed of several."""
-        return next((each for each in self.transfers if each.number == number), None)
+        """Return the transfer that an attempt made: of several the oldest that still stands, else the first listed.
+
+        People mend a double by taking one of the two back. Were that one recorded, the payee would be owed again what
+        the other has paid.
+        """
+        made = [each for each in self.transfers if each.number == number]
+        standing = [each for each in made if each.out_minor > 0]
+        return standing[-1] if standing else next(iter(made), None)
 
     def is_strange_for(self, number: int) -> bool:
         """Whether money is out that this attempt alone does not explain: another one's, or twice its own.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import date
 
 from service.domain.errors import ServiceError
-from service.domain.money import minor_of
-from service.domain.payout_file import Said
+from service.domain.money import AMOUNT_MAX_MINOR, minor_of
+from service.domain.payout_file import Said, is_of_a_copy
 from service.domain.text import made_visible
 from service.payouts.providers.file_model import REASON_CHARS_MAX, RESULT_LINES_MAX, ResultFile, Told, UnreadableResult
 from service.payouts.providers.sheets import AmountFormat, ResultMap, SheetTemplate
@@ -18,6 +18,10 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 """How a workbook begins: .xlsx and .ods, which are archives, and the older .xls."""
 _TITLES_WITHIN = 30
 """Rows before the titles that a wallet's sheet may have."""
+
+
+_DIGITS_MAX = len(str(AMOUNT_MAX_MINOR))
+"""Of an amount in minor units. Python refuses to read numbers of thousands of digits, and no payment has as many."""
 
 
 def read(content: bytes, *, currency: str, template: SheetTemplate | None = None) -> ResultFile:
@@ -82,6 +86,7 @@ def _neutral(rows: Sequence[Sequence[str]], file_currency: str) -> tuple[Told, .
                 currency if cells.get("amount") else "",
                 reason=made_visible(cells.get("reason", ""))[:REASON_CHARS_MAX],
                 booked_on=_day(cells.get("booked_on", ""), number),
+                is_of_a_copy=is_of_a_copy(Said(said), [cells.get("reason", "")]),
             )
         )
     return tuple(told)
@@ -98,7 +103,8 @@ def _by_map(rows: Sequence[Sequence[str]], results: ResultMap, currency: str) ->
     told = []
     for number, row in enumerate(rows[place + 1 :], start=place + 2):
         cells = dict(zip(titles, row, strict=False))
-        said = results.words.get(cells.get(results.status, ""))
+        word, reason = cells.get(results.status, ""), cells.get(results.reason, "")
+        said = results.words.get(word)
         if said is None:
             raise UnreadableResult(
                 f"Row {number}: its status is none of {', '.join(results.words)}. Add the word to the rail's column map."
@@ -112,7 +118,9 @@ def _by_map(rows: Sequence[Sequence[str]], results: ResultMap, currency: str) ->
                 said,
                 amount_minor,
                 "" if amount_minor is None else currency,
-                reason=made_visible(cells.get(results.reason, ""))[:REASON_CHARS_MAX],
+                reason=made_visible(reason)[:REASON_CHARS_MAX],
+                # Also by the word itself: a map knows no better meaning for "duplicate" than rejected.
+                is_of_a_copy=is_of_a_copy(said, [word, reason]),
             )
         )
     return tuple(told)
@@ -121,8 +129,8 @@ def _by_map(rows: Sequence[Sequence[str]], results: ResultMap, currency: str) ->
 def _mapped_amount(written: str, results: ResultMap, currency: str, number: int) -> int | None:
     if results.amount_format is not AmountFormat.MINOR:
         return _amount(written, currency, number)
-    if written and not written.isdecimal():
-        raise UnreadableResult(f"Row {number}: the amount is a number of minor units.")
+    if written and not (written.isdecimal() and len(written) <= _DIGITS_MAX):
+        raise UnreadableResult(f"Row {number}: the amount is a number of minor units, of at most {_DIGITS_MAX} digits.")
     return int(written) if written else None
 
 

@@ -3,7 +3,7 @@
 Anybody may have made the file, so nothing in it is trusted: no document types, no entities, no depth without end.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 from service.domain.errors import ServiceError
 from service.domain.money import minor_of
-from service.domain.payout_file import Said
+from service.domain.payout_file import Said, is_of_a_copy
 from service.payouts.providers.file_model import (
     REASON_CHARS_MAX,
     RESULT_LINES_MAX,
@@ -130,11 +130,15 @@ def read(content: bytes) -> ResultFile:
 def _status_report(report: Node) -> ResultFile:
     """A pain.002: a status at the transaction counts for it, else one at the payment, else one at the group."""
     group = report.one("OrgnlGrpInfAndSts") or Node("")
+    payments = list(report.all("OrgnlPmtInfAndSts"))
+    of_all = _reasons(group, *payments, *report.all("OrgnlPmtInfAndSts", "TxInfAndSts"))
     told: list[Told] = []
-    whole = _whole(group, "GrpSts")
-    for payment in report.all("OrgnlPmtInfAndSts"):
+    whole = _whole(group, "GrpSts", of_all)
+    for payment in payments:
         # One payment is all there is in a file of ours.
-        whole = _whole(payment, "PmtInfSts") or whole
+        whole = _whole(payment, "PmtInfSts", of_all) or whole
+    is_rejected = any(each.said is Said.REJECTED for each in whole)
+    for payment in payments:
         for one in payment.all("TxInfAndSts"):
             status = one.said("TxSts")
             said = _STATUSES.get(status)
@@ -148,22 +152,35 @@ def _status_report(report: Node) -> ResultFile:
                         currency,
                         account=one.said("OrgnlTxRef", "CdtrAcct", "Id", "IBAN"),
                         reason=(_reason(one) or status)[:REASON_CHARS_MAX],
+                        is_of_a_copy=is_of_a_copy(said, of_all if is_rejected else _reasons(group, payment, one)),
                     )
                 )
     # The whole first, so that a transaction of its own mind comes after.
     return ResultFile("pain.002", (*whole, *told), group.said("OrgnlMsgId"))
 
 
-def _whole(node: Node, name: str) -> list[Told]:
+def _whole(node: Node, name: str, reasons: Sequence[str]) -> list[Told]:
+    """A status that counts for every line. reasons: of the whole report, for each level may leave the reason to another."""
     status = node.said(name)
     said = _STATUSES.get(status)
     if said is None or status == _PARTLY:
         return []
-    return [Told(None, said, reason=(_reason(node) or status)[:REASON_CHARS_MAX])]
+    reason = (_reason(node) or status)[:REASON_CHARS_MAX]
+    return [Told(None, said, reason=reason, is_of_a_copy=is_of_a_copy(said, reasons))]
 
 
 def _reason(node: Node) -> str:
     return node.said("StsRsnInf", "Rsn", "Cd") or node.said("StsRsnInf", "Rsn", "Prtry")
+
+
+def _reasons(*nodes: Node, name: str = "StsRsnInf") -> list[str]:
+    """All that is said of why, in codes and in words."""
+    told = []
+    for why in (each for node in nodes for each in node.all(name)):
+        # A text of more than 105 characters runs over several elements, and may be cut within a word.
+        text = [each.text for each in why.all("AddtlInf")]
+        told += [why.said("Rsn", "Cd"), why.said("Rsn", "Prtry"), " ".join(text), "".join(text)]
+    return [each for each in told if each]
 
 
 def _statement(name: str) -> Callable[[Node], ResultFile]:
@@ -197,14 +214,16 @@ def _entry(entry: Node) -> Iterator[Told]:
         # An entry's amount is that of a transaction only where it stands for a single one.
         amount = own if own is not None or len(details) > 1 else entry.one("Amt")
         amount_minor, currency = _money(amount)
+        said = Said.RETURNED if came_in else Said.BOOKED
         yield Told(
             one.said("Refs", "EndToEndId"),
-            Said.RETURNED if came_in else Said.BOOKED,
+            said,
             amount_minor,
             currency,
             account="" if came_in else one.said("RltdPties", "CdtrAcct", "Id", "IBAN"),
             reason=(one.said("RtrInf", "Rsn", "Cd") or one.said("RtrInf", "Rsn", "Prtry"))[:REASON_CHARS_MAX],
             booked_on=booked_on,
+            is_of_a_copy=is_of_a_copy(said, _reasons(one, name="RtrInf")),
         )
 
 

@@ -271,6 +271,25 @@ class SheetTemplate:
         for code in (*self.currencies, *self.whole_units):
             if code not in EXPONENTS:
                 raise UnusableTemplate(f"{code!r} is not an active ISO 4217 code.")
+        if self.format is SheetFormat.CSV:
+            self._check_letters()
+
+    def _check_letters(self) -> None:
+        """Raise UnusableTemplate where the encoding has no letter for what every file begins with."""
+        for each in self.columns if self.titles else ():
+            if lost := _lost(each.title, self.encoding):
+                raise UnusableTemplate(
+                    f"Column {each.title!r}: {self.encoding} has no {lost!r}. Choose another encoding, such as "
+                    f"{Encoding.UTF_8_SIG}, or write the title in letters that it has."
+                )
+        for row in self.preamble:
+            for cell in row:
+                # As it is written, with a digit for whatever is filled in: what that is is not known yet.
+                if lost := _lost(str(_guarded(_PLACEHOLDER.sub("0", cell))), self.encoding):
+                    raise UnusableTemplate(
+                        f"In the preamble: {self.encoding} has no {lost!r}. Choose another encoding, such as "
+                        f"{Encoding.UTF_8_SIG}, or write it in letters that it has."
+                    )
 
     @property
     def needs_payer(self) -> bool:
@@ -311,6 +330,15 @@ def _check_value(value: str, known: frozenset[str], where: str) -> None:
         )
 
 
+def _lost(text: str, encoding: Encoding) -> str:
+    """The first letters that an encoding has not; empty where it has them all."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError as error:
+        return text[error.start : error.end]
+    return ""
+
+
 def why_unfit(template: SheetTemplate, row: Row, header: Header) -> str | None:
     """The first reason, as a code, why a row cannot be written; None where it can."""
     step_minor = template.step_minor(row.currency)
@@ -347,11 +375,8 @@ def _flaw(template: SheetTemplate, column: Column, row: Row, names: Mapping[str,
             return f"{what}_too_long"
         if cell.startswith(tuple(_FORMULA)) and not _PLAIN_NUMBER.fullmatch(cell):
             return f"{what}_not_writable"
-    if template.format is SheetFormat.CSV:
-        try:
-            cell.encode(template.encoding)
-        except UnicodeEncodeError:
-            return f"{what}_not_in_encoding"
+    if template.format is SheetFormat.CSV and _lost(cell, template.encoding):
+        return f"{what}_not_in_encoding"
     return None
 
 
@@ -368,7 +393,10 @@ def grid(template: SheetTemplate, rows: Sequence[Row], header: Header) -> list[l
 
 
 def render(template: SheetTemplate, rows: Sequence[Row], header: Header) -> Rendered:
-    """Write a file of rows that fit. The same rows are the same bytes."""
+    """Write a file of rows that fit. The same rows are the same bytes.
+
+    Raises UnusableTemplate where the encoding has no letters for a name that the preamble is filled with.
+    """
     cells = grid(template, rows, header)
     name = _FILE_NAME.sub("-", str(_filled(template.file_name, _sums(template, header, rows)))).strip("-")
     name = f"{'TEST-' if header.is_test else ''}{name}.{template.ending}"
@@ -472,6 +500,11 @@ def _csv(template: SheetTemplate, cells: Sequence[Sequence[Cell]]) -> bytes:
     writer = csv.writer(out, delimiter=_DELIMITERS[template.delimiter], lineterminator=ends)
     for row in cells:
         writer.writerow([_written(cell) for cell in row])
+    if lost := _lost(out.getvalue(), template.encoding):
+        raise UnusableTemplate(
+            f"A name in the preamble: {template.encoding} has no {lost!r}. Choose another encoding, such as "
+            f"{Encoding.UTF_8_SIG}, or leave {{merchant}} and {{payer_holder}} out of the preamble."
+        )
     return out.getvalue().encode(template.encoding)
 
 

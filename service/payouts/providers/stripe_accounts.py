@@ -44,6 +44,10 @@ class StripeRefused(Conflict):
     title = "Stripe refused the request"
 
 
+class KeyRefused(StripeRefused):
+    """The operator's key may not ask for this: nothing is said of the request itself."""
+
+
 class KeyMismatched(Exception):
     """The same key was used with other parameters: the account is there already, or our code changed in between."""
 
@@ -174,7 +178,7 @@ def _link_of(made: stripe.AccountLink) -> OnboardingLink:
 
 
 def _told(ask: Callable[[], T]) -> T:
-    """Return what a call returns. Raises StripeAway, StripeRefused, KeyMismatched."""
+    """Return what a call returns. Raises StripeAway, StripeRefused, KeyRefused, KeyMismatched."""
     try:
         return ask()
     except stripe.IdempotencyError:
@@ -182,7 +186,7 @@ def _told(ask: Callable[[], T]) -> T:
     except stripe.InvalidRequestError as error:
         raise StripeRefused(f"Stripe says: {(error.user_message or error.code or 'no reason')[:_SAID_MAX]}") from None
     except (stripe.AuthenticationError, stripe.PermissionError) as error:
-        raise StripeRefused(f"Stripe does not accept the operator's key (HTTP {error.http_status}).") from None
+        raise KeyRefused(f"Stripe does not accept the operator's key (HTTP {error.http_status}).") from None
     except stripe.StripeError as error:
         raise StripeAway(f"Stripe's answer: {failed(error).code}. Ask again: nothing is done twice.") from None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+import stripe
+
 from service.domain.payout import Answer
 from service.domain.provider import EventSubject
-from service.payouts.providers.stripe_api import PAGE, StripeApi, asked, paged
+from service.payouts.providers.stripe_api import PAGE, StripeApi, asked, failed, paged
 from service.payouts.providers.stripe_connect import named
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 PROVIDER = "stripe"
 _ID_MAX = 255
+_ABOUT_ONE_LISTING = frozenset({400, 403, 404})
+"""Statuses of a refusal that says nothing of other listings: 403 is also a key without access to one account, which was
+deleted or has left the platform. Source: Stripe API reference, Errors, "HTTP Status Code Summary", read 2026-11."""
 
 PLATFORM_TYPES = {
     "transfer.created": EventSubject.TRANSFER,
@@ -121,10 +126,14 @@ def _read(event: Mapping[str, Any], event_id: str, kind: str, subject: EventSubj
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A listing of events. trouble: why it is not complete."""
+    """A listing of events. trouble: why it is not complete.
+
+    is_away: whether any other listing would meet the same trouble now: no answer, too many requests, our key refused.
+    """
 
     events: tuple[Heard, ...] = ()
     trouble: Answer | None = None
+    is_away: bool = False
 
 
 class StripeEvents:
@@ -161,9 +170,13 @@ class StripeEvents:
         return ({**each, "account": account_id} for each in listed)
 
     def _told(self, listed: Any) -> Told:
-        def read() -> list[Heard]:
-            found = [heard(each, is_test=self._api.is_test) for each in listed()]
-            return [each for each in found if each is not None]
+        def read() -> Told:
+            try:
+                found = [heard(each, is_test=self._api.is_test) for each in listed()]
+            except stripe.StripeError as error:
+                return Told(trouble=failed(error), is_away=error.http_status not in _ABOUT_ONE_LISTING)
+            return Told(tuple(each for each in found if each is not None))
 
-        events = asked(read)
-        return Told(trouble=events) if isinstance(events, Answer) else Told(tuple(events))
+        told = asked(read)
+        # Unreadable: there was an answer, so whoever is asked next may well give a better one.
+        return Told(trouble=told) if isinstance(told, Answer) else told

@@ -11,7 +11,7 @@ dictionaries, so the double cannot drift from the library.
 
 Controls are JSON over HTTP, beside Stripe's own addresses:
 
-    POST /_control/faults {"kind": …, "times": 1, "destination": …, "seconds": …}   kinds are the members of `Fault`
+    POST /_control/faults {"kind": …, "times": 1, "destination": …, "seconds": …, "path": …}   kinds are those of `Fault`
     POST /_control/accounts/{id}/onboard, …/restrict, …/payout {"amount": 100, "status": "paid"}
     POST /_control/transfers/{id}/reverse {"amount": "400"}, /_control/payments/{id}/posted (or failed, canceled, returned)
     POST /_control/deliver {"url": …, "secret": "whsec_…", "seed": 7}   all events, signed; with a seed shuffled, some twice

@@ -44,11 +44,13 @@ class Bank:
     """Most transfers on one page, whatever was asked for."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def fault_for(self, form: Json) -> Planned | None:
+    def fault_for(self, method: str, path: str, form: Json, account: str | None = None) -> Planned | None:
+        """Take the fault that happens to a request now. account: the connected account it is made for."""
         to = form.get("to")
-        destination = to.get("recipient") if isinstance(to, dict) else form.get("destination")
+        destination = account or (to.get("recipient") if isinstance(to, dict) else form.get("destination"))
         for fault in self.faults:
-            if fault.times > 0 and fault.destination in {None, destination}:
+            there = method == "POST" if fault.path is None else fault.path == path
+            if fault.times > 0 and there and fault.destination in {None, destination}:
                 fault.times -= 1
                 return fault
         return None
@@ -298,6 +300,9 @@ class Bank:
         return listed(found, form, "/v1/balance_transactions")
 
     def _told(self, form: Json, account: str | None) -> Json:
+        if account is not None and account not in self.accounts:
+            message = f"The provided key does not have access to account '{account}' (or that account does not exist)."
+            raise Refusal(403, message, code="account_invalid")
         found = [
             # Listed for an account, events do not name it.
             {name: value for name, value in each.items() if name != "account"}

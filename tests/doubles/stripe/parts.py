@@ -16,7 +16,7 @@ LIST_LIMIT, LIST_LIMIT_MAX = 10, 100
 
 
 class Fault(StrEnum):
-    """What goes wrong with the next matching POST."""
+    """What goes wrong with the next matching POST, or, where a path is named, with any request to it."""
 
     LOST = "lost"
     """Done and stored, then the line breaks without an answer."""
@@ -34,16 +34,21 @@ class Fault(StrEnum):
     DELAYED = "delayed"
     """Done after `seconds`, in which the key is in use."""
     UNAUTHORIZED = "401"
+    FORBIDDEN = "403"
 
 
 @dataclass
 class Planned:
-    """A fault and how often it still happens. destination: only to money for this account."""
+    """A fault and how often it still happens.
+
+    destination: only to money for this account, or to what is asked on its behalf. path: only there, and to GETs too.
+    """
 
     kind: Fault
     times: int = 1
     destination: str | None = None
     seconds: float = 1
+    path: str | None = None
 
 
 class Refusal(Exception):

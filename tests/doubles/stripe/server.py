@@ -132,11 +132,26 @@ class _Handler(BaseHTTPRequestHandler):
         is_json = path.startswith(_V2) and method == "POST"
         form: Json = json.loads(text) if is_json else read_form(text)
         if method != "POST":
-            with bank.lock:
-                return 200, self._act(method, path, form, text)
+            return self._read(method, path, form, text)
         with bank.lock:
             bank.bodies.append((path, form))
         return self._post(path, form, key, (path, text))
+
+    def _read(self, method: str, path: str, form: Json, text: str) -> tuple[int, Json]:
+        bank = self.server.bank
+        with bank.lock:
+            fault = bank.fault_for(method, path, form, self.headers.get("Stripe-Account"))
+            answer = 200, self._act(method, path, form, text)
+        match fault.kind if fault else None:
+            case Fault.LOST | Fault.RESET:
+                raise NoAnswer
+            case Fault.ERROR_DONE | Fault.ERROR_NOT_DONE:
+                raise _FAILED
+            case Fault.TIMEOUT | Fault.DELAYED if fault is not None:
+                time.sleep(fault.seconds)
+            case kind:
+                _turn_away(kind)
+        return answer
 
     def _act(self, method: str, path: str, form: Json, text: str) -> Json:
         bank = self.server.bank
@@ -158,14 +173,11 @@ class _Handler(BaseHTTPRequestHandler):
                 if known.request != request:
                     message = "Keys for idempotent requests can only be used with the same parameters."
                     raise Refusal(400, message, kind="idempotency_error")
-            fault = bank.fault_for(form)
+            fault = bank.fault_for("POST", path, form)
             kind = fault.kind if fault else None
             if kind is Fault.RESET:
                 raise NoAnswer
-            if kind is Fault.BUSY:
-                raise Refusal(429, "Too many requests hit the API too quickly.", kind="rate_limit", code="rate_limit")
-            if kind is Fault.UNAUTHORIZED:
-                raise Refusal(401, "Expired API Key provided.", code="api_key_expired")
+            _turn_away(kind)
             if known is not None and known.answer is not None:
                 answer = known.answer
             else:
@@ -211,6 +223,16 @@ class _Handler(BaseHTTPRequestHandler):
                     return 200, json.loads(json.dumps(done))
         except Refusal as refusal:
             return refusal.status, refusal.body
+
+
+def _turn_away(kind: Fault | None) -> None:
+    """Refuse what is not even looked at."""
+    if kind is Fault.BUSY:
+        raise Refusal(429, "Too many requests hit the API too quickly.", kind="rate_limit", code="rate_limit")
+    if kind is Fault.UNAUTHORIZED:
+        raise Refusal(401, "Expired API Key provided.", code="api_key_expired")
+    if kind is Fault.FORBIDDEN:
+        raise Refusal(403, "The provided key does not have the required permissions for this endpoint.")
 
 
 def _no_funds(*, is_v2: bool) -> Refusal:
@@ -317,10 +339,18 @@ class StripeDouble:
                 self.bank.accounts[account_id] = self.bank.accounts.pop(made["id"]) | {"id": account_id}
             return account_id or str(made["id"])
 
-    def fault(self, kind: str, *, times: int = 1, destination: str | None = None, seconds: float = 1) -> None:
-        """Let something go wrong with the next POSTs."""
+    def fault(
+        self,
+        kind: str,
+        *,
+        times: int = 1,
+        destination: str | None = None,
+        seconds: float = 1,
+        path: str | None = None,
+    ) -> None:
+        """Let something go wrong with the next POSTs, or with whatever is asked at a path."""
         with self.bank.lock:
-            self.bank.faults.append(Planned(Fault(kind), times, destination, seconds))
+            self.bank.faults.append(Planned(Fault(kind), times, destination, seconds, path))
 
     def signed(self, secret: str) -> Iterator[tuple[bytes, dict[str, str]]]:
         """Yield every event as it is delivered."""
