@@ -392,7 +392,11 @@ def compare_payout(lines: Sequence[BankLine], ours: PayoutFigures, span: Span) -
             found = [_not_of_period(currency, total, found, why) for currency, total in _totals(paid)]
     elif is_of_period:
         found.append(_extra_payout(ours, span))
-    return found + _compared_returns(back, ours, span)
+    returns = _compared_returns(back, ours, span)
+    if not lines and is_of_period and ours.came_back_minor >= ours.net_minor:
+        # In the bank's file it neither left nor came back, which comes to the same.
+        returns = [each.unless_explained(Explanation.PAYOUT_RETURNED) for each in returns]
+    return found + returns
 
 
 def _totals(lines: Iterable[BankLine]) -> list[tuple[str, int]]:

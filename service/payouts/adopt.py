@@ -21,7 +21,7 @@ from service.infra.security import Security
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book
-from service.payouts.find import items_of, lock_run
+from service.payouts.find import items_of
 from service.payouts.plan import REQUEST
 from service.payouts.providers.model import Transfer
 from service.payouts.record import Verdict, differs, record, stop
@@ -38,6 +38,7 @@ def adopt_forgotten(
     security: Security,
     strays: Sequence[Transfer],
     attempts: Mapping[UUID, Sequence[Row[Any]]],
+    runs: Mapping[UUID, PayoutRunRow],
     *,
     merchant_id: UUID,
     rail: str,
@@ -47,15 +48,11 @@ def adopt_forgotten(
     """Accept those of the transfers that are what their payout was to be. Returns their references. now: by our clock.
 
     strays: out, and explained by no attempt. attempts: of their payouts, oldest first, one without any as a row that says
-    so. Two transfers of one payout are left to people, and a run whose attempt was said to have done nothing is stopped.
+    so. runs: theirs, locked. Two transfers of one payout are left to people, and a run whose attempt was said to have done
+    nothing is stopped.
     """
     told = Counter(each.item_id for each in strays)
     alone = {each.item_id: each for each in strays if told[each.item_id] == 1 and each.item_id in attempts}
-    # Runs before items, as everybody locks them.
-    runs = {
-        run_id: lock_run(session, merchant_id, run_id)
-        for run_id in sorted({attempts[item_id][0].run_id for item_id in alone})
-    }
     adopted: dict[UUID, list[tuple[PayoutItemRow, Transfer]]] = defaultdict(list)
     for item in items_of(session, merchant_id, alone.keys(), hold=True):
         transfer, run = alone[item.id], runs[item.run_id]
@@ -67,6 +64,8 @@ def adopt_forgotten(
             and may_adopt(transfer.number, _known(attempts[item.id]), run=RunState(run.status))
         ):
             adopted[run.id].append((item, transfer))
+    # Bases of tax before balances, as everybody locks them.
+    hold_bases_of(session, merchant_id, [item for theirs in adopted.values() for item, _ in theirs])
     for run_id, theirs in sorted(adopted.items()):
         _accept(session, security, runs[run_id], theirs, attempts, when=when, now=now)
     return {transfer.reference for theirs in adopted.values() for _, transfer in theirs}
@@ -109,8 +108,6 @@ def _accept(
         else:
             postings += book.adopted(item, number=transfer.number)
             again.append(attempt.id)
-    # Bases of tax before balances, as everybody locks them.
-    hold_bases_of(session, run.merchant_id, [item for item, _ in adopted])
     post(session, postings, when={run.merchant_id: when})
     _write_down(session, security, run, [each.attempt for each in verdicts if each.attempt.id not in again], now)
     _set_back(session, run.merchant_id, again)

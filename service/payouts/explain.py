@@ -23,6 +23,7 @@ from service.payouts.providers.model import Transfer
 from service.payouts.reconcile import reconcile, told_of
 from service.payouts.record import stop
 from service.payouts.wake import wake
+from service.tables.payouts import PayoutRunRow
 
 NO_SUCH_PAYOUT = "no_such_payout"
 
@@ -64,38 +65,57 @@ def explain(
     `security` stands for, forgotten ones are adopted. What no attempt explains, and what has not come back, stops its
     run: money is out that nobody here asked for.
     """
-    explained = Explained()
     attempts = _attempts(session, merchant_id, transfers)
-    known: list[Transfer] = []
-    stray: list[Transfer] = []
-    for transfer in transfers:
-        theirs = attempts.get(transfer.item_id, [])
-        accepted = any(each.outcome == Outcome.ACCEPTED and each.reference == transfer.reference for each in theirs)
-        if accepted:
-            known.append(transfer)
-            explained.matched.add(transfer.reference)
-        elif any(each.outcome in MAY_HAVE_PAID and each.outcome != Outcome.ACCEPTED for each in theirs):
-            explained.open.add(transfer.reference)
-        elif transfer.out_minor > 0:
-            stray.append(transfer)
+    known, awaited, stray = _sorted(transfers, attempts)
+    runs = _lock_runs(session, merchant_id, stray, attempts)
+    if runs:
+        # Again, of those held: what a worker has planned or recorded meanwhile counts.
+        attempts = {**attempts, **_attempts(session, merchant_id, stray)}
+        known, awaited, stray = _sorted(transfers, attempts)
+    explained = Explained()
     if security is not None and stray:
         found = adopt_forgotten(
-            session, security, stray, attempts, merchant_id=merchant_id, rail=rail, when=when, now=now
+            session, security, stray, attempts, runs, merchant_id=merchant_id, rail=rail, when=when, now=now
         )
         known += [each for each in stray if each.reference in found]
         stray = [each for each in stray if each.reference not in found]
-        explained.matched |= found
         explained.changed += len(found)
-    for transfer in stray:
-        explained.unexplained[transfer.reference] = (
-            UNEXPECTED_TRANSFER if attempts.get(transfer.item_id) else NO_SUCH_PAYOUT
-        )
-    # Runs before items, as everybody locks them.
-    _stop(session, stray, attempts, merchant_id=merchant_id, rail=rail, when=when)
+    explained.matched = {each.reference for each in known}
+    explained.open = {each.reference for each in awaited}
+    explained.unexplained = {
+        each.reference: UNEXPECTED_TRANSFER if each.item_id in attempts else NO_SUCH_PAYOUT for each in stray
+    }
+    _stop(session, stray, attempts, runs, merchant_id=merchant_id, rail=rail, when=when)
     told = [each for transfer in known for each in told_of(transfer)]
     explained.changed += reconcile(session, told, merchant_id=merchant_id, rail=rail, when=when, now=now)
-    _look_up(session, [each for each in transfers if each.reference in explained.open], attempts, merchant_id, now)
+    _look_up(session, awaited, attempts, merchant_id, now)
     return explained
+
+
+def _sorted(
+    transfers: Sequence[Transfer], attempts: Mapping[UUID, Sequence[Row[Any]]]
+) -> tuple[list[Transfer], list[Transfer], list[Transfer]]:
+    """Those that an attempt was accepted by, those of open attempts, and those that are out and nothing explains."""
+    known: list[Transfer] = []
+    awaited: list[Transfer] = []
+    stray: list[Transfer] = []
+    for transfer in transfers:
+        theirs = attempts.get(transfer.item_id, [])
+        if any(each.outcome == Outcome.ACCEPTED and each.reference == transfer.reference for each in theirs):
+            known.append(transfer)
+        elif any(each.outcome in MAY_HAVE_PAID and each.outcome != Outcome.ACCEPTED for each in theirs):
+            awaited.append(transfer)
+        elif transfer.out_minor > 0:
+            stray.append(transfer)
+    return known, awaited, stray
+
+
+def _lock_runs(
+    session: Session, merchant_id: UUID, stray: Sequence[Transfer], attempts: Mapping[UUID, Sequence[Row[Any]]]
+) -> Mapping[UUID, PayoutRunRow]:
+    """The runs of payouts that nothing explains, all at once and before any item, as everybody locks them."""
+    run_ids = {attempts[each.item_id][0].run_id for each in stray if each.item_id in attempts}
+    return {run_id: lock_run(session, merchant_id, run_id) for run_id in sorted(run_ids)}
 
 
 def _attempts(session: Session, merchant_id: UUID, transfers: Sequence[Transfer]) -> Mapping[UUID, Sequence[Row[Any]]]:
@@ -122,6 +142,7 @@ def _stop(
     session: Session,
     stray: Sequence[Transfer],
     attempts: Mapping[UUID, Sequence[Row[Any]]],
+    runs: Mapping[UUID, PayoutRunRow],
     *,
     merchant_id: UUID,
     rail: str,
@@ -135,10 +156,9 @@ def _stop(
             rail,
         )
     metrics.transfers_unexplained(rail, number=len(stray))
-    run_ids = sorted({attempts[each.item_id][0].run_id for each in stray if each.item_id in attempts})
-    runs = [lock_run(session, merchant_id, run_id) for run_id in run_ids]
     _freeze(session, merchant_id, {transfer.item_id for transfer in stray})
-    for run in runs:
+    for run_id in sorted({attempts[each.item_id][0].run_id for each in stray if each.item_id in attempts}):
+        run = runs[run_id]
         if run.status == RunState.EXECUTING:
             emit(session, stop(session, run, UNEXPECTED_TRANSFER, when=when))
 

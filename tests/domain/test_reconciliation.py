@@ -404,6 +404,11 @@ PAYOUTS: dict[str, tuple[list[BankLine], PayoutFigures, list[tuple[str, int | No
         CAME_BACK,
         [(K.STATUS, 0, -5_000, None)],
     ),
+    "sent and come back, and the bank says of neither": (
+        [],
+        CAME_BACK,
+        [(K.EXTRA, None, 5_000, E.PAYOUT_RETURNED), (K.STATUS, 0, -5_000, E.PAYOUT_RETURNED)],
+    ),
     "come back on the last days, and the bank does not say so": (
         [LINE],
         CAME_BACK_LATE,
