@@ -492,7 +492,7 @@ Operator = Annotated[OperatorKey, Depends(_OperatorOnly(Scope.OPERATOR))]
 Admin = Annotated[Caller, Depends(_MerchantKey(Scope.ADMIN))]
 Ingest = Annotated[Caller, Depends(_MerchantKey(Scope.INGEST, Scope.ADMIN))]
 FinanceMaker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_MAKER, Scope.ADMIN))]
-# Not admin: whoever sets terms and keys must not also release the money.
+# Not admin: whoever sets terms must not release the money by the same key. It may make another; the trail shows that.
 FinanceChecker = Annotated[Caller, Depends(_MerchantKey(Scope.FINANCE_CHECKER))]
 Reader = Annotated[Caller, Depends(_MerchantKey(Scope.READ, Scope.ADMIN, Scope.FINANCE_MAKER, Scope.FINANCE_CHECKER))]
 # Both for an affiliate too, whom `affiliate_id` then keeps to what is its own.
