@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from zoneinfo import ZoneInfo
 
 import requests
 
@@ -28,6 +29,7 @@ from bench.shop import Api, JsonObject, Refused, Shop
 from tests.doubles.stripe import StripeDouble
 
 PORT = 8000
+ZONE = "Asia/Ho_Chi_Minh"
 HOLD_DAYS = 14
 RUN_S = 60
 """How long a payout run of a dozen may take."""
@@ -145,7 +147,7 @@ def _data_dir() -> str:
 def _set_up(server: Server, stripe: StripeDouble) -> Stage:
     made = subprocess.run(koc("operator-key", "--name", "demo"), capture_output=True, text=True, check=True)
     operator_key = made.stdout.strip()
-    shop = Shop.opened(Api(server.url, operator_key), name="Demo tea house", terms=TERMS, time_zone="Asia/Ho_Chi_Minh")
+    shop = Shop.opened(Api(server.url, operator_key), name="Demo tea house", terms=TERMS, time_zone=ZONE)
     with show.progress("A dozen KOCs", len(NAMES)) as tell:
         for number, name in enumerate(NAMES):
             _koc(shop, stripe, number, name)
@@ -318,7 +320,8 @@ _OWED = ("pending", "held", "payable", "reserved", "in_transit", "carried", "adv
 
 def _state(stage: Stage) -> None:
     """Issue every KOC's statement of all these days, hold it against its balance, and print one."""
-    today = stage.world.now.date()
+    # By the shop's own calendar, as everything is booked: in the evening of UTC it is a day ahead.
+    today = stage.world.now.astimezone(ZoneInfo(ZONE)).date()
     stage.world.move(days=2)
     asked = {"begins_on": (today - timedelta(days=2 * DAYS)).isoformat(), "ends_on": today.isoformat()}
     run = stage.maker.post("/v1/statements", asked)
