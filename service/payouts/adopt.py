@@ -99,7 +99,7 @@ def _accept(
             request=transfer.reference.encode(),
             fence=0 if known is None else known.fence,
             sends=1,
-            first_sent_at=now,
+            first_sent_at=None,
             lease_until=now,
         )
         verdicts.append(Verdict(attempt, Outcome.ACCEPTED, transfer.as_answer()))
@@ -110,7 +110,7 @@ def _accept(
             again.append(attempt.id)
     post(session, postings, when={run.merchant_id: when})
     _write_down(session, security, run, [each.attempt for each in verdicts if each.attempt.id not in again], now)
-    _set_back(session, run.merchant_id, again)
+    set_back(session, run.merchant_id, again, code=FORGOTTEN)
     execute(
         session,
         """
@@ -132,9 +132,10 @@ def _write_down(
         session,
         """
         INSERT INTO payout_attempt (merchant_id, id, item_id, number, rail, idempotency_key, request, outcome, code,
-                                    fence, sends, first_sent_at, proof, created_at)
+                                    fence, sends, proof, created_at)
+        -- When it was sent is not known: a later list, which need not reach so far back, is not to be held against it.
         SELECT :merchant_id, id, item_id, number, :rail, idempotency_key, request, 'unknown', :code,
-               0, 1, :now, CAST('{}' AS jsonb), :now
+               0, 1, CAST('{}' AS jsonb), :now
         FROM unnest(CAST(:ids AS uuid[]), CAST(:item_ids AS uuid[]), CAST(:numbers AS integer[]),
                     CAST(:keys AS text[]), CAST(:requests AS bytea[]))
              AS made (id, item_id, number, idempotency_key, request)
@@ -153,7 +154,7 @@ def _write_down(
     )
 
 
-def _set_back(session: Session, merchant_id: UUID, attempt_ids: Sequence[UUID]) -> None:
+def set_back(session: Session, merchant_id: UUID, attempt_ids: Sequence[UUID], *, code: str) -> None:
     """Make attempts that seemed to have done nothing unknown again, so that an answer to them can be recorded."""
     execute(
         session,
@@ -161,5 +162,5 @@ def _set_back(session: Session, merchant_id: UUID, attempt_ids: Sequence[UUID]) 
         UPDATE payout_attempt SET outcome = 'unknown', code = :code
         WHERE merchant_id = :merchant_id AND id = ANY(CAST(:ids AS uuid[])) AND outcome IN ('refused', 'absent')
         """,
-        {"merchant_id": merchant_id, "code": FORGOTTEN, "ids": list(attempt_ids)},
+        {"merchant_id": merchant_id, "code": code, "ids": list(attempt_ids)},
     )

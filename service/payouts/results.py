@@ -25,6 +25,7 @@ from service.infra.security import Security
 from service.ledger.post import post
 from service.outbox.emit import emit
 from service.payouts import book
+from service.payouts.adopt import set_back
 from service.payouts.file_lines import CONTENT, HANDED_OVER, TAKEN, Line, lines_of, lock_file
 from service.payouts.file_settings import rail_of_file
 from service.payouts.files import FileNotBuilt
@@ -380,14 +381,7 @@ def _adopt(
         for posting in book.adopted(items[each.line.item_id], number=each.line.attempt.number)
     ]
     post(session, postings, when={merchant_id: when})
-    execute(
-        session,
-        """
-        UPDATE payout_attempt SET outcome = 'unknown', code = :code
-        WHERE merchant_id = :merchant_id AND id = ANY(CAST(:ids AS uuid[])) AND outcome IN ('refused', 'absent')
-        """,
-        {"merchant_id": merchant_id, "code": HANDED_OVER, "ids": [each.line.attempt.id for each in adopted]},
-    )
+    set_back(session, merchant_id, [each.line.attempt.id for each in adopted], code=HANDED_OVER)
     execute(
         session,
         """

@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -22,7 +22,9 @@ from service.ledger.audit import check
 from service.payouts.explain import Explained, explain
 from service.payouts.gate import check as compare
 from service.payouts.gate import notice, open_gate
+from service.payouts.providers.model import Listing
 from service.payouts.retry import retry
+from service.payouts.sweep import sweep
 from service.tables.payouts import PayoutRunRow
 from tests.stages.test_payout_gate import provider
 from tests.support import databases
@@ -85,6 +87,15 @@ def listed(desk: Desk, *, is_list: bool = True) -> Explained:
             security=desk.security if is_list else None,
         ),
     )
+
+
+class ListedSince:
+    """A rail that made nothing in the span it is asked for."""
+
+    name = "sandbox"
+
+    def made_between(self, since: datetime, until: datetime) -> Listing:
+        return Listing()
 
 
 def taxed(desk: Desk, payee_id: UUID) -> list[tuple[str, int, int]]:
@@ -255,6 +266,10 @@ def test_an_event_alone_adopts_nothing_and_the_list_does_later(desk: Desk, dump:
     listed(desk)
 
     assert (desk.item(ann).frozen_code, desk.balances(ann)) == (None, {"paid": 50_000})
+    # A later list does not reach back to when it was sent.
+    desk.later(hours=2)
+    later = sweep(provider(desk), cast("Any", ListedSince()), since=desk.now - timedelta(hours=1), now=desk.now)
+    assert (later.complete, later.missing) == (True, ())
 
 
 REFUSED, ABSENT, UNKNOWN = Outcome.REFUSED, Outcome.ABSENT, Outcome.UNKNOWN
