@@ -10,13 +10,14 @@ from service.domain.correction import MOVES, CorrectionKind, CorrectionState, mo
 from service.domain.errors import Conflict, Forbidden, Invalid, Missing
 from service.domain.events import EventType
 from service.domain.ledger import Account, AccountKind, MerchantTime, Posting
-from service.domain.withholding.model import Key
+from service.domain.withholding.model import Duty, Key
 from service.infra import ids
 from service.infra.db import execute, fetch
 from service.ledger.balance import Kept, lock
 from service.ledger.post import post
 from service.outbox.emit import Event, emit
 from service.payouts.persons import is_same_person
+from service.payouts.remit import owed_by_payee
 from service.payouts.withhold import lock_bases, raise_bases
 from service.tables.taxes import CorrectionRow, TaxEntryKind
 
@@ -195,26 +196,19 @@ def _withheld(session: Session, row: CorrectionRow) -> tuple[int, int]:
     Taken from what was earned, and not passed on: what another period withheld is not this one's, and an opening is
     money that never was here.
     """
-    rows = fetch(
+    assert row.rule is not None
+    assert row.duty is not None
+    assert row.period is not None
+    key = Key(row.rule, Duty(row.duty), row.period)
+    owed = owed_by_payee(session, row.merchant_id, key, row.currency, payee_id=row.payee_id)
+    [counted] = fetch(
         session,
         """
-        SELECT CAST(least(taken_minor, owed_minor - passed_on.minor) AS bigint) AS withheld_minor, base_minor
-        FROM (
-            SELECT coalesce(sum(tax_minor - borne_minor) FILTER (WHERE kind <> 'opening'), 0) AS taken_minor,
-                   coalesce(sum(tax_minor) FILTER (WHERE kind <> 'opening'), 0) AS owed_minor,
-                   CAST(coalesce(sum(base_minor), 0) AS bigint) AS base_minor
-            FROM tax_entry
-            WHERE merchant_id = :merchant_id AND payee_id = :payee_id AND rule = :rule AND duty = :duty
-              AND period = :period AND currency = :currency
-        ) AS counted,
-        (
-            SELECT coalesce(sum(line.amount_minor), 0) AS minor
-            FROM tax_remittance_line AS line
-            JOIN tax_remittance AS remittance
-              ON remittance.merchant_id = line.merchant_id AND remittance.id = line.remittance_id
-            WHERE line.merchant_id = :merchant_id AND line.payee_id = :payee_id AND remittance.rule = :rule
-              AND remittance.duty = :duty AND remittance.period = :period AND remittance.currency = :currency
-        ) AS passed_on
+        SELECT CAST(coalesce(sum(tax_minor - borne_minor) FILTER (WHERE kind <> 'opening'), 0) AS bigint) AS taken_minor,
+               CAST(coalesce(sum(base_minor), 0) AS bigint) AS base_minor
+        FROM tax_entry
+        WHERE merchant_id = :merchant_id AND payee_id = :payee_id AND rule = :rule AND duty = :duty
+          AND period = :period AND currency = :currency
         """,
         {
             "merchant_id": row.merchant_id,
@@ -225,7 +219,7 @@ def _withheld(session: Session, row: CorrectionRow) -> tuple[int, int]:
             "currency": row.currency,
         },
     )
-    return max(0, rows[0].withheld_minor), rows[0].base_minor
+    return min(counted.taken_minor, sum(each.owed_minor for each in owed)), counted.base_minor
 
 
 def _undo(session: Session, row: CorrectionRow, when: MerchantTime) -> None:

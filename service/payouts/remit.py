@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -38,11 +39,12 @@ class Asked:
 
 def remit(session: Session, asked: Asked, *, when: MerchantTime) -> TaxRemittanceRow:
     """Book that what is owed to the authority for a period was paid. Raises NothingToRemit."""
-    owed = owed_by_payee(session, asked)
+    owing = partial(owed_by_payee, session, asked.merchant_id, asked.key, asked.currency)
+    owed = owing()
     held = {row.payee_id for row in owed}
     lock_bases(session, asked.merchant_id, ((payee_id, asked.key.rule) for payee_id in held))
     # Again, of those held: what was accepted, undone or passed on meanwhile counts.
-    owed = [row for row in owed_by_payee(session, asked) if row.payee_id in held]
+    owed = [row for row in owing() if row.payee_id in held]
     if not owed:
         raise NothingToRemit(
             f"Nothing withheld by {asked.key.rule} for {asked.key.duty} of {asked.key.period} in {asked.currency} "
@@ -86,8 +88,13 @@ def remit(session: Session, asked: Asked, *, when: MerchantTime) -> TaxRemittanc
     return row
 
 
-def owed_by_payee(session: Session, asked: Asked) -> Sequence[Row[tuple[UUID, int]]]:
-    """Payees with what is still owed for them to the authority (payee_id, owed_minor), in the order of their ids."""
+def owed_by_payee(
+    session: Session, merchant_id: UUID, key: Key, currency: str, *, payee_id: UUID | None = None
+) -> Sequence[Row[tuple[UUID, int]]]:
+    """Payees with what is still owed for them to the authority (payee_id, owed_minor), in the order of their ids.
+
+    payee_id: of this one alone. Openings are no money that ever was here.
+    """
     return fetch(
         session,
         """
@@ -104,16 +111,18 @@ def owed_by_payee(session: Session, asked: Asked) -> Sequence[Row[tuple[UUID, in
             WHERE line.merchant_id = :merchant_id AND remittance.rule = :rule AND remittance.duty = :duty
               AND remittance.period = :period AND remittance.currency = :currency
         ) AS part
+        WHERE payee_id = coalesce(:payee_id, payee_id)
         GROUP BY payee_id
         HAVING sum(amount_minor) > 0
         ORDER BY payee_id
         """,
         {
-            "merchant_id": asked.merchant_id,
-            "rule": asked.key.rule,
-            "duty": asked.key.duty.value,
-            "period": asked.key.period,
-            "currency": asked.currency,
+            "merchant_id": merchant_id,
+            "rule": key.rule,
+            "duty": key.duty.value,
+            "period": key.period,
+            "currency": currency,
+            "payee_id": payee_id,
         },
     )
 
