@@ -121,8 +121,7 @@ def serve(
     Without DATABASE_URL a PostgreSQL of our own is started, migrated, and ended with us.
     """
     with garbage.at_rest():
-        # The API takes longer to import than most commands take to run.
-        from service.api.door import Door  # noqa: PLC0415
+        from service.api.door import Door  # noqa: PLC0415 # the API takes longer to import than most commands take to run
 
     _count_together_from_the_start(workers)
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def koc() -> None:
     """Run the command that the arguments name."""
     with garbage.at_rest():
-        from service.cli import app  # noqa: PLC0415
+        from service.cli import app  # noqa: PLC0415 # server processes import this module and need no commands
     app()
 
 
 def serve_app() -> "FastAPI":
     """Return the application of a server process, which starts with nothing but its environment."""
     with garbage.at_rest():
-        from service.main import serve_app as make  # noqa: PLC0415
+        from service.main import serve_app as make  # noqa: PLC0415 # while the collector rests
 
         return make()

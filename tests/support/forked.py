@@ -1,6 +1,6 @@
 """The command `koc` in processes that begin at once: forked from one that has imported the service already.
 
-Importing takes two seconds, and a run of the tests needs hundreds of processes. That the program starts by its name too is
+Importing takes two seconds, and a run of the tests needs many processes. That the program starts by its name too is
 seen where it is started with `KOC`: in the tests of the command line, of the pages and of the telemetry.
 """
 
