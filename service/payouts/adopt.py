@@ -6,6 +6,7 @@ so, the attempt is written down again and accepted, with the tax that was decide
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -102,7 +103,7 @@ def _accept(
             first_sent_at=None,
             lease_until=now,
         )
-        verdicts.append(Verdict(attempt, Outcome.ACCEPTED, transfer.as_answer()))
+        verdicts.append(Verdict(attempt, Outcome.ACCEPTED, replace(transfer.as_answer(), code=FORGOTTEN)))
         if known is None:
             postings += book.planned(item, number=transfer.number)
         else:
